@@ -1,0 +1,45 @@
+# Every target works on a fresh clone: it makes .venv, installs what it needs, does its work.  No activated environment is
+# used, and none is needed.
+#
+#   PYTHON=…        the interpreter that makes .venv (Python 3.11 or later)
+#   TORCH_INDEX=…   address of a package index to take torch from, e.g. one with CPU-only builds
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint types clean
+
+help:  ## List the targets.
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+quickstart: $(STAMP)  ## An ontology and sentences in, a fine-tuned model and codes out: out/quickstart/.
+	$(BIN)/syncabel quickstart
+
+test: $(STAMP)  ## The whole test suite, warnings as errors.
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## Style and formatting.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy --strict over the three packages.
+	$(BIN)/mypy
+
+clean:  ## Remove what was built or written, .venv too.
+	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no python3 found: install Python 3.11 or later, or give PYTHON=/path/to/python3"; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: give PYTHON=/path/to/python3.11"; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# torch first and alone: it is the large one, and the only one that an index of its own may serve.
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(PIP) -c constraints.txt -e '.[train,dev]'
+	@touch $@

@@ -1,0 +1,258 @@
+"""The `template` writer: offline, seeded, no model.
+
+A sentence is a frame with the mention and phrases of the concept's branch put in, so that the context tells what the mention
+alone may not: "MS" beside a diastolic murmur is a valve's.  Every sentence has a random generator of its own, seeded by
+(seed, code, number), so that subsets and resumed runs write the same rows.
+"""
+
+import hashlib
+import json
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from data_gen.branches import TEMPLATES, Branch, Branches, branches_of
+from data_gen.mentions import CHANGES, initials
+from data_gen.writer import Context, Generation, document_seed
+from syncabel.text import fold
+from syncabel.types import Abbreviation, Concept, Document, Mention, Provenance, Rejection, Span
+
+if TYPE_CHECKING:
+    from syncabel.kb import KnowledgeBase
+
+__all__ = ["FrameSet", "TemplateWriter", "shared_short_forms"]
+
+FrameSet = Literal["all", "train", "test"]
+_SLOT = re.compile(r"\{(\w+)\}")
+_FULL_STOP = re.compile(r"(?<=[.?!])\s+")
+_CHANGES, _WEIGHTS = tuple(CHANGES), tuple(CHANGES.values())
+_UNCHANGED, _DEFINED = 0.3, 0.06  # shares of sentences: the name as it is; a short form with its long form before it
+_BRANCH_SLOTS = frozenset(("finding", "site", "test", "treatment", "clinic", "doctor"))
+_NUMBERS = {"age": range(19, 93), "weeks": range(2, 13), "years": range(2, 21), "percent": range(2, 41), "count": range(12, 900)}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A sentence frame.
+
+    Attributes:
+        parts: literal text at even places, slot names at odd ones.
+        kind: register, or `plain`, `defined`, `defined_plain`.
+        slots: the slots it has.
+        telling: slots filled from the branch in the very sentence that holds the mention.
+    """
+
+    parts: tuple[str, ...]
+    kind: str
+    slots: frozenset[str]
+    telling: int
+
+
+def _frame(text: str, kind: str) -> Frame:
+    sentence = next(part for part in _FULL_STOP.split(text) if "{M}" in part)
+    telling = sum(slot in _BRANCH_SLOTS for slot in _SLOT.findall(sentence))
+    return Frame(tuple(_SLOT.split(text)), kind, frozenset(_SLOT.findall(text)), telling)
+
+
+@cache
+def _frames(language: str, which: FrameSet) -> tuple[Frame, ...]:
+    """Every fourth frame of each register is a test frame."""
+    with (TEMPLATES / f"{language}.yaml").open(encoding="utf-8") as file:
+        rows: dict[str, list[str]] = yaml.safe_load(file)
+    wanted = {"all": (0, 1, 2, 3), "train": (0, 1, 2), "test": (3,)}[which]
+    return tuple(_frame(text, kind) for kind, texts in rows.items() for i, text in enumerate(texts) if i % 4 in wanted or kind.startswith("defined"))
+
+
+@cache
+def _choose(which: FrameSet, need: str, parent: bool) -> tuple[Frame, ...]:
+    """The frames that serve a need: `telling` (two or more telling words), `rich`, `plain`, `defined`, `defined_plain`."""
+    frames = [frame for frame in _frames("en", which) if parent or "parent" not in frame.slots]
+    if need == "telling":
+        return tuple(frame for frame in frames if frame.telling >= 2 and not frame.kind.startswith("defined"))
+    if need == "rich":
+        return tuple(frame for frame in frames if not frame.kind.startswith("defined"))
+    return tuple(frame for frame in frames if frame.kind == need)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a sentence will say: the mention, its long form where it is defined, the frames to draw from, whose words."""
+
+    mention: str
+    frames: tuple[Frame, ...]
+    branches: tuple[Branch, ...]
+    long_form: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateWriter:
+    """Sentences from frames.
+
+    Attributes:
+        frames: `train` and `test` share no frame, `all` has both.
+        short_form_share: fraction of a concept's sentences that name it by a shared short form, where it has one.
+        name, model: see `Writer`.
+    """
+
+    frames: FrameSet = "all"
+    short_form_share: float = 0.25
+    name: str = field(default="template", init=False)
+    model: str = field(default="", init=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the sentence frames, the vocabulary and the options."""
+        files = b"".join((TEMPLATES / file).read_bytes() for file in ("branches.yaml", "en.yaml"))
+        return hashlib.sha256(files + f"{self.frames} {self.short_form_share}".encode()).hexdigest()
+
+    def write(self, concept: Concept, context: Context, n: int, seed: int) -> list[Generation]:
+        """n sentences; the names take turns, the rest is drawn."""
+        names = usable_names(concept, context.avoid)
+        branches = branches_of(context.lineage)
+        seeds = [document_seed(seed, concept.code, i) for i in range(n)]
+        answers = (self._sentence(names[i % len(names)], context, branches, random.Random(s)) if names else "" for i, s in enumerate(seeds))
+        return [Generation(concept.code, i, seed, seeds[i], answer) for i, answer in enumerate(answers)]
+
+    def _sentence(self, name: str, context: Context, branches: Branches, rng: random.Random) -> str:
+        plan = self._plan(name, context, branches, rng)
+        return json.dumps(_filled(plan, context.parents, rng), ensure_ascii=False)
+
+    def _plan(self, name: str, context: Context, branches: Branches, rng: random.Random) -> _Plan:
+        parent, drawn = bool(context.parents), rng.random()
+        shared = [short for short in context.short_forms if fold(short) not in context.avoid]
+        if shared and branches.leading and rng.random() < self.short_form_share:
+            # Only the leading branch speaks: a second one may be what the namesakes have in common.
+            return _Plan(rng.choice(shared), _choose(self.frames, "telling", parent), (branches.leading,))
+        short = initials(name)
+        if drawn < _DEFINED and short and fold(short) not in context.avoid:
+            return _Plan(short, _choose(self.frames, "defined" if branches.both else "defined_plain", parent), branches.both, name)
+        mention = name if drawn < _DEFINED + _UNCHANGED else _changed(name, context.avoid, rng)
+        return _Plan(mention, _choose(self.frames, "rich" if branches.both else "plain", parent), branches.both)
+
+    def parse(self, generation: Generation, concept: Concept, context: Context) -> list[Document | Rejection]:
+        """The one sentence of an answer as a Document."""
+        identifier = f"{self.name}-{generation.run_seed}-{generation.code}-{generation.number}"
+        if not generation.answer:
+            return [Rejection(identifier, concept.code, "no_usable_name", f"{concept.preferred_name}: every name is held out")]
+        row: dict[str, Any] = json.loads(generation.answer)
+        text, span = row["text"], Span(*row["mention"])
+        mention = Mention("m0", (span,), text[span.start : span.end], concept.groups[0], ((concept.code,),))
+        pairs = (Abbreviation(Span(*row["short"]), Span(*row["long"])),) if "short" in row else ()
+        provenance = Provenance(concept.code, self.name, self.model, generation.seed, generation.prompt_digest, context.kb_digest)
+        return [Document(identifier, text, (mention,), source="synthetic", abbreviations=pairs, provenance=provenance)]
+
+
+def usable_names(concept: Concept, avoid: frozenset[str]) -> tuple[str, ...]:
+    """The names to write with: exact and narrow ones, all where there are none of these, without those to avoid."""
+    names = [name.text for name in concept.names if fold(name.text) not in avoid]
+    close = [name.text for name in concept.names if name.scope in ("exact", "narrow") and fold(name.text) not in avoid]
+    return tuple(dict.fromkeys(close or names))
+
+
+def _changed(name: str, avoid: frozenset[str], rng: random.Random) -> str:
+    """The name with one or two changes, never into one to avoid; the name itself where nothing applies."""
+    changed = name
+    for _ in range(2 if rng.random() < 0.25 else 1):
+        other = _once(changed, rng)
+        changed = other if other and fold(other) not in avoid else changed
+    return changed
+
+
+def _once(name: str, rng: random.Random) -> str | None:
+    return next((other for change in rng.choices(_CHANGES, _WEIGHTS, k=4) if (other := change(name, rng))), None)
+
+
+def _filled(plan: _Plan, parents: tuple[str, ...], rng: random.Random) -> dict[str, Any]:
+    """The sentence and the offsets of mention, short and long form in it."""
+    frame = rng.choice(plan.frames)
+    used: set[str] = set()
+    at: dict[str, list[int]] = {}
+    text = ""
+    for place, part in enumerate(frame.parts):
+        piece = _slot(part, plan, parents, used, rng) if place % 2 else part
+        if piece[:1] in "aeiou" and text.endswith((" a ", " A ")):
+            text = text[:-1] + "n "
+        if place % 2 and piece[:1].islower() and (not text or text.endswith(". ")):
+            piece = piece[0].upper() + piece[1:]
+        if part in "MLS" and place % 2:
+            at[part] = [len(text), len(text) + len(piece)]
+        text += piece
+    return {"text": text, "mention": at["M"], **({"short": at["S"], "long": at["L"]} if "S" in at else {})}
+
+
+def _slot(slot: str, plan: _Plan, parents: tuple[str, ...], used: set[str], rng: random.Random) -> str:
+    if slot in "MS":
+        return plan.mention
+    if slot == "L":
+        return plan.long_form or plan.mention
+    if slot == "parent":
+        return rng.choice(parents)
+    if slot in _NUMBERS:
+        return str(rng.choice(_NUMBERS[slot]))
+    # The second branch colours a third of the words, where there is one.
+    branch = plan.branches[-1] if rng.random() < 0.33 else plan.branches[0]
+    phrases = [phrase for phrase in branch.phrases[slot] if phrase not in used] or branch.phrases[slot]
+    phrase = rng.choice(phrases)
+    used.add(phrase)
+    return phrase
+
+
+def shared_short_forms(kb: "KnowledgeBase", codes: Iterable[str], exclude_names: frozenset[tuple[str, str]] | set[tuple[str, str]] = frozenset()) -> dict[str, tuple[str, ...]]:
+    """Short forms of 2 to 5 letters that two or more of these concepts share and that only the context tells apart.
+
+    A short form is the initials of a name, or a name in capitals.  Concepts that share it within one branch are left out:
+    no context tells them apart.
+
+    Args:
+        kb: the knowledge base, with the ancestors of the codes.
+        codes: the concepts to look at.
+        exclude_names: (code, folded name) pairs to make nothing of.
+
+    Returns:
+        Short form to codes, each of another leading branch, in the order of `codes`; short forms sorted.
+    """
+    owners: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for code in dict.fromkeys(codes):
+        concept = kb.concept(code)
+        avoid = frozenset(name for owner, name in exclude_names if owner == code) if exclude_names else frozenset()
+        leading = branches_of(lineage_of(kb, concept)).leading
+        if leading:
+            for short in _short_forms(concept, avoid):
+                owners[short].append((leading.name, code))
+    told = {short: _told_apart(pairs) for short, pairs in sorted(owners.items())}
+    return {short: kept for short, kept in told.items() if len(kept) >= 2}
+
+
+def _short_forms(concept: Concept, avoid: frozenset[str]) -> list[str]:
+    names = usable_names(concept, avoid)
+    made = [initials(name) for name in names if len(name.split()) >= 2]
+    listed = [name for name in names if re.fullmatch("[A-Z]{2,5}", name)]
+    return list(dict.fromkeys(short for short in (*made, *listed) if short and short.isalpha() and fold(short) not in avoid))
+
+
+def _told_apart(pairs: list[tuple[str, str]]) -> tuple[str, ...]:
+    counts: defaultdict[str, int] = defaultdict(int)
+    for branch, _ in pairs:
+        counts[branch] += 1
+    return tuple(code for branch, code in pairs if counts[branch] == 1)
+
+
+def lineage_of(kb: "KnowledgeBase", concept: Concept) -> tuple[tuple[str, str], ...]:
+    """(code, preferred name) of the concept and its ancestors, nearest first."""
+    ancestors = ((code, kb.concept(code).preferred_name) for code in kb.ancestors(concept.code))
+    return ((concept.code, concept.preferred_name), *ancestors)
+
+
+def short_forms_by_code(short_forms: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """The inverse of `shared_short_forms`: code to its short forms, in their order."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for short, codes in short_forms.items():
+        for code in codes:
+            found[code].append(short)
+    return {code: tuple(shorts) for code, shorts in found.items()}

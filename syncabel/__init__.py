@@ -1,0 +1,3 @@
+"""Generative biomedical entity linking: a language model writes the name, a trie holds it to names that exist."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,5 @@
+"""`python -m syncabel`."""
+
+from syncabel.cli import main
+
+main()

@@ -1,0 +1,31 @@
+"""What the commands share: progress on a terminal, one-line errors, JSON to standard output."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["err", "out", "print_json", "tracked"]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+T = TypeVar("T")
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output, on one line, without escapes for non-ASCII text."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def tracked(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Pass items through, with a progress bar on standard error where that is a terminal and nothing elsewhere."""
+    if not err.is_terminal:
+        yield from items
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        yield from progress.track(items, total=total, description=what)

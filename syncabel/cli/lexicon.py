@@ -1,0 +1,60 @@
+"""`syncabel lexicon build`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from syncabel.cli.console import err, print_json
+from syncabel.errors import MissingExtraError
+from syncabel.kb import KnowledgeBase
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Names of a knowledge base as a token trie.")
+
+
+@app.callback()
+def _root() -> None:
+    """Names of a knowledge base as a token trie."""
+
+
+@app.command()
+def build(
+    kb: Annotated[str, typer.Argument(help="Knowledge base: a folder, or `doid`.")],
+    tokenizer: Annotated[Path, typer.Option(help="Folder of the model's tokenizer.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the header as JSON.")] = False,
+) -> None:
+    """Build the lexicon of a knowledge base for a tokenizer."""
+    from syncabel.lexicon.build import build_lexicon
+
+    lexicon = build_lexicon(KnowledgeBase.load(kb), load_tokenizer(tokenizer))
+    lexicon.save(output)
+    if as_json:
+        print_json(dict(lexicon.header))
+        return
+    header = lexicon.header
+    err.print(
+        f"{output}: {header['entries']:,} names of {header['codes']:,} concepts, {header['shared']:,} told apart because several concepts share them, "
+        f"{header['merged']:,} that tokenise alike merged; {lexicon.trie.n_nodes:,} nodes, {lexicon.trie.nbytes / header['entries']:.1f} bytes a name"
+    )
+
+
+def load_tokenizer(folder: Path) -> object:
+    """A tokenizer from a local folder.
+
+    Raises:
+        FileNotFoundError: the folder has no tokenizer.json.
+        MissingExtraError: transformers is not installed.
+    """
+    if not (folder / "tokenizer.json").exists():
+        raise FileNotFoundError(2, "no tokenizer there; give the folder of a model or tokenizer", str(folder / "tokenizer.json"))
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError("link", str(error.name)) from None
+    # A tokenizer folder without a config.json is read as what its own file says it is.
+    json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    return AutoTokenizer.from_pretrained(folder)

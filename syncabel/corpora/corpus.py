@@ -1,0 +1,73 @@
+"""What a reader hands back, and the lines it reads from."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncabel.errors import FormatError
+from syncabel.types import Document, Mention, Rejection
+
+__all__ = ["Corpus", "text_lines"]
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """The documents of one or more files, and what could not be taken.
+
+    Attributes:
+        documents: in file order, ids unique.
+        rejections: in file order, one per row left out.
+        rows_read: rows kept + rows rejected.  A row is one document in JSON Lines; in PubTator one document or one mention.
+    """
+
+    documents: tuple[Document, ...]
+    rejections: tuple[Rejection, ...] = ()
+    rows_read: int = 0
+
+    def __iter__(self) -> Iterator[Document]:
+        return iter(self.documents)
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @property
+    def rows_kept(self) -> int:
+        """Rows that became documents or mentions."""
+        return self.rows_read - len(self.rejections)
+
+    def mentions(self) -> Iterator[tuple[Document, Mention]]:
+        """Every mention with its document, in order."""
+        for document in self.documents:
+            for mention in document.mentions:
+                yield document, mention
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file, plain or `.gz`, with their 1-based numbers and without line ends.
+
+    Only line feeds (after a carriage return or not) end a line: U+2028 and its like are text.
+
+    Raises:
+        FormatError: the file is empty, not UTF-8, or damaged gzip.
+        OSError: it cannot be opened.
+    """
+    number = 0
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
+        try:
+            for number, raw in enumerate(handle, 1):
+                yield number, _decoded(raw, path, number)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise FormatError("damaged gzip data", path, number + 1, "fetch the file again") from error
+    if number == 0:
+        raise FormatError("the file is empty", path, hint="fetch or write it again")
+
+
+def _decoded(raw: bytes, path: Path, number: int) -> str:
+    try:
+        line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        problem = f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line is not UTF-8"
+        raise FormatError(problem, path, number, "convert the file, e.g. iconv -f latin1 -t utf-8") from None
+    return line.removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,109 @@
+"""JSON Lines in the project's own schema: one `syncabel.types.Document` an object, one object a line, UTF-8."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from syncabel.abbreviations import find_abbreviations
+from syncabel.corpora.corpus import Corpus, text_lines
+from syncabel.errors import FormatError, OffsetError
+from syncabel.types import Document, Rejection, from_json, to_json
+
+__all__ = ["read_jsonl", "write_jsonl", "write_rejections"]
+
+
+def read_jsonl(path: Path | str, *, split: str | None = None, seen: set[str] | None = None) -> Corpus:
+    """Read documents, plain or `.gz`.
+
+    Abbreviations are found where a row has none.  A row that cannot be taken becomes a rejection; reasons are `json`,
+    `schema`, `offset` and `duplicate` (an id met before).  Blank lines are no rows.
+
+    Args:
+        path: the file.
+        split: given to documents that state none; a row's own split stays.
+        seen: ids of documents already read from other files; those of this one are added.
+
+    Raises:
+        FormatError: not UTF-8, empty, or not one row can be taken.
+    """
+    path, ids = Path(path), set() if seen is None else seen
+    documents: list[Document] = []
+    rejections: list[Rejection] = []
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
+        row = _document(line, f"{path}:{number}", split, ids)
+        if isinstance(row, Rejection):
+            rejections.append(row)
+        else:
+            ids.add(row.id)
+            documents.append(row)
+    _refuse_nothing(path, documents, rejections)
+    return Corpus(tuple(documents), tuple(rejections), len(documents) + len(rejections))
+
+
+def _refuse_nothing(path: Path, documents: list[Document], rejections: list[Rejection]) -> None:
+    if documents or any(rejection.reason == "duplicate" for rejection in rejections):
+        return
+    if not rejections:
+        raise FormatError("the file holds blank lines only", path, hint="write one document a line")
+    first, reason = rejections[0].where.rsplit(":", 1)[1], rejections[0].reason
+    # The row itself stays out of the message: it may be a patient's.
+    raise FormatError(f"not one of {len(rejections)} rows is a document; the first fails on: {reason}", path, int(first), "see --format for other formats")
+
+
+def _document(line: str, where: str, split: str | None, ids: set[str]) -> Document | Rejection:
+    try:
+        document = from_json(Document, _parsed(line))
+    except (ValueError, RecursionError) as error:  # the second: thousands of brackets in brackets
+        return Rejection(where, "", "json", f"{line} ({error})")
+    except OffsetError as error:
+        return Rejection(where, "", "offset", f"{line} ({error})")
+    except FormatError as error:
+        return Rejection(where, "", "schema", f"{line} ({error})")
+    if document.id in ids:
+        return Rejection(where, "", "duplicate", f"{line} (document {document.id} was read before)")
+    return dataclasses.replace(document, split=document.split or split, abbreviations=document.abbreviations or find_abbreviations(document.text))
+
+
+def _parsed(line: str) -> object:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none, or holds half a surrogate pair, which no UTF-8 file could take back.
+    """
+    value: object = json.loads(line)
+    if "\\u" in line:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+def write_jsonl(documents: Iterable[Document], path: Path | str) -> int:
+    """Write documents in the order given; the file is there whole or not at all.
+
+    Returns:
+        The number of documents written.
+    """
+    return _write(documents, Path(path))
+
+
+def write_rejections(rejections: Iterable[Rejection], path: Path | str) -> int:
+    """Write rejections, as `write_jsonl` does documents."""
+    return _write(rejections, Path(path))
+
+
+def _write(rows: Iterable[Document | Rejection], path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    count = 0
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as handle:
+            for row in rows:
+                handle.write(json.dumps(to_json(row), ensure_ascii=False) + "\n")
+                count += 1
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count

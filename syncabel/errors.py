@@ -1,0 +1,162 @@
+"""Every error the project raises on purpose, as one tree.
+
+    SyncabelError
+    ├── InputError                   a file, row or sentence from outside is not what it should be
+    │   ├── FormatError              a file or row does not follow its format      (path, line)
+    │   ├── OffsetError              a span does not cover the text it claims to
+    │   └── MarkupError              `[mention]{GROUP}` cannot be read
+    ├── UnknownNameError             a group, code, format, key … nobody declared  (nearest known one)
+    ├── ConfigError                  settings that contradict each other, or refused ones
+    ├── PromptTooLongError           a prompt does not fit the model's context
+    ├── LexiconError
+    │   ├── MissingLexiconError      constrained decoding without a lexicon
+    │   ├── TokenizerMismatchError   the trie was built for another tokenizer
+    │   └── DigestMismatchError      files that belong to another knowledge base or were altered
+    ├── IncompleteFolderError        a folder half written, or missing files
+    └── MissingExtraError            an optional dependency is not installed
+
+A message is one line: what is wrong, where, what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = [
+    "ConfigError",
+    "DigestMismatchError",
+    "FormatError",
+    "IncompleteFolderError",
+    "InputError",
+    "LexiconError",
+    "MarkupError",
+    "MissingExtraError",
+    "MissingLexiconError",
+    "OffsetError",
+    "PromptTooLongError",
+    "SyncabelError",
+    "TokenizerMismatchError",
+    "UnknownNameError",
+]
+
+
+class SyncabelError(Exception):
+    """Base of the tree; the command line prints its message on one line and exits with 2."""
+
+
+class InputError(SyncabelError):
+    """Something from outside is not what it should be."""
+
+
+class FormatError(InputError):
+    """A file or a row of it does not follow its format.
+
+    Args:
+        problem: what is wrong.
+        path: the file; None where the input is a stream.
+        line: 1-based line number; None where the whole file is meant.
+        hint: what to do.
+    """
+
+    def __init__(self, problem: str, path: Path | str | None = None, line: int | None = None, hint: str = "") -> None:
+        self.problem, self.path, self.line, self.hint = problem, path, line, hint
+        place = ":".join(str(part) for part in (path, line) if part is not None)
+        super().__init__((f"{place}: " if place else "") + problem + (f"; {hint}" if hint else ""))
+
+
+class OffsetError(InputError):
+    """A span does not cover the text it claims to.
+
+    Args:
+        document_id: the document.
+        start, end: half-open, Unicode code points.
+        expected: the mention's text as annotated.
+        found: what the document has at these offsets.
+    """
+
+    def __init__(self, document_id: str, start: int, end: int, expected: str, found: str) -> None:
+        self.document_id, self.start, self.end, self.expected, self.found = document_id, start, end, expected, found
+        super().__init__(f"document {document_id!r}: offsets {start}–{end} hold {found!r}, not {expected!r}; correct them (half-open, code points)")
+
+
+class MarkupError(InputError):
+    """A `[mention]{GROUP}` sentence cannot be read."""
+
+
+class UnknownNameError(SyncabelError):
+    """A name nobody declared: a group, a code, a prompt format, a configuration key.
+
+    Args:
+        kind: what it should have been a name of, e.g. "group".
+        name: the unknown one.
+        known: all known ones; the nearest is named in the message.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.0)
+        listed = f" ({len(self.known)} known)" if len(self.known) > 8 else f" (known: {', '.join(self.known)})"
+        super().__init__(f"unknown {kind} {name!r}" + (f"; did you mean {near[0]!r}?{listed}" if near else "; none is known"))
+
+
+class ConfigError(SyncabelError):
+    """Settings that contradict each other, or that are refused."""
+
+
+class PromptTooLongError(SyncabelError):
+    """A prompt does not fit the model's context.
+
+    Args:
+        tokens: length of the prompt and the room its answer needs, in tokens.
+        limit: the model's context, in tokens.
+        where: the document and mention, or the sentence's number.
+    """
+
+    def __init__(self, tokens: int, limit: int, where: str) -> None:
+        self.tokens, self.limit, self.where = tokens, limit, where
+        super().__init__(f"{where}: the prompt needs {tokens} tokens, the model's context holds {limit}; shorten the sentence or lower context_chars")
+
+
+class LexiconError(SyncabelError):
+    """A lexicon is missing, damaged, or belongs to something else."""
+
+
+class MissingLexiconError(LexiconError):
+    """Constrained decoding was asked for where there is no lexicon."""
+
+
+class TokenizerMismatchError(LexiconError):
+    """The trie was built for another tokenizer.
+
+    Args:
+        built_for, given: SHA-256 digests, hexadecimal.
+    """
+
+    def __init__(self, built_for: str, given: str) -> None:
+        self.built_for, self.given = built_for, given
+        super().__init__(f"the trie was built for tokenizer {built_for[:8]}…, this tokenizer is {given[:8]}…: run `syncabel lexicon build`")
+
+
+class DigestMismatchError(LexiconError):
+    """Files that belong to another knowledge base, or that were altered."""
+
+    def __init__(self, what: str, expected: str, found: str, hint: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(f"{what}: digest {found[:8]}… where {expected[:8]}… is expected; {hint}")
+
+
+class IncompleteFolderError(SyncabelError):
+    """A folder was half written, or misses files."""
+
+
+class MissingExtraError(SyncabelError):
+    """An optional dependency is not installed.
+
+    Args:
+        extra: the distribution's extra that brings it.
+        package: what could not be imported.
+    """
+
+    def __init__(self, extra: str, package: str) -> None:
+        self.extra, self.package = extra, package
+        super().__init__(f"{package} is not installed: run `pip install 'syncabel[{extra}]'`")

@@ -1,0 +1,107 @@
+"""The model card (README.md of a model folder), filled from measured facts and from nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from string import Template
+
+from syncabel import __version__
+from syncabel.lexicon.store import Lexicon
+
+__all__ = ["Facts", "model_card"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was measured while a model was made.
+
+    Attributes:
+        name: title of the card.
+        base_model: what training started from; "random" for one from scratch.
+        language: ISO 639-1 code.
+        licence: SPDX identifier of the weights' licence.
+        training: label -> value, printed as a table in this order (steps, loss, seconds, hardware, digests …).
+        results: label -> value, e.g. constrained Recall@1 on dev; empty where nothing was scored.
+        types: annotated type -> groups.
+    """
+
+    name: str
+    base_model: str
+    language: str = "en"
+    licence: str = "apache-2.0"
+    training: Mapping[str, str] = field(default_factory=dict)
+    results: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+_CARD = Template("""\
+---
+library_name: transformers
+pipeline_tag: text-generation
+language: $language
+license: $licence
+tags: [entity-linking, concept-normalization, biomedical, syncabel]
+---
+
+# $name
+
+Writes the ontology name of a marked mention, held by a trie to the $entries names of $codes concepts of
+$source ($release; $terminology_licence), and reads the code off the trie's leaf.  Made with syncabel $version.
+
+## Use
+
+```python
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained("$folder", trust_remote_code=True, device_map="auto")
+results = model.sample(sentences=["The patient has [$example]{$group}."], constrained=True, num_beams=2)
+for answer in results[0]:
+    print(answer["mention"], answer["pred_concept_name"], answer["pred_concept_code"], f"{answer['beam_score']:.3f}")
+```
+
+It needs torch, transformers, accelerate and numpy.  `constrained=False` lets it write freely; what is then no name of the
+group gets the code `NO_CODE`.
+
+## Training
+
+Base model: $base_model.
+
+$training
+
+## Results
+
+$results
+
+## Limits
+
+A name is always a real one and may still be the wrong one: look at the score and the alternatives, and have codes that
+matter checked by a person.  Mentions are not found by this model; they are given to it in brackets.  Concepts outside the
+lexicon cannot be answered.  Terminology: $source, $terminology_licence; redistribution $redistributable.
+""")
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    if not rows:
+        return "Nothing was measured."
+    return "\n".join(["| what | value |", "|---|---|", *(f"| {label} | {value} |" for label, value in rows.items())])
+
+
+def model_card(facts: Facts, lexicon: Lexicon) -> str:
+    """The card's text in Markdown."""
+    return _CARD.substitute(
+        language=facts.language,
+        licence=facts.licence,
+        name=facts.name,
+        entries=f"{len(lexicon):,}",
+        codes=f"{len(lexicon.codes):,}",
+        source=lexicon.header["source"],
+        release=lexicon.header["release"],
+        terminology_licence=lexicon.header["licence"],
+        redistributable="allowed" if lexicon.header["redistributable"] else "NOT allowed",
+        version=__version__,
+        folder="FOLDER",
+        example=lexicon.name(len(lexicon) // 2),
+        group=lexicon.groups[0],
+        base_model=facts.base_model,
+        training=_table(facts.training),
+        results=_table(facts.results),
+    )

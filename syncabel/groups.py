@@ -1,0 +1,63 @@
+"""From the types a corpus annotates to the groups of a knowledge base, by a declared table.
+
+The table is given, or counted on training documents and printed; it is never read off the gold codes of what is scored.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from syncabel.errors import UnknownNameError
+from syncabel.types import Document
+
+__all__ = ["TypeMap"]
+
+
+@dataclass(frozen=True)
+class TypeMap:
+    """Annotated type -> groups.
+
+    Attributes:
+        groups: the knowledge base's groups.
+        table: per annotated type the groups its answers come from.
+    """
+
+    groups: tuple[str, ...]
+    table: Mapping[str, tuple[str, ...]]
+
+    def of(self, kind: str | None) -> tuple[str, ...]:
+        """The groups of an annotated type: () for None, itself where it is a group, else by the table; `A|B` gives those of both.
+
+        Raises:
+            UnknownNameError: the type is neither a group nor in the table.
+        """
+        if kind is None:
+            return ()
+        if kind in self.table:
+            return self.table[kind]
+        if kind in self.groups:
+            return (kind,)
+        if "|" in kind:
+            return tuple(dict.fromkeys(group for part in kind.split("|") for group in self.of(part)))
+        raise UnknownNameError("group or mention type", kind, (*self.groups, *self.table))
+
+    @classmethod
+    def counted(cls, documents: Iterable[Document], groups_of: Callable[[str], Sequence[str]], groups: Sequence[str], least: float = 0.01) -> "TypeMap":
+        """Count on training documents which groups the answers of each type come from.
+
+        Args:
+            documents: training documents.
+            groups_of: the groups of a code, () for an unknown one.
+            groups: the knowledge base's groups.
+            least: smallest share of a type's answers a group must have to be allowed, a fraction.
+        """
+        if len(groups) == 1:
+            types = {mention.type for document in documents for mention in document.mentions if mention.type is not None}
+            return cls(tuple(groups), {kind: tuple(groups) for kind in sorted(types)})
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for document in documents:
+            for mention in document.mentions:
+                if mention.type is not None:
+                    counts[mention.type].update(group for code in mention.codes for group in groups_of(code))
+        table = {kind: tuple(g for g in groups if count[g] >= least * count.total() and count[g]) for kind, count in sorted(counts.items())}
+        return cls(tuple(groups), {kind: found for kind, found in table.items() if found})

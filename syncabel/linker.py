@@ -1,0 +1,136 @@
+"""Codes for the mentions of documents, with a fine-tuned model held to the names of its lexicon.
+
+torch and transformers are imported when a model is loaded, not before.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from syncabel.errors import IncompleteFolderError, MissingExtraError, PromptTooLongError, UnknownNameError
+from syncabel.groups import TypeMap
+from syncabel.lexicon.store import Lexicon
+from syncabel.prompt import PromptFormat, encode_prompt, format_from_config, from_document
+from syncabel.types import Document, LinkedMention, Mention, Prediction, Prompt, Query
+
+if TYPE_CHECKING:
+    from syncabel.decoding import DecodingSettings
+
+__all__ = ["Linker"]
+
+MENTIONS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Linker:
+    """Implements the `Ranker` and `Linker` protocols over one model.
+
+    Attributes:
+        model: a causal language model in evaluation mode.
+        tokenizer: its tokenizer.
+        lexicon: built for it; None only for free decoding.
+        fmt: the prompt format it was trained with.
+        type_map: from annotated types to groups.
+        settings: how to decode.
+        soft_groups: write the groups into the prompt.
+        hard_groups: hold the search to them.
+    """
+
+    model: Any
+    tokenizer: Any
+    lexicon: Lexicon | None
+    fmt: PromptFormat
+    type_map: TypeMap
+    settings: "DecodingSettings"
+    soft_groups: bool = True
+    hard_groups: bool = True
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, settings: "DecodingSettings | None" = None, device: str | None = None) -> "Linker":
+        """Load an exported model folder, without running any code from it.
+
+        Args:
+            folder: what `syncabel.export.export_model` wrote.
+            settings: how to decode; the defaults of `DecodingSettings` where None.
+            device: e.g. "cpu" or "cuda"; a GPU where there is one.
+
+        Raises:
+            IncompleteFolderError: the folder is no complete exported model.
+            MissingExtraError: torch or transformers is not installed.
+        """
+        try:
+            import torch
+            from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+        except ImportError as error:
+            raise MissingExtraError("link", str(error.name)) from None
+        from syncabel.decoding import DecodingSettings
+
+        folder = Path(folder)
+        for needed in ("config.json", "tokenizer.json"):
+            if not (folder / needed).exists():
+                raise IncompleteFolderError(f"{folder}: {needed} is missing; give a folder that training exported, or export it again")
+        if not list(folder.glob("*.safetensors")):
+            raise IncompleteFolderError(f"{folder}: no *.safetensors weights in it; give a folder that training exported, or export it again")
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if not hasattr(config, "syncabel"):
+            raise IncompleteFolderError(f"{folder / 'config.json'}: no 'syncabel' entry; give a folder that training exported")
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        model = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False).to(where).eval()
+        lexicon = Lexicon.load(folder / "lexicon") if (folder / "lexicon").exists() else None
+        groups = lexicon.groups if lexicon else ()
+        types = {kind: tuple(mapped) for kind, mapped in config.syncabel.get("types", {}).items()}
+        return cls(
+            model,
+            AutoTokenizer.from_pretrained(folder),
+            lexicon,
+            format_from_config(config.syncabel),
+            TypeMap(tuple(groups), types),
+            settings or DecodingSettings(),
+        )
+
+    def prompt(self, query: Query) -> Prompt:
+        """The prompt of a query; its groups are written in where `soft_groups` says so."""
+        return from_document(query.document, query.mention, query.groups if self.soft_groups else (), self.fmt)
+
+    def rank(self, queries: Sequence[Query], k: int = 1) -> list[list[Prediction]]:
+        """Up to k predictions a query, best first, one per concept.
+
+        Raises:
+            PromptTooLongError: a prompt does not fit the model's context.
+        """
+        from syncabel.decoding import decode
+
+        prompts = [self.prompt(query) for query in queries]
+        held = [query.groups if self.hard_groups else () for query in queries]
+        return [row[:k] for row in decode(self.model, self.tokenizer, self.lexicon, prompts, self.settings, held)]
+
+    def link(self, documents: Iterable[Document]) -> Iterator[LinkedMention]:
+        """Link every mention, in order; one that cannot be linked comes back with its error, none is lost."""
+        queue = ((document, mention) for document in documents for mention in document.mentions)
+        while batch := list(islice(queue, MENTIONS_AT_ONCE)):
+            yield from self._link_batch(batch)
+
+    def _link_batch(self, batch: Sequence[tuple[Document, Mention]]) -> Iterator[LinkedMention]:
+        asked = [self._query(document, mention) for document, mention in batch]
+        queries = [query for query in asked if isinstance(query, Query)]
+        ranked = iter(self.rank(queries, self.settings.num_beams))
+        for (document, mention), query in zip(batch, asked, strict=True):
+            place = (document.id, mention.id, mention.text, mention.start, mention.end)
+            if isinstance(query, Query):
+                yield LinkedMention(*place, query.groups, tuple(next(ranked)))
+            else:
+                yield LinkedMention(*place, (), (), query)
+
+    def _query(self, document: Document, mention: Mention) -> Query | str:
+        """The query, or why there can be none."""
+        from syncabel.decoding import check_length
+
+        try:
+            query = Query(document, mention, self.type_map.of(mention.type))
+            tokens = len(encode_prompt(self.prompt(query), self.tokenizer))
+            check_length(tokens, self.model, self.lexicon, self.settings, f"document {document.id!r}, mention {mention.id!r}")
+        except (UnknownNameError, PromptTooLongError) as error:
+            return str(error)
+        return query

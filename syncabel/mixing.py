@@ -1,0 +1,281 @@
+"""Which example comes when: sources mixed by a ratio that is counted in loss tokens and holds at every moment of a run.
+
+An item is what the model is given at once: an example, or a pack of examples of one source.  At each position the source
+that is furthest behind its share is drawn; the smaller side starts over, reshuffled, as often as needed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syncabel.errors import ConfigError
+
+__all__ = ["MixReport", "Mixture", "Side", "SideReport", "bucketed", "mix", "parse_ratio"]
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One source's items.
+
+    Attributes:
+        name: e.g. "human".
+        loss_tokens: tokens that carry loss (name and end token), per item. Shape: (items,).
+        total_tokens: all tokens, per item. Shape: (items,).
+        examples: examples, all items together.
+        dropped: examples left out before, because they are longer than `max_length`.
+    """
+
+    name: str
+    loss_tokens: Ints
+    total_tokens: Ints
+    examples: int
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SideReport:
+    """What a run gives one source.
+
+    Attributes:
+        name: the source.
+        examples: distinct examples.
+        dropped: examples longer than `max_length`.
+        items: distinct items (examples, or packs of them).
+        loss_tokens: loss tokens over the whole run.
+        total_tokens: all tokens over the whole run, padding not counted.
+        repeats: how often each item is seen, on average over the items.
+        share: loss tokens over those of all sources, a fraction.
+        wanted: the share asked for, a fraction.
+    """
+
+    name: str
+    examples: int
+    dropped: int
+    items: int
+    loss_tokens: int
+    total_tokens: int
+    repeats: float
+    share: float
+    wanted: float
+
+
+@dataclass(frozen=True, slots=True)
+class MixReport:
+    """The accounting of a mixture.
+
+    Attributes:
+        sides: one per source.
+        items: length of the order.
+        stopped: why the order ends before what was asked for, or "".
+    """
+
+    sides: tuple[SideReport, ...]
+    items: int
+    stopped: str = ""
+
+    def __str__(self) -> str:
+        head = ("source", "examples", "too long", "items", "repeats", "loss tokens", "all tokens", "share", "wanted")
+        rows = [
+            (
+                s.name,
+                f"{s.examples:,}",
+                f"{s.dropped:,}",
+                f"{s.items:,}",
+                f"{s.repeats:.2f}",
+                f"{s.loss_tokens:,}",
+                f"{s.total_tokens:,}",
+                f"{s.share:.4f}",
+                f"{s.wanted:.4f}",
+            )
+            for s in self.sides
+        ]
+        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+        return "\n".join([*lines, *([self.stopped] if self.stopped else [])])
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """An order over the items of all sides, laid one after the other.
+
+    Attributes:
+        order: item numbers; those of side k start at the number of items of the sides before it. Shape: (length,).
+        side: the side of each. Shape: (length,).
+        report: the accounting.
+    """
+
+    order: Ints
+    side: Ints
+    report: MixReport
+
+
+def parse_ratio(text: str, names: Sequence[str]) -> dict[str, float]:
+    """`1:9` as a weight per name, in this order.
+
+    Raises:
+        ConfigError: it has another number of parts than there are names, or a part that is no number above 0.
+    """
+    parts = text.split(":")
+    try:
+        weights = [float(part) for part in parts]
+    except ValueError:
+        weights = []
+    if len(weights) != len(names) or not all(math.isfinite(weight) and weight > 0 for weight in weights):
+        raise ConfigError(f"mix is {text!r}; write {':'.join(names)} as numbers above 0, e.g. '1:1', in quotes")
+    return dict(zip(names, weights, strict=True))
+
+
+def mix(
+    sides: Sequence[Side],
+    ratio: Mapping[str, float] | None = None,
+    *,
+    items: int | None = None,
+    epochs: float = 1.0,
+    multiple: int = 1,
+    max_repeats: int = 100,
+    seed: int = 0,
+) -> Mixture:
+    """The order of a whole run.
+
+    Over any prefix the loss tokens of a source differ from its share by less than those of one item.
+
+    Args:
+        sides: sources with at least one item; empty ones are absent ones.
+        ratio: weight per source, in loss tokens; None gives each the same.
+        items: length of the order; None goes by epochs.
+        epochs: how often every item of every source is seen at least.
+        multiple: the order's length is a multiple of this (items per step); an order by epochs is drawn on until it is.
+        max_repeats: most passes over a source where there are several; the order ends there, and the report says so.
+        seed: decides the shuffling.
+
+    Raises:
+        ConfigError: nothing to mix, a ratio for an absent source, a source without one, or `items` out of reach of `max_repeats`.
+    """
+    present = [side for side in sides if len(side.loss_tokens)]
+    shares = _shares(present, ratio)
+    if max_repeats < 1:
+        raise ConfigError(f"max_repeats is {max_repeats}; give 1 or more")
+    wanted = [math.ceil(epochs * len(side.loss_tokens)) for side in present]
+    limits = [max_repeats * len(side.loss_tokens) if len(present) > 1 else None for side in present]
+    order, stopped_by = _draw(present, shares, wanted if items is None else None, items, multiple, limits, seed)
+    if stopped_by is not None and items is not None:
+        raise ConfigError(
+            f"{items:,} items at this ratio show {present[stopped_by].name!r} more than max_repeats={max_repeats} times "
+            f"(it ends after {len(order):,}); raise max_repeats, change mix, or train for fewer steps"
+        )
+    stopped = (
+        "" if stopped_by is None else f"stopped by max_repeats={max_repeats} of {present[stopped_by].name!r}: the other source is not seen {epochs:g} times"
+    )
+    picked = np.array([k for k, _ in order], np.int64)
+    starts = np.cumsum([0] + [len(side.loss_tokens) for side in present])[:-1]
+    numbers = np.array([starts[k] + i for k, i in order], np.int64)
+    return Mixture(numbers, picked, _account(present, shares, numbers, picked, starts, stopped))
+
+
+def _shares(present: Sequence[Side], ratio: Mapping[str, float] | None) -> list[float]:
+    if not present:
+        raise ConfigError("no training example is left; look at the rejects file, raise max_length")
+    names = [side.name for side in present]
+    if ratio is None:
+        return [1 / len(names)] * len(names)
+    if absent := [name for name in ratio if name not in names]:
+        raise ConfigError(f"mix gives {absent[0]!r} a weight, but there are no {absent[0]} examples; leave mix out or give {absent[0]}_examples")
+    if missing := [name for name in names if name not in ratio]:
+        raise ConfigError(f"mix says nothing about {missing[0]!r}; give it a weight")
+    return [ratio[name] / sum(ratio.values()) for name in names]
+
+
+class _Cycle:
+    """Items of one side, over and over, each pass shuffled by itself."""
+
+    def __init__(self, side: Side, number: int, seed: int) -> None:
+        self.size, self.number, self.seed, self.drawn = len(side.loss_tokens), number, seed, 0
+        self.turn: list[int] = []
+
+    def next(self) -> int:
+        place = self.drawn % self.size
+        if place == 0:
+            self.turn = np.random.default_rng((self.seed, self.number, self.drawn // self.size)).permutation(self.size).tolist()
+        self.drawn += 1
+        return self.turn[place]
+
+
+def _draw(
+    sides: Sequence[Side],
+    shares: Sequence[float],
+    wanted: Sequence[int] | None,
+    items: int | None,
+    multiple: int,
+    limits: Sequence[int | None],
+    seed: int,
+) -> tuple[list[tuple[int, int]], int | None]:
+    """(side, item) pairs, and the side whose limit ended them, if one did."""
+    cycles = [_Cycle(side, k, seed) for k, side in enumerate(sides)]
+    weights = [side.loss_tokens.tolist() for side in sides]
+    given, total = [0] * len(sides), 0
+    order: list[tuple[int, int]] = []
+
+    def complete() -> bool:
+        if items is not None:
+            return len(order) >= items
+        assert wanted is not None
+        return len(order) % multiple == 0 and all(cycle.drawn >= least for cycle, least in zip(cycles, wanted, strict=True))
+
+    while not complete():
+        # The source with the largest deficit; giving it one item cannot overshoot by more than that item.
+        k = max(range(len(sides)), key=lambda k: shares[k] * total - given[k])
+        limit = limits[k]
+        if limit is not None and cycles[k].drawn >= limit:
+            return order[: len(order) // multiple * multiple], k
+        item = cycles[k].next()
+        order.append((k, item))
+        given[k] += weights[k][item]
+        total += weights[k][item]
+    return order, None
+
+
+def _account(sides: Sequence[Side], shares: Sequence[float], numbers: Ints, picked: Ints, starts: Ints, stopped: str) -> MixReport:
+    loss = np.concatenate([side.loss_tokens for side in sides])[numbers]
+    tokens = np.concatenate([side.total_tokens for side in sides])[numbers]
+    rows = []
+    for k, side in enumerate(sides):
+        mine = picked == k
+        share = float(loss[mine].sum() / max(loss.sum(), 1))
+        repeats = float(mine.sum() / len(side.loss_tokens))
+        counts = (side.examples, side.dropped, len(side.loss_tokens), int(loss[mine].sum()), int(tokens[mine].sum()))
+        rows.append(SideReport(side.name, *counts, repeats, share, shares[k]))
+    return MixReport(tuple(rows), len(numbers), stopped)
+
+
+def bucketed(mixture: Mixture, lengths: Ints, batch: int, window: int, seed: int = 0) -> Ints:
+    """The order with items of like length in the same batch, moved within windows of `window` batches only.
+
+    At the end of every window the mix is what it was.  Within one, items are ranked by length among those of their own
+    source, so that every batch gets its part of each source; the batches of a window come in random order.
+
+    Args:
+        mixture: the order.
+        lengths: tokens per item, over the items of all sides. Shape: (items,).
+        batch: items a step.
+        window: batches; 1 leaves the order as it is.
+        seed: decides the order of the batches.
+    """
+    out = mixture.order.copy()
+    random = np.random.default_rng(seed)
+    for start in range(0, len(out), batch * window):
+        part, side = mixture.order[start : start + batch * window], mixture.side[start : start + batch * window]
+        quantile = np.empty(len(part))
+        for k in np.unique(side):
+            mine = np.flatnonzero(side == k)
+            quantile[mine[np.argsort(lengths[part[mine]], kind="stable")]] = (np.arange(len(mine)) + 0.5) / len(mine)
+        ranked = part[np.argsort(quantile, kind="stable")]
+        # A last, shorter batch stays last, so that every other one is whole.
+        whole = len(part) // batch
+        places = np.concatenate([*(np.arange(b * batch, (b + 1) * batch) for b in random.permutation(whole)), np.arange(whole * batch, len(part))])
+        out[start : start + len(part)] = ranked[places.astype(np.int64)]
+    return out

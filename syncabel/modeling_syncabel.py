@@ -1,0 +1,115 @@
+"""The model class that an exported folder brings along (`trust_remote_code=True`): a Llama with `sample`.
+
+Inside the project this module is imported like any other; the export copies it and what it imports flat into the
+model's folder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from syncabel.decoding import DecodingSettings, decode
+from syncabel.errors import MissingLexiconError
+from syncabel.lexicon.store import Lexicon
+from syncabel.prompt import format_from_config, from_sentence
+from syncabel.types import Prediction, Prompt
+
+__all__ = ["SyncabelForCausalLM", "SyncabelMixin", "as_public"]
+
+LEXICON_FOLDER = "lexicon"
+
+
+class SyncabelMixin:
+    """Adds `sample` to a causal language model whose folder holds a tokenizer and a lexicon."""
+
+    config: Any
+
+    @cached_property
+    def syncabel_folder(self) -> Path:
+        """The model's folder on disk; a Hub repository's lexicon and tokenizer are downloaded at the model's own revision."""
+        name = self.config._name_or_path
+        if Path(name).is_dir():
+            return Path(name)
+        from huggingface_hub import snapshot_download
+
+        revision = getattr(self.config, "_commit_hash", None)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[f"{LEXICON_FOLDER}/*", "tokenizer*", "special_tokens_map.json"]))
+
+    @cached_property
+    def syncabel_tokenizer(self) -> Any:
+        """The tokenizer beside the weights."""
+        return AutoTokenizer.from_pretrained(self.syncabel_folder)
+
+    @cached_property
+    def syncabel_lexicon(self) -> Lexicon | None:
+        """The lexicon beside the weights, None where the folder has none."""
+        folder = self.syncabel_folder / LEXICON_FOLDER
+        return Lexicon.load(folder) if folder.exists() else None
+
+    def sample(
+        self,
+        sentences: Sequence[str],
+        constrained: bool = True,
+        num_beams: int = 5,
+        language: str | None = None,
+        ranking: str = "sum",
+        max_new_tokens: int = 128,
+        max_batch_tokens: int = 16384,
+    ) -> list[list[dict[str, Any]]]:
+        """Link one marked mention per sentence.
+
+        Args:
+            sentences: `"… [mention]{GROUP} …"`; `{A|B}` for several groups, no braces for all.
+            constrained: hold the model to names of the lexicon; else it writes freely.
+            num_beams: width of the beam.
+            language: overrides the model's own (`en`, `fr`, `es`).
+            ranking: `sum` or `mean`, see `DecodingSettings`.
+            max_new_tokens: most tokens of a free generation.
+            max_batch_tokens: most prompt tokens run at once.
+
+        Returns:
+            One list per sentence, best first, of up to `num_beams` dictionaries, one per concept: `mention`,
+            `semantic_group`, `pred_concept_name`, `pred_concept_code` (`NO_CODE` where a free generation is no
+            name of the group), `beam_score` (exp(log_prob / tokens)), `log_prob`, `mass`, `text`.
+
+        Raises:
+            MissingLexiconError: constrained, and the folder has no lexicon.
+            MarkupError: a sentence does not mark exactly one mention.
+            UnknownNameError: an unknown group or language.
+            PromptTooLongError: a sentence does not fit the context.
+        """
+        if isinstance(sentences, str):
+            sentences = [sentences]
+        if self.syncabel_lexicon is None and constrained:
+            raise MissingLexiconError(
+                f"{self.syncabel_folder}: no {LEXICON_FOLDER}/ beside the weights; run `syncabel lexicon build`, or ask for constrained=False"
+            )
+        fmt = format_from_config(self.config.syncabel)
+        if language is not None:
+            fmt = replace(fmt, language=language)
+        prompts = [from_sentence(sentence, fmt) for sentence in sentences]
+        settings = DecodingSettings(constrained, num_beams, ranking, max_new_tokens, max_batch_tokens)  # type: ignore[arg-type]
+        found = decode(self, self.syncabel_tokenizer, self.syncabel_lexicon, prompts, settings)
+        return [[as_public(answer, prompt, text) for answer in row] for row, prompt, text in zip(found, prompts, sentences, strict=True)]
+
+
+def as_public(answer: Prediction, prompt: Prompt, text: str) -> dict[str, Any]:
+    """A prediction under the published keys."""
+    return {
+        "text": text,
+        "mention": prompt.mention,
+        "semantic_group": "|".join(prompt.groups),
+        "pred_concept_name": answer.name,
+        "pred_concept_code": answer.code,
+        "beam_score": answer.beam_score,
+        "log_prob": answer.log_prob,
+        "mass": answer.mass,
+    }
+
+
+class SyncabelForCausalLM(SyncabelMixin, LlamaForCausalLM):  # type: ignore[misc]
+    """A Llama that links mentions."""

@@ -1,0 +1,242 @@
+"""The one place where prompts are written, read and turned into token ids; training and inference both call it.
+
+A prompt format is a value (`PromptFormat`) that travels in the model's config.json.  Two exist:
+
+    sentence   TITLE ⏎ SENTENCE with [mention]{GROUP} ⏎ SHORT = LONG FORM ⏎ [mention] is        no new token
+    syncabel   SENTENCE with [mention]{GROUP}<SEP>[mention] is                                   the published one
+
+and ` NAME` with the end token follows.  Texts, mentions and names are tokenised with special tokens split: a
+`<|endoftext|>` in a note is text.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from syncabel.errors import ConfigError, FormatError, MarkupError, UnknownNameError
+from syncabel.text import escape_markup, sentence_around, title_of
+from syncabel.types import Document, Mention, Prompt
+
+__all__ = [
+    "SEPARATOR",
+    "FormatName",
+    "PromptFormat",
+    "check_group",
+    "encode_name",
+    "encode_names",
+    "encode_prompt",
+    "encode_text",
+    "format_from_config",
+    "format_to_config",
+    "from_document",
+    "from_sentence",
+    "iter_marked",
+    "marked",
+    "prompt_text",
+]
+
+FormatName = Literal["sentence", "syncabel"]
+SEPARATOR = "<SEP>"
+VERB = {"en": "is", "fr": "est", "es": "es"}
+_FRAGMENT = re.compile(r"\[([^\[\]{}]*)\]")
+_TYPE = re.compile(r"\{([^\[\]{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """How a mention in its context is written down for the model.
+
+    Attributes:
+        name: `sentence` or `syncabel`.
+        language: ISO 639-1 code; decides the verb of the question.
+        context_chars: most code points of the sentence kept on either side of the mention.
+
+    Raises:
+        UnknownNameError: no such format or language.
+        ConfigError: context_chars is negative.
+    """
+
+    name: FormatName = "sentence"
+    language: str = "en"
+    context_chars: int = 600
+
+    def __post_init__(self) -> None:
+        if self.name not in get_args(FormatName):
+            raise UnknownNameError("prompt format", self.name, get_args(FormatName))
+        if self.language not in VERB:
+            raise UnknownNameError("prompt language", self.language, VERB)
+        if self.context_chars < 0:
+            raise ConfigError(f"context_chars is {self.context_chars}; it counts code points, give 0 or more")
+
+
+def format_to_config(fmt: PromptFormat) -> dict[str, Any]:
+    """The format as it stands in config.json; every field written out, so that a later default changes nothing."""
+    return {"format": fmt.name, "language": fmt.language, "context_chars": fmt.context_chars}
+
+
+def format_from_config(config: Mapping[str, Any]) -> PromptFormat:
+    """The inverse of `format_to_config`; other keys are left to others.
+
+    Raises:
+        FormatError: a key is missing.
+    """
+    try:
+        return PromptFormat(config["format"], config["language"], config["context_chars"])
+    except KeyError as missing:
+        raise FormatError(f"the model's config.json misses {missing} under 'syncabel'", hint="export the model again") from None
+
+
+def check_group(group: str) -> str:
+    """A group's name, unless it could not be told from the markup around it.
+
+    Raises:
+        MarkupError: it is empty or holds `|`, a bracket or a brace.
+    """
+    if not group.strip() or any(c in group for c in "|[]{}"):
+        raise MarkupError(f"group {group!r} is empty or holds one of |[]{{}}; rename it")
+    return group
+
+
+def marked(text: str, offsets: Sequence[tuple[int, int]], groups: Sequence[str] = ()) -> str:
+    """A sentence with its mention in brackets and the groups after the last fragment.
+
+    Args:
+        text: the sentence; its own brackets and braces become parentheses.
+        offsets: half-open code-point ranges of the fragments, in order.
+        groups: written as `{A|B}`; nothing is written where empty.
+    """
+    out, last = [], 0
+    for start, end in offsets:
+        out += [escape_markup(text[last:start]), "[", escape_markup(text[start:end]), "]"]
+        last = end
+    tag = "{" + "|".join(check_group(g) for g in groups) + "}" if groups else ""
+    return "".join([*out, tag, escape_markup(text[last:])])
+
+
+def iter_marked(sentence: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...], tuple[str, ...]]]:
+    """Read a sentence with bracketed mentions: one (plain text, offsets, groups) per mention.
+
+    `[a] and [b c]{G}` is one discontinuous mention: fragments belong to the next `{…}`; without any `{…}` all fragments
+    are one mention.
+
+    Raises:
+        MarkupError: no mention, an empty, nested or unclosed one, or a `{…}` that follows none.
+    """
+    plain, pending, mentions, at, length = [], [], [], 0, 0
+    while at < len(sentence):
+        if match := _FRAGMENT.match(sentence, at):
+            if not match.group(1).strip():
+                raise MarkupError(f"empty mention in {sentence!r}; write the mention between the brackets")
+            plain.append(match.group(1))
+            pending.append((length, length + len(match.group(1))))
+            length += len(match.group(1))
+            at = match.end()
+            if kind := _TYPE.match(sentence, at):
+                groups = tuple(check_group(g) for g in kind.group(1).split("|"))
+                mentions.append((tuple(pending), groups))
+                pending, at = [], kind.end()
+            continue
+        if sentence[at] in "[]{}":
+            raise MarkupError(
+                f"stray {sentence[at]!r} at character {at + 1} of {sentence!r}; brackets and braces may only mark the mention, write others as parentheses"
+            )
+        plain.append(sentence[at])
+        length, at = length + 1, at + 1
+    if pending:
+        mentions.append((tuple(pending), ()))
+    if not mentions:
+        raise MarkupError(f"no [mention] in {sentence!r}; put the mention in square brackets, its group in braces after it")
+    for offsets, groups in mentions:
+        yield "".join(plain), offsets, groups
+
+
+def from_sentence(sentence: str, fmt: PromptFormat) -> Prompt:
+    """The prompt of one marked sentence, as `sample` gets them.
+
+    Raises:
+        MarkupError: it does not hold exactly one mention.
+    """
+    found = list(iter_marked(sentence))
+    if len(found) > 1:
+        raise MarkupError(f"{len(found)} mentions in {sentence!r}; give one sentence per mention")
+    text, offsets, groups = found[0]
+    mention = " ".join(text[start:end] for start, end in offsets)
+    return _prompt(marked(text, offsets, groups), mention, groups, fmt)
+
+
+def from_document(document: Document, mention: Mention, groups: Sequence[str], fmt: PromptFormat) -> Prompt:
+    """The prompt of a mention in its document.
+
+    Args:
+        document: with its abbreviations.
+        mention: one of its mentions.
+        groups: written into the prompt; empty where the type is unknown or dropped.
+        fmt: the format.
+    """
+    sentence = sentence_around(document.text, mention.spans, fmt.context_chars)
+    offsets = [(span.start - sentence.start, span.end - sentence.start) for span in mention.spans]
+    context = marked(document.surface(sentence), offsets, groups)
+    if fmt.name == "sentence":
+        context = "\n".join([*_title(document, sentence.start, fmt), context, *_expansion(document, mention)])
+    return _prompt(context, mention.text, tuple(groups), fmt)
+
+
+def _title(document: Document, sentence_start: int, fmt: PromptFormat) -> list[str]:
+    title = title_of(document.text)
+    if title is None or sentence_start < title.end:
+        return []
+    return [escape_markup(document.surface(title))[: fmt.context_chars]]
+
+
+def _expansion(document: Document, mention: Mention) -> list[str]:
+    long = document.long_form(mention.text)
+    return [escape_markup(f"{mention.text} = {long}")] if long else []
+
+
+def _prompt(context: str, mention: str, groups: tuple[str, ...], fmt: PromptFormat) -> Prompt:
+    question = f"[{escape_markup(mention)}] {VERB[fmt.language]}"
+    separated = fmt.name == "syncabel"
+    if separated:
+        context = context.replace("\n", " ")
+    return Prompt(context if separated else context + "\n", question, separated, mention, groups)
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """The prompt as a person reads it."""
+    return prompt.source + (SEPARATOR if prompt.separated else "") + prompt.question
+
+
+def encode_text(text: str, tokenizer: Any) -> list[int]:
+    """Token ids of plain text: no special token is added, none is recognised in it."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
+
+
+def encode_prompt(prompt: Prompt, tokenizer: Any) -> list[int]:
+    """Token ids of a prompt, with the tokenizer's begin token where it uses one.
+
+    Raises:
+        UnknownNameError: the format needs the separator and the tokenizer has none.
+    """
+    begin = tokenizer("")["input_ids"][:1]
+    ids = begin if begin == [tokenizer.bos_token_id] else []
+    if not prompt.separated:
+        return ids + encode_text(prompt.source + prompt.question, tokenizer)
+    separator = tokenizer.convert_tokens_to_ids(SEPARATOR)
+    if separator is None or separator == tokenizer.unk_token_id:
+        raise UnknownNameError("token", SEPARATOR, tokenizer.all_special_tokens)
+    return [*ids, *encode_text(prompt.source, tokenizer), separator, *encode_text(prompt.question, tokenizer)]
+
+
+def encode_name(name: str, tokenizer: Any) -> list[int]:
+    """Token ids of a completion: leading space, name, end token.  The trie's path and the trainer's target are both this."""
+    return [*encode_text(" " + name, tokenizer), tokenizer.eos_token_id]
+
+
+def encode_names(names: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """`encode_name` over many names at once (the tokenizer works in parallel)."""
+    if not names:
+        return []
+    batch = tokenizer([" " + name for name in names], add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [[*ids, tokenizer.eos_token_id] for ids in batch]

@@ -1,0 +1,129 @@
+"""Documents to training examples: one prompt and one target name per mention; what is left out is reported with its reason."""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncabel.errors import ConfigError, FormatError
+from syncabel.groups import TypeMap
+from syncabel.lexicon.store import Lexicon
+from syncabel.prompt import PromptFormat, from_document
+from syncabel.targets import TargetNames
+from syncabel.types import Document, Mention, Rejection, SFTExample, from_json, to_json
+
+__all__ = ["ExampleSettings", "make_examples", "read_examples", "write_examples"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleSettings:
+    """How examples are made.
+
+    Attributes:
+        target: method that chooses the target name, see `syncabel.targets`.
+        type_dropout: share of the examples whose prompt does not say the type, a fraction, so that "unknown" is in distribution.
+        seed: decides which ones, per mention, whatever the order of the documents.
+
+    Raises:
+        ConfigError: the share is no fraction.
+    """
+
+    target: str = "tfidf"
+    type_dropout: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.type_dropout <= 1:
+            raise ConfigError(f"type_dropout is {self.type_dropout}; it is a fraction, give 0 to 1")
+
+
+def make_examples(
+    documents: Sequence[Document],
+    lexicon: Lexicon,
+    canonical: Callable[[str], str | None],
+    type_map: TypeMap,
+    fmt: PromptFormat,
+    settings: ExampleSettings = ExampleSettings(),
+) -> Iterator[SFTExample | Rejection]:
+    """One example or one rejection per annotated mention, in document order.
+
+    Args:
+        documents: training documents.
+        lexicon: names the model may write.
+        canonical: a code's current form, None for an unknown one (`kb.canonical`).
+        type_map: from annotated types to groups.
+        fmt: the prompt format.
+        settings: target names, type dropout, seed.
+    """
+    targets = TargetNames(lexicon, settings.target)
+    asked: list[tuple[Document, Mention, str]] = []
+    for document in documents:
+        for mention in document.mentions:
+            code = _one_code(document, mention, canonical)
+            if isinstance(code, Rejection):
+                yield code
+            else:
+                asked.append((document, mention, code))
+    chosen = targets.choose([(code, document.long_form(mention.text) or mention.text) for document, mention, code in asked])
+    for (document, mention, code), entry in zip(asked, chosen, strict=True):
+        if entry is None:
+            yield Rejection(_where(document, mention), code, "not_in_lexicon", mention.text)
+            continue
+        groups = () if _dropped(document, mention, settings) else type_map.of(mention.type)
+        prompt = from_document(document, mention, groups, fmt)
+        yield SFTExample(prompt, lexicon.name(entry), code, document.source, document.id, mention.id, document.provenance)
+
+
+def _where(document: Document, mention: Mention) -> str:
+    return f"{document.id}#{mention.id}"
+
+
+def _one_code(document: Document, mention: Mention, canonical: Callable[[str], str | None]) -> str | Rejection:
+    """The code an example teaches: the first alternative's only one; composite answers are left to formats that can write them."""
+    where = _where(document, mention)
+    if mention.answers is None:
+        return Rejection(where, "", "not_annotated", mention.text)
+    if not mention.answers:
+        return Rejection(where, "", "nil", mention.text)
+    if len(mention.answers[0]) > 1:
+        return Rejection(where, "+".join(mention.answers[0]), "composite", mention.text)
+    code = canonical(mention.answers[0][0])
+    return code if code is not None else Rejection(where, mention.answers[0][0], "unknown_code", mention.text)
+
+
+def _dropped(document: Document, mention: Mention, settings: ExampleSettings) -> bool:
+    key = hashlib.sha256(f"{settings.seed}\0{document.id}\0{mention.id}".encode()).hexdigest()
+    return random.Random(key).random() < settings.type_dropout
+
+
+def write_examples(examples: Iterable[SFTExample], path: Path) -> int:
+    """Write JSON Lines through a temporary file; returns the number of rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    count = 0
+    with part.open("w", encoding="utf-8") as out:
+        for example in examples:
+            out.write(json.dumps(to_json(example), ensure_ascii=False) + "\n")
+            count += 1
+    part.replace(path)
+    return count
+
+
+def read_examples(path: Path | str) -> list[SFTExample]:
+    """Read JSON Lines.
+
+    Raises:
+        FormatError: the file is empty, or a row is no example; with file and line.
+    """
+    examples = []
+    with Path(path).open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                examples.append(from_json(SFTExample, json.loads(line)))
+            except (FormatError, json.JSONDecodeError) as error:
+                raise FormatError(f"not a training example: {error}", path, number, "run `syncabel examples` again") from None
+    if not examples:
+        raise FormatError("no training example in it", path, hint="run `syncabel examples` again")
+    return examples

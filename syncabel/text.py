@@ -1,0 +1,94 @@
+"""Plain text: sentences around a mention, bracket escapes, name hygiene.  Offsets are code points throughout."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from syncabel.types import Span
+
+__all__ = ["clean_name", "control_character", "escape_markup", "fold", "has_markup", "sentence_around", "title_of"]
+
+# Full stops after these end no sentence.  Lower case; compared without the stop.
+# fmt: off
+_ABBREVIATED = frozenset({
+    "e.g", "i.e", "cf", "vs", "fig", "figs", "al", "dr", "mr", "mrs", "prof", "st", "no", "nos", "approx", "ca",
+    "resp", "ref", "refs", "spp", "sp", "var", "subsp", "m", "mme", "mlle", "p.ex", "ex", "env", "sr", "sra", "dra",
+    "dres", "ud", "uds", "pág", "núm", "aprox",
+})
+# fmt: on
+_BREAK = re.compile(r"\n+|[.!?…]+[\"'”’»)\]]*\s+(?=[\"'“‘«(\[¿¡]*[A-ZÀ-ÖØ-Þ0-9])")
+_MARKUP = str.maketrans("[]{}", "()()")
+
+
+def escape_markup(text: str) -> str:
+    """Brackets and braces as parentheses, length-preserving, so that the only brackets of a prompt are the mention's."""
+    return text.translate(_MARKUP)
+
+
+def has_markup(text: str) -> bool:
+    """Whether a text holds a bracket or a brace."""
+    return escape_markup(text) != text
+
+
+def control_character(text: str) -> str | None:
+    """The first control, surrogate, private-use or unassigned character, or None."""
+    return next((c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn")), None)
+
+
+def clean_name(text: str) -> str:
+    """A name with every run of white space (no-break ones too) as one space, ends trimmed; nothing else changes."""
+    return " ".join(text.split())
+
+
+def fold(text: str) -> str:
+    """The key names are compared by in look-ups: NFKC, case-folded, white space as single spaces."""
+    return clean_name(unicodedata.normalize("NFKC", text).casefold())
+
+
+def title_of(text: str) -> Span | None:
+    """The first line of a text of several lines; None where there is but one line."""
+    end = text.find("\n")
+    return Span(0, end) if end > 0 and text[end:].strip() else None
+
+
+def _is_break(text: str, match: re.Match[str]) -> bool:
+    if "\n" in match.group():
+        return True
+    # Only the end of the word is looked at: the longest known one is far shorter, and the text before may be a whole record.
+    word = re.search(r"[\w.]+$", text[max(0, match.start() - 20) : match.start()])
+    if word is None or match.group().lstrip()[0] != ".":
+        return True
+    last = word.group().casefold()
+    return last not in _ABBREVIATED and not (len(last) == 1 and last.isalpha())
+
+
+def sentence_around(text: str, spans: Sequence[Span], context_chars: int) -> Span:
+    """The sentence that holds all fragments of a mention.
+
+    A break never falls inside the mention; line ends always break elsewhere.  What is longer than `context_chars` on
+    either side of the mention is cut at the nearest space inside.
+
+    Args:
+        text: the document's text.
+        spans: the mention's fragments, in text order.
+        context_chars: most code points kept before the first and after the last fragment.
+    """
+    first, last = spans[0].start, spans[-1].end
+    low, high = max(0, first - context_chars), min(len(text), last + context_chars)
+    start, end = low, high
+    # A match may begin before the window's text is cut, so the lookbehind words stay visible: search the whole range.
+    for match in _BREAK.finditer(text, low, high):
+        if match.end() <= first and _is_break(text, match):
+            start = match.end()
+        elif match.start() >= last and _is_break(text, match):
+            end = match.start() + len(match.group().rstrip())
+            break
+    if start == low > 0 and not text[low - 1].isspace():
+        start = next((i + 1 for i in range(low, first) if text[i].isspace()), first)
+    if end == high < len(text) and not text[high].isspace():
+        end = next((i for i in range(high - 1, last - 1, -1) if text[i].isspace()), last)
+    while start < first and text[start].isspace():
+        start += 1
+    while end > last and text[end - 1].isspace():
+        end -= 1
+    return Span(start, end)

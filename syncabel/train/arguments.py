@@ -1,0 +1,221 @@
+"""What a training can be told: this project's own arguments beside TRL's SFTConfig and ModelConfig, in one YAML file or as flags."""
+
+import argparse
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+from trl import ModelConfig, SFTConfig, TrlParser
+
+from syncabel.errors import ConfigError, UnknownNameError
+from syncabel.prompt import PromptFormat
+
+__all__ = ["Settings", "TrainArguments", "find_config", "parse", "shipped_configs"]
+
+
+@dataclass
+class TrainArguments:
+    """Everything that is not TRL's.  Files are what `syncabel examples` and `syncabel lexicon build` wrote."""
+
+    lexicon: str = field(metadata={"help": "Lexicon folder, built for the tokenizer."})
+    human_examples: str | None = field(default=None, metadata={"help": "Examples made from human annotation (JSON Lines)."})
+    synthetic_examples: str | None = field(default=None, metadata={"help": "Examples made from synthetic documents (JSON Lines)."})
+    dev_documents: str | None = field(default=None, metadata={"help": "Documents that checkpoints are judged on (JSON Lines); never test data."})
+    types: str | None = field(default=None, metadata={"help": "JSON table from annotated types to groups, written by `syncabel examples`."})
+    prompt_format: str = field(default="sentence", metadata={"help": "Format the examples were made with: sentence or syncabel."})
+    language: str = field(default="en", metadata={"help": "ISO 639-1 code the examples were made with."})
+    context_chars: int = field(default=600, metadata={"help": "Context the examples were made with, in code points on either side of the mention."})
+    mix: str | None = field(default=None, metadata={"help": "human:synthetic in loss tokens; 1:1 where both are given and this is not."})
+    max_repeats: int = field(default=100, metadata={"help": "Most passes over one source in a mix."})
+    bucket_batches: int = field(default=1, metadata={"help": "Window, in steps, within which examples of like length are put together; 1 is off."})
+    max_minutes: float | None = field(default=None, metadata={"help": "Stop training cleanly after so many minutes, the learning rate decayed by then."})
+    init: Literal["pretrained", "random"] = field(default="pretrained", metadata={"help": "Start from model_name_or_path, or from a small random Llama."})
+    tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer folder; model_name_or_path where not given."})
+    hidden_size: int = field(default=128, metadata={"help": "Of the random Llama."})
+    intermediate_size: int = field(default=384, metadata={"help": "Of the random Llama."})
+    num_layers: int = field(default=4, metadata={"help": "Of the random Llama."})
+    num_heads: int = field(default=4, metadata={"help": "Of the random Llama."})
+    context_length: int = field(default=512, metadata={"help": "Of the random Llama, in tokens."})
+    dev_sample: int = field(default=200, metadata={"help": "Mentions of the dev documents that are linked at each evaluation."})
+    dev_beams: int = field(default=2, metadata={"help": "Width of the beam in evaluations."})
+    dev_seed: int = field(default=0, metadata={"help": "Decides which mentions."})
+    resume: bool = field(default=True, metadata={"help": "Go on from the last complete checkpoint in output_dir."})
+    model_folder: str | None = field(default=None, metadata={"help": "Where the finished model goes; output_dir/model where not given."})
+    licence: str = field(default="apache-2.0", metadata={"help": "SPDX identifier of the weights' licence, for the model card."})
+
+    @property
+    def format(self) -> PromptFormat:
+        """The prompt format as a value."""
+        return PromptFormat(self.prompt_format, self.language, self.context_chars)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A parsed configuration.
+
+    Attributes:
+        own: this project's arguments.
+        sft: TRL's training arguments.
+        model: TRL's model arguments.
+        written: the configuration as written (file, then flags), for digests and reports.
+    """
+
+    own: TrainArguments
+    sft: SFTConfig
+    model: ModelConfig
+    written: Mapping[str, Any]
+
+
+class _Parser(TrlParser):  # type: ignore[misc]
+    """TRL's parser; a wrong flag or value raises instead of printing a usage of several hundred lines."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see `python -m syncabel.train --help`")
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Name -> file of the configurations that come with the project, from the installed package or the checkout."""
+    places = (Path(str(files("syncabel"))) / "configs" / "sft", Path(__file__).resolve().parents[2] / "configs" / "sft")
+    return {path.stem: path for place in reversed(places) for path in sorted(place.glob("*.yaml"))}
+
+
+def find_config(name: str) -> Path:
+    """A configuration file by its path, or a shipped one by its bare name.
+
+    Raises:
+        UnknownNameError: there is neither.
+    """
+    path, shipped = Path(name), shipped_configs()
+    if path.is_file():
+        return path
+    if name in shipped:
+        return shipped[name]
+    raise UnknownNameError("configuration", name, shipped)
+
+
+def parse(argv: Sequence[str]) -> Settings:
+    """Read `--config` and flags; flags win.
+
+    Raises:
+        UnknownNameError: a key, flag or configuration nobody declared; the nearest one is named.
+        ConfigError: a value of a wrong type, a missing one, or settings that contradict each other.
+    """
+    parser = _Parser((TrainArguments, SFTConfig, ModelConfig), prog="python -m syncabel.train", allow_abbrev=False)
+    known = {action.dest: action for action in parser._actions if action.dest != "help"}
+    arguments, path = _take_config(list(argv))
+    written = _read(path, known) if path else {}
+    parser.set_defaults_with_config(**_defaults(written, arguments))
+    config = ["--config", str(path)] if path else []
+    with warnings.catch_warnings():
+        # The name that both the oldest and the newest supported transformers know; TRL sets it itself.
+        warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated", category=FutureWarning)
+        try:
+            own, sft, model, rest = parser.parse_args_and_config([*config, *arguments], return_remaining_strings=True)
+        except (ValueError, TypeError, ImportError) as error:
+            raise ConfigError(f"{path or 'arguments'}: {error}") from None
+    if rest:
+        raise UnknownNameError("argument", rest[0].lstrip("-").split("=")[0], sorted(known))
+    settings = Settings(own, sft, model, {**written, "argv": arguments})
+    _check(settings)
+    return settings
+
+
+def _take_config(arguments: list[str]) -> tuple[list[str], Path | None]:
+    for i, argument in enumerate(arguments):
+        if argument == "--config" and i + 1 < len(arguments):
+            return arguments[:i] + arguments[i + 2 :], find_config(arguments[i + 1])
+        if argument.startswith("--config="):
+            return arguments[:i] + arguments[i + 1 :], find_config(argument.removeprefix("--config="))
+    return arguments, None
+
+
+def _read(path: Path, known: Mapping[str, argparse.Action]) -> dict[str, Any]:
+    """The keys and values of a YAML file, each known and of its type: argparse checks only what comes as text."""
+    try:
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(written, dict):
+        raise ConfigError(f"{path}: holds no `key: value` lines")
+    for key, value in written.items():
+        if key not in known:
+            raise UnknownNameError(f"key in {path}:", str(key), sorted(known))
+        if (wrong := _wrong(value, known[key])) is not None:
+            raise ConfigError(f"{path}: {key} is {value!r}; {wrong}")
+    return written
+
+
+def _wrong(value: Any, action: argparse.Action) -> str | None:
+    """What a value should be instead, or None where it is right."""
+    kind = getattr(action.type, "__name__", "")
+    if value is None or isinstance(value, dict | list):
+        return None
+    if action.choices is not None and value not in action.choices:
+        return f"give one of {', '.join(map(str, action.choices))}"
+    if kind == "string_to_bool":
+        return None if isinstance(value, bool) else "give true or false"
+    if kind in ("int", "float"):
+        return _no_number(value, kind)
+    if kind == "str" and not isinstance(value, str):
+        return "give text, in quotes where it looks like a number"
+    return None
+
+
+def _no_number(value: Any, kind: str) -> str | None:
+    try:
+        number = None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        return "give a number"
+    return "give a whole number" if kind == "int" and not number.is_integer() else None
+
+
+def _defaults(written: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """This project's defaults where they differ from TRL's, before the file and the flags are read."""
+    import torch
+
+    on_cpu = not torch.cuda.is_available() or _asked(written, arguments, "use_cpu")
+    # TRL turns bf16 on everywhere; on a CPU it is slower than float32 and costs accuracy.
+    half = {"bf16": False} if on_cpu else {}
+    return {"train_sampling_strategy": "sequential", "dataset_kwargs": {"skip_prepare_dataset": True}, **half}
+
+
+def _asked(written: Mapping[str, Any], arguments: Sequence[str], key: str) -> bool:
+    return bool(written.get(key)) or any(argument.split("=")[0] in (f"--{key}", f"--{key.replace('_', '-')}") for argument in arguments)
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what contradicts itself before anything is loaded."""
+    own, sft, model = settings.own, settings.sft, settings.model
+    if not own.human_examples and not own.synthetic_examples:
+        raise ConfigError("no training data: give human_examples, synthetic_examples or both")
+    if own.init == "pretrained" and not model.model_name_or_path:
+        raise ConfigError("init is 'pretrained': give model_name_or_path, or init: random")
+    if own.init == "random" and not own.tokenizer:
+        raise ConfigError("init is 'random': give tokenizer, the folder of the tokenizer that the lexicon was built for")
+    if own.init == "random" and (model.use_peft or model.load_in_4bit or model.load_in_8bit):
+        raise ConfigError("a random model has nothing to adapt: leave use_peft and quantisation out")
+    if (model.load_in_4bit or model.load_in_8bit) and not model.use_peft:
+        raise ConfigError("quantised weights cannot be trained themselves: set use_peft: true")
+    if sft.max_length is None:
+        raise ConfigError("max_length is null; give the longest prompt with its name, in tokens")
+    if sft.train_sampling_strategy != "sequential":
+        raise ConfigError(f"train_sampling_strategy is {sft.train_sampling_strategy!r}; the mix decides the order, leave it out")
+    if sft.packing and (sft.packing_strategy != "bfd" or own.bucket_batches > 1):
+        raise ConfigError("packing goes with packing_strategy bfd and without bucket_batches")
+    if own.max_minutes is not None and sft.lr_scheduler_type not in ("linear", "constant", "constant_with_warmup"):
+        raise ConfigError("max_minutes goes with lr_scheduler_type linear, constant or constant_with_warmup")
+    if sft.eval_strategy != "no" and not own.dev_documents:
+        raise ConfigError(f"eval_strategy is {str(sft.eval_strategy.value)!r} without dev_documents; give them, or eval_strategy: 'no'")
+    if own.bucket_batches < 1 or own.dev_sample < 1 or own.dev_beams < 1:
+        raise ConfigError("bucket_batches, dev_sample and dev_beams count from 1")
+    for name in ("human_examples", "synthetic_examples", "dev_documents", "types"):
+        if (path := getattr(own, name)) and not os.path.isfile(path):
+            raise ConfigError(f"{name}: there is no file {path}")
+    own.format  # noqa: B018 - an unknown format or language is refused now

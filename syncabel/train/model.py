@@ -1,0 +1,127 @@
+"""The tokenizer and the model that are trained, adapters included, and what is left of them at the end."""
+
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from trl import ModelConfig, SFTConfig, get_kbit_device_map, get_peft_config, get_quantization_config
+from trl.trainer.utils import create_model_from_path
+
+from syncabel.errors import ConfigError
+from syncabel.prompt import SEPARATOR, PromptFormat
+from syncabel.train.arguments import Settings, TrainArguments
+from syncabel.train.scratch import random_llama
+
+__all__ = ["adapter_config", "load_model", "load_tokenizer", "merged", "prepare_tokenizer"]
+
+
+def load_tokenizer(settings: Settings) -> Any:
+    """The tokenizer as the prompt format needs it.
+
+    Raises:
+        ConfigError: there is none, or it has no end token.
+    """
+    from transformers import AutoTokenizer
+
+    place = settings.own.tokenizer or settings.model.model_name_or_path
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=settings.model.model_revision, trust_remote_code=settings.sft.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"tokenizer: nothing can be loaded from {place!r}: {error}") from None
+    return prepare_tokenizer(tokenizer, settings.own.format)
+
+
+def prepare_tokenizer(tokenizer: Any, fmt: PromptFormat) -> Any:
+    """Add what the format needs and the tokenizer lacks: the separator, a padding token.
+
+    A lexicon is built for the tokenizer after this, for an added token changes its digest.
+
+    Raises:
+        ConfigError: it has no end token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ConfigError("the tokenizer has no end token, so that a name could not end; choose another")
+    if fmt.name == "syncabel" and SEPARATOR not in tokenizer.get_vocab():
+        tokenizer.add_special_tokens({"sep_token": SEPARATOR})
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(settings: Settings, tokenizer: Any) -> Any:
+    """The model before any adapter, with a row for every token.
+
+    Raises:
+        ConfigError: it cannot be loaded, or `max_length` exceeds its context.
+    """
+    own = settings.own
+    model = _random(own, settings.sft, tokenizer) if own.init == "random" else _pretrained(settings.sft, settings.model)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        # The mean of the other rows is the starting point that disturbs the model least; sampling around it would need a seed.
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        _mean_rows(model, len(tokenizer))
+    limit = model.config.max_position_embeddings
+    if settings.sft.max_length > limit:
+        raise ConfigError(f"max_length is {settings.sft.max_length}, the model's context holds {limit} tokens; lower it")
+    return model
+
+
+def _random(own: TrainArguments, sft: SFTConfig, tokenizer: Any) -> Any:
+    shape = {"hidden_size": own.hidden_size, "intermediate_size": own.intermediate_size, "num_layers": own.num_layers, "num_heads": own.num_heads}
+    return random_llama(tokenizer, context_length=own.context_length, seed=sft.seed, **shape)
+
+
+def _pretrained(sft: SFTConfig, arguments: ModelConfig) -> Any:
+    options = {
+        "revision": arguments.model_revision,
+        "trust_remote_code": sft.trust_remote_code,
+        "dtype": arguments.dtype,
+        # None: the Trainer places the model; "auto" would spread it over GPUs that belong to other processes.
+        "device_map": None,
+        **({"attn_implementation": arguments.attn_implementation} if arguments.attn_implementation else {}),
+        **(sft.model_init_kwargs or {}),
+    }
+    try:
+        if (quantization := get_quantization_config(arguments)) is not None:
+            options |= {"quantization_config": quantization, "device_map": get_kbit_device_map()}
+        sft.model_init_kwargs = None
+        return create_model_from_path(arguments.model_name_or_path, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(f"model_name_or_path: {arguments.model_name_or_path!r} cannot be loaded: {error}") from None
+
+
+def _mean_rows(model: Any, rows: int) -> None:
+    import torch
+
+    before = model.config.vocab_size if model.config.vocab_size < rows else rows - 1
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if layer is not None:
+                layer.weight[before:rows] = layer.weight[:before].mean(0)
+
+
+def adapter_config(settings: Settings, tokenizer: Any) -> Any:
+    """TRL's LoRA configuration; with the `syncabel` format the separator's embedding row is trained beside it. None without LoRA."""
+    config = get_peft_config(settings.model)
+    if config is not None and settings.own.prompt_format == "syncabel":
+        config.trainable_token_indices = {"embed_tokens": [tokenizer.convert_tokens_to_ids(SEPARATOR)]}
+    return config
+
+
+def merged(model: Any, settings: Settings, tokenizer: Any, scratch: Path) -> Any:
+    """The model with its adapter in the weights, in evaluation mode; itself where it has none.
+
+    Args:
+        model: what the trainer trained, unwrapped.
+        settings: how the base was loaded.
+        tokenizer: decides the number of rows.
+        scratch: folder for the adapter of a quantised base, which is merged into the full-precision one instead: merging
+            into 4-bit weights would round the adapter away.
+    """
+    if not isinstance(model, PeftModel):
+        return model.eval()
+    if settings.model.load_in_4bit or settings.model.load_in_8bit:
+        model.save_pretrained(scratch)
+        settings.model.load_in_4bit = settings.model.load_in_8bit = False
+        model = PeftModel.from_pretrained(load_model(settings, tokenizer), scratch)
+    return model.merge_and_unload().eval()

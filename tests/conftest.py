@@ -1,0 +1,103 @@
+"""Doubles that are tiny but real: a trained byte-level BPE tokenizer, a two-layer random Llama."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CORPUS = [
+    "Type 2 diabetes mellitus was diagnosed in 1997; the patient also had chronic kidney disease.",
+    "breast cancer, ovarian carcinoma and malignant melanoma of the skin",
+    "L'embolie pulmonaire est fréquente. La insuficiencia renal crónica es frecuente.",
+    "arthritis syndrome deficiency hereditary autosomal recessive dominant spastic paraplegia ataxia",
+]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    folder = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    if not folder.exists():
+        pytest.skip("needs ../shared/data beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """Byte-level BPE of 400 tokens with `<|end|>` as end and padding token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<|end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    tokenizer.train_from_iterator(CORPUS * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
+
+
+@pytest.fixture(scope="session")
+def tiny_llama() -> Callable[..., Any]:
+    """A factory of two-layer Llamas with random weights, fp32, in evaluation mode."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def make(vocab_size: int, seed: int = 0, scale: float = 1.0) -> Any:
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=vocab_size,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+            bos_token_id=None,
+            eos_token_id=0,
+            pad_token_id=0,
+            tie_word_embeddings=True,
+        )
+        model = LlamaForCausalLM(config).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(scale)
+        return model
+
+    return make
+
+
+def concept(code: str, *names: str, group: str = "Disease", parents: tuple[str, ...] = (), **rest: Any) -> Any:
+    """A concept whose first name is the preferred one."""
+    from syncabel.types import Concept, Name
+
+    return Concept(code, tuple(Name(name, preferred=i == 0) for i, name in enumerate(names)), (group,), parents=parents, **rest)
+
+
+@pytest.fixture(scope="session")
+def small_kb() -> Any:
+    """Eight concepts of two groups; `MS` and `cold` are shared, A:1 has an alternative id."""
+    from syncabel.kb import KnowledgeBase
+
+    return KnowledgeBase.build(
+        [
+            concept("A:1", "multiple sclerosis", "disseminated sclerosis", "MS", parents=("A:7",), alt_codes=("A:100",)),
+            concept("A:2", "mitral stenosis", "stenosis of the mitral valve", "MS", parents=("A:8",)),
+            concept("A:3", "angina"),
+            concept("A:4", "angina pectoris", "stenocardia", parents=("A:8",)),
+            concept("A:5", "common cold", "cold", "acute coryza"),
+            concept("A:6", "cold", group="Physiology"),
+            concept("A:7", "nervous system disease"),
+            concept("A:8", "heart disease", "cardiac disease"),
+        ],
+        source="test",
+        release="1",
+        licence="CC0-1.0",
+        redistributable=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def small_lexicon(small_kb: Any, tiny_tokenizer: Any) -> Any:
+    from syncabel.lexicon.build import build_lexicon
+
+    return build_lexicon(small_kb, tiny_tokenizer)

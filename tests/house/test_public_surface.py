@@ -1,0 +1,58 @@
+"""What a module promises in `__all__` exists, and nothing it defines for others is left out."""
+
+import importlib
+import importlib.resources
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("syncabel", "data_gen", "constrained")
+
+
+def module_names() -> Iterator[str]:
+    """Read off the files, so that collecting the tests imports nothing."""
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            if parts[-1] != "__main__":  # running is all it does
+                yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@pytest.fixture(scope="module", params=list(module_names()))
+def module(request: pytest.FixtureRequest) -> types.ModuleType:
+    return importlib.import_module(request.param)
+
+
+def test_every_promised_name_exists(module: types.ModuleType) -> None:
+    missing = [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)]
+    assert not missing
+
+
+def test_no_name_is_promised_twice(module: types.ModuleType) -> None:
+    promised = list(getattr(module, "__all__", ()))
+    assert len(promised) == len(set(promised))
+
+
+def test_everything_promised_is_documented(module: types.ModuleType) -> None:
+    """Classes and functions say what they are; a dataclass's generated signature is no sentence."""
+    promised = [getattr(module, name) for name in getattr(module, "__all__", ()) if hasattr(module, name)]
+    bare = [
+        thing.__qualname__
+        for thing in promised
+        if isinstance(thing, type | types.FunctionType)
+        and thing.__module__.startswith(PACKAGES)
+        and (not thing.__doc__ or thing.__doc__.startswith(f"{thing.__name__}("))
+    ]
+    assert not bare
+
+
+def test_modules_say_what_they_are_for(module: types.ModuleType) -> None:
+    assert module.__doc__ or not vars(module).get("__all__")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_are_typed(package: str) -> None:
+    assert (importlib.resources.files(package) / "py.typed").is_file()

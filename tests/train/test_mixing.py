@@ -1,0 +1,103 @@
+"""Mixing: the ratio holds at every prefix, nothing but the asked-for repeats, the same seed gives the same order."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from syncabel.errors import ConfigError
+from syncabel.mixing import Side, bucketed, mix, parse_ratio
+
+SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=30)
+
+
+def side(name: str, loss: list[int], dropped: int = 0) -> Side:
+    tokens = np.array(loss, np.int64)
+    return Side(name, tokens, tokens + 30, len(loss), dropped)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIZES, SIZES, st.sampled_from(["1:1", "1:9", "3:1", "0.2:1"]), st.integers(0, 5))
+def test_at_any_prefix_the_ratio_is_off_by_at_most_one_item(human: list[int], synthetic: list[int], ratio: str, seed: int) -> None:
+    sides = [side("human", human), side("synthetic", synthetic)]
+    weights = parse_ratio(ratio, ["human", "synthetic"])
+    mixture = mix(sides, weights, items=300, max_repeats=1000, seed=seed)
+    loss = np.concatenate([human, synthetic])[mixture.order]
+    share = weights["human"] / sum(weights.values())
+    off = np.cumsum(np.where(mixture.side == 0, loss, 0)) - share * np.cumsum(loss)
+    assert np.abs(off).max() <= max(*human, *synthetic)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SIZES, SIZES, st.integers(1, 3), st.integers(1, 7))
+def test_an_epoch_shows_every_item_of_every_source_and_fills_whole_steps(human: list[int], synthetic: list[int], epochs: int, multiple: int) -> None:
+    mixture = mix([side("human", human), side("synthetic", synthetic)], epochs=epochs, multiple=multiple, max_repeats=10_000)
+    counts = np.bincount(mixture.order, minlength=len(human) + len(synthetic))
+    assert counts.min() >= epochs
+    assert len(mixture.order) % multiple == 0
+
+
+def test_each_pass_over_a_source_is_complete_and_shuffled_anew() -> None:
+    mixture = mix([side("human", [3] * 20)], items=60)
+    passes = mixture.order.reshape(3, 20)
+    assert all(sorted(one) == list(range(20)) for one in passes.tolist())
+    assert len({tuple(one) for one in passes.tolist()}) == 3
+
+
+def test_the_same_seed_gives_the_same_order_and_another_one_another() -> None:
+    sides = [side("human", list(range(1, 20))), side("synthetic", list(range(1, 90)))]
+    orders = [mix(sides, items=200, seed=seed).order.tolist() for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_repeats_are_capped_and_said() -> None:
+    sides = [side("human", [5] * 4), side("synthetic", [5] * 100)]
+    mixture = mix(sides, epochs=1, max_repeats=3)
+    assert np.bincount(mixture.order)[:4].max() == 3
+    assert "max_repeats=3 of 'human'" in str(mixture.report)
+    with pytest.raises(ConfigError, match="more than max_repeats=3 times"):
+        mix(sides, items=100, max_repeats=3)
+
+
+def test_one_source_alone_is_that_source_whatever_the_cap() -> None:
+    mixture = mix([side("human", [5] * 4), side("synthetic", [])], epochs=7, max_repeats=1)
+    assert len(mixture.order) == 28
+    assert mixture.report.sides[0].repeats == 7
+
+
+def test_a_ratio_for_an_absent_source_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no synthetic examples"):
+        mix([side("human", [5])], {"human": 1, "synthetic": 1})
+    with pytest.raises(ConfigError, match="no training example is left"):
+        mix([side("human", [])])
+
+
+@pytest.mark.parametrize("text", ["1", "1:0", "1:-1", "a:b", "1:1:1", "nan:1"])
+def test_a_ratio_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="human:synthetic"):
+        parse_ratio(text, ["human", "synthetic"])
+
+
+def test_the_report_adds_up() -> None:
+    report = mix([side("human", [10] * 10, dropped=2), side("synthetic", [5] * 100)], {"human": 1, "synthetic": 1}, epochs=1).report
+    human, synthetic = report.sides
+    assert (human.loss_tokens, synthetic.loss_tokens) == (500, 500)
+    assert (human.repeats, synthetic.repeats, human.dropped) == (5, 1, 2)
+    assert human.total_tokens == 50 * 40
+    assert "0.5000" in str(report)
+
+
+def test_bucketing_moves_items_within_windows_only_and_keeps_the_mix_of_every_batch() -> None:
+    random = np.random.default_rng(0)
+    loss = [int(n) for n in random.integers(3, 12, 500)]
+    sides = [side("human", loss[:100]), side("synthetic", loss[100:])]
+    mixture = mix(sides, {"human": 1, "synthetic": 3}, items=640)
+    lengths = random.integers(20, 120, 500)
+    order = bucketed(mixture, lengths, batch=16, window=8)
+    for start in range(0, 640, 128):
+        assert sorted(order[start : start + 128]) == sorted(mixture.order[start : start + 128])
+    batches = order.reshape(-1, 16)
+    padded = lengths[batches].max(axis=1).sum()
+    assert padded < 0.85 * lengths[mixture.order.reshape(-1, 16)].max(axis=1).sum()
+    human = (batches < 100).sum(axis=1)
+    assert human.max() - human.min() <= 4
