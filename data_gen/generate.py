@@ -12,12 +12,12 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import batched
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_gen.gates import reason_against, same_sentence
-from data_gen.template import lineage_of, short_forms_by_code
+from data_gen.short_forms import Lineages, short_forms_by_code
 from data_gen.writer import Context, Generation, Writer
 from syncabel.errors import ConfigError, FormatError, IncompleteFolderError, UnknownNameError
 from syncabel.types import Concept, Document, Rejection, from_json, to_json
@@ -92,9 +92,10 @@ class _Job:
     seed: int
     excluded: Mapping[str, frozenset[str]]
     short_forms: Mapping[str, tuple[str, ...]]
+    lineages: Lineages
 
     def context(self, concept: Concept) -> Context:
-        lineage = lineage_of(self.kb, concept)
+        lineage = self.lineages.of(concept)
         names = dict(lineage)
         parents = tuple(names[code] for code in concept.parents if code in names)
         return Context(parents, lineage, self.short_forms.get(concept.code, ()), self.excluded.get(concept.code, frozenset()), self.kb.digest)
@@ -128,7 +129,8 @@ def _job(kb: "KnowledgeBase", writer: Writer, per_concept: int, seed: int, exclu
     by_code: defaultdict[str, set[str]] = defaultdict(set)
     for code, name in excluded:
         by_code[code].add(name)
-    return _Job(kb, writer, per_concept, seed, {code: frozenset(names) for code, names in by_code.items()}, short_forms_by_code(short_forms))
+    names = {code: frozenset(names) for code, names in by_code.items()}
+    return _Job(kb, writer, per_concept, seed, names, short_forms_by_code(short_forms), Lineages(kb))
 
 
 def _codes(kb: "KnowledgeBase", codes: Iterable[str] | None) -> tuple[str, ...]:
@@ -234,7 +236,7 @@ def _resumed(folder: Path, settings: Settings) -> Manifest:
     state = _read_manifest(path)
     _refuse_other_settings(folder, state.settings, settings)
     for name in FILES:
-        _cut(folder / name, state.sizes[name])
+        _cut(folder / name, state.sizes[name], finished=path.name == MANIFEST)
     return state
 
 
@@ -245,7 +247,9 @@ def _refuse_strange_files(folder: Path) -> None:
 
 
 def _refuse_other_settings(folder: Path, old: Settings, new: Settings) -> None:
-    differing = [f"{f.name} {_brief(getattr(old, f.name))} → {_brief(getattr(new, f.name))}" for f in fields(Settings) if getattr(old, f.name) != getattr(new, f.name)]
+    differing = [
+        f"{f.name} {_brief(getattr(old, f.name))} → {_brief(getattr(new, f.name))}" for f in fields(Settings) if getattr(old, f.name) != getattr(new, f.name)
+    ]
     if differing:
         raise ConfigError(f"{folder} was made with other settings ({'; '.join(differing)}); repeat those, or give another folder")
 
@@ -255,23 +259,23 @@ def _brief(value: object) -> str:
     return f"{text[:8]}…" if len(text) == 64 else repr(value)
 
 
-def _cut(path: Path, size: int) -> None:
-    """Cut a file to the bytes that count."""
+def _cut(path: Path, size: int, *, finished: bool) -> None:
+    """Cut a file to the bytes that count; a finished one has none too many, so what is behind is somebody else's."""
     found = path.stat().st_size if path.exists() else 0
-    if found < size:
+    if found < size or (finished and found > size):
         raise IncompleteFolderError(f"{path} has {found} bytes where {size} were written; delete the folder and generate again")
     if found > size:
         os.truncate(path, size)
 
 
 def _continued(folder: Path, state: Manifest, job: _Job, codes: Sequence[str], progress: Progress) -> Manifest:
-    left = codes[state.concepts_done :]
-    for block in batched(progress(left), BLOCK):
+    left = iter(progress(codes[state.concepts_done :]))
+    while block := list(islice(left, BLOCK)):
         rows = [job.rows(code) for code in block]
         lines = [[item for row in rows for item in row[i]] for i in range(len(FILES))]
         for name, items in zip(FILES, lines, strict=True):
             _append(folder / name, items)
-        state = _added(state, folder, len(block), [*lines[1]], [*lines[2]])
+        state = _added(state, folder, len(block), lines[1], lines[2])
         _write_atomically(folder / STATE, state)
     return state
 
@@ -298,7 +302,8 @@ def _added(state: Manifest, folder: Path, concepts: int, kept: Sequence[object],
 
 def _finished(folder: Path, state: Manifest) -> Manifest:
     _write_atomically(folder / MANIFEST, state)
-    (folder / STATE).unlink(missing_ok=True)
+    for leftover in (STATE, "state.tmp"):
+        (folder / leftover).unlink(missing_ok=True)
     return state
 
 
@@ -321,7 +326,7 @@ def _read_manifest(path: Path) -> Manifest:
         row = json.loads(path.read_bytes())
     except ValueError as error:
         raise FormatError(f"not JSON ({error})", path, hint=hint) from None
-    if not isinstance(row, dict) or set(row) != set(_FIELDS):
+    if not isinstance(row, dict) or set(row) != set(_FIELDS) or set(row["sizes"]) != set(FILES):
         raise FormatError(f"should hold {', '.join(_FIELDS)}", path, hint=hint)
     settings = from_json(Settings, row.pop("settings"), str(path))
     return Manifest(settings, **row)

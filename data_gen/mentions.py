@@ -7,16 +7,30 @@ import random
 import re
 from collections.abc import Callable
 
-__all__ = ["CHANGES", "Change", "british", "initials", "inverted", "lowered", "misspelt", "number_style", "perturb", "plural_or_singular", "reworded", "word_dropped"]
+__all__ = [
+    "CHANGES",
+    "Change",
+    "british",
+    "initials",
+    "inverted",
+    "lowered",
+    "misspelt",
+    "number_style",
+    "perturb",
+    "plural_or_singular",
+    "reworded",
+    "word_dropped",
+]
 
 Change = Callable[[str, random.Random], str | None]
 
-_JOINING = frozenset("a an and as by caused due for from in of on or the to type with without".split())
-_GENERIC = frozenset("disease disorder syndrome type condition familial hereditary".split())
-_COUNTABLE = frozenset(
-    "abscess adenoma allergy anemia aneurysm anomaly cancer cyst defect deficiency disease disorder dystrophy fistula fracture hernia infection "
-    "malformation neoplasm neuropathy polyp seizure stone syndrome tumor tumour ulcer".split()
-)
+_JOINING = frozenset(["a", "an", "and", "as", "by", "caused", "due", "for", "from", "in", "of", "on", "or", "the", "to", "type", "with", "without"])
+_GENERIC = frozenset(["disease", "disorder", "syndrome", "type", "condition", "familial", "hereditary"])
+_COUNTABLE = frozenset([
+    "abscess", "adenoma", "allergy", "anemia", "aneurysm", "anomaly", "cancer", "cyst", "defect", "deficiency", "disease", "disorder",
+    "dystrophy", "fistula", "fracture", "hernia", "infection", "malformation", "neoplasm", "neuropathy", "polyp", "seizure", "stone",
+    "syndrome", "tumor", "tumour", "ulcer",
+])  # fmt: skip
 _ROMAN = {"I": "1", "II": "2", "III": "3", "IV": "4", "V": "5", "VI": "6", "VII": "7", "VIII": "8", "IX": "9", "X": "10"}
 _ARABIC = {arabic: roman for roman, arabic in _ROMAN.items()}
 # American to British spelling, beginnings or insides of words.
@@ -25,7 +39,16 @@ _BRITISH = {
     "edema": "oedema", "diarrhea": "diarrhoea", "celiac": "coeliac", "hemat": "haemat", "pediatric": "paediatric", "fetal": "foetal",
 }  # fmt: skip
 # Organ nouns before another noun and the adjectives that stand for them.
-_ORGANS = {"kidney": "renal", "liver": "hepatic", "lung": "pulmonary", "stomach": "gastric", "heart": "cardiac", "brain": "cerebral", "skin": "cutaneous", "bladder": "vesical"}
+_ORGANS = {
+    "kidney": "renal",
+    "liver": "hepatic",
+    "lung": "pulmonary",
+    "stomach": "gastric",
+    "heart": "cardiac",
+    "brain": "cerebral",
+    "skin": "cutaneous",
+    "bladder": "vesical",
+}
 _ADJECTIVES = {adjective: noun for noun, adjective in _ORGANS.items()}
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _TYPED = re.compile(r"(type \w+) (.+)|(.+?) (type \w+)", re.IGNORECASE)
@@ -36,12 +59,12 @@ def _changed(name: str, other: str) -> str | None:
 
 
 def lowered(name: str, rng: random.Random) -> str | None:  # noqa: ARG001
-    """"Crohn Disease" to "crohn disease"."""
+    """ "Crohn Disease" to "crohn disease"."""
     return _changed(name, name.lower())
 
 
 def inverted(name: str, rng: random.Random) -> str | None:  # noqa: ARG001
-    """"Diabetes Mellitus, Type 2" to "Type 2 Diabetes Mellitus", and back: a type moves behind a comma, else the last word before one."""
+    """ "Diabetes Mellitus, Type 2" to "Type 2 Diabetes Mellitus", and back: a type moves behind a comma, else the last word before one."""
     if ", " in name:
         head, _, rest = name.partition(", ")
         return None if "," in rest else f"{rest} {head}"
@@ -100,7 +123,7 @@ def misspelt(name: str, rng: random.Random) -> str | None:
     """One slip of the pen, in long names sometimes two; never in a word's first letter, in short words or in capitals ("type B" stays)."""
     wrong = _slip(name, rng)
     if wrong and len(name) >= 12 and rng.random() < 0.25:
-        return _changed(name, _slip(wrong, rng) or wrong)
+        return _changed(name, _slip(wrong, rng) or wrong) or wrong  # the second slip may undo the first
     return wrong
 
 
@@ -147,7 +170,7 @@ def word_dropped(name: str, rng: random.Random) -> str | None:
 
 
 def number_style(name: str, rng: random.Random) -> str | None:  # noqa: ARG001
-    """"type II" to "type 2" and back, in the last number of the name."""
+    """ "type II" to "type 2" and back, in the last number of the name."""
     words = name.split()
     for i in range(len(words) - 1, 0, -1):
         other = _ROMAN.get(words[i]) or _ARABIC.get(words[i])
@@ -157,7 +180,7 @@ def number_style(name: str, rng: random.Random) -> str | None:  # noqa: ARG001
 
 
 def british(name: str, rng: random.Random) -> str | None:  # noqa: ARG001
-    """"anemia" to "anaemia", and back."""
+    """ "anemia" to "anaemia", and back."""
     for american, other in _BRITISH.items():
         if other in name:
             return name.replace(other, american)
@@ -167,7 +190,7 @@ def british(name: str, rng: random.Random) -> str | None:  # noqa: ARG001
 
 
 def reworded(name: str, rng: random.Random) -> str | None:  # noqa: ARG001
-    """"kidney cancer" to "renal cancer", and back: the organ before the last word."""
+    """ "kidney cancer" to "renal cancer", and back: the organ before the last word."""
     words = name.split()
     if len(words) < 2:
         return None

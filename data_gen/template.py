@@ -9,11 +9,9 @@ import hashlib
 import json
 import random
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -23,10 +21,7 @@ from data_gen.writer import Context, Generation, document_seed
 from syncabel.text import fold
 from syncabel.types import Abbreviation, Concept, Document, Mention, Provenance, Rejection, Span
 
-if TYPE_CHECKING:
-    from syncabel.kb import KnowledgeBase
-
-__all__ = ["FrameSet", "TemplateWriter", "shared_short_forms"]
+__all__ = ["FrameSet", "TemplateWriter", "usable_names"]
 
 FrameSet = Literal["all", "train", "test"]
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -126,12 +121,13 @@ class TemplateWriter:
     def _plan(self, name: str, context: Context, branches: Branches, rng: random.Random) -> _Plan:
         parent, drawn = bool(context.parents), rng.random()
         shared = [short for short in context.short_forms if fold(short) not in context.avoid]
-        if shared and branches.leading and rng.random() < self.short_form_share:
+        if shared and branches.leading and (name in shared or rng.random() < self.short_form_share):
             # Only the leading branch speaks: a second one may be what the namesakes have in common.
-            return _Plan(rng.choice(shared), _choose(self.frames, "telling", parent), (branches.leading,))
-        short = initials(name)
-        if drawn < _DEFINED and short and fold(short) not in context.avoid:
-            return _Plan(short, _choose(self.frames, "defined" if branches.both else "defined_plain", parent), branches.both, name)
+            short = name if name in shared else rng.choice(shared)
+            return _Plan(short, _choose(self.frames, "telling", parent), (branches.leading,))
+        made = initials(name)
+        if drawn < _DEFINED and made and fold(made) not in context.avoid:
+            return _Plan(made, _choose(self.frames, "defined" if branches.both else "defined_plain", parent), branches.both, name)
         mention = name if drawn < _DEFINED + _UNCHANGED else _changed(name, context.avoid, rng)
         return _Plan(mention, _choose(self.frames, "rich" if branches.both else "plain", parent), branches.both)
 
@@ -201,58 +197,3 @@ def _slot(slot: str, plan: _Plan, parents: tuple[str, ...], used: set[str], rng:
     phrase = rng.choice(phrases)
     used.add(phrase)
     return phrase
-
-
-def shared_short_forms(kb: "KnowledgeBase", codes: Iterable[str], exclude_names: frozenset[tuple[str, str]] | set[tuple[str, str]] = frozenset()) -> dict[str, tuple[str, ...]]:
-    """Short forms of 2 to 5 letters that two or more of these concepts share and that only the context tells apart.
-
-    A short form is the initials of a name, or a name in capitals.  Concepts that share it within one branch are left out:
-    no context tells them apart.
-
-    Args:
-        kb: the knowledge base, with the ancestors of the codes.
-        codes: the concepts to look at.
-        exclude_names: (code, folded name) pairs to make nothing of.
-
-    Returns:
-        Short form to codes, each of another leading branch, in the order of `codes`; short forms sorted.
-    """
-    owners: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-    for code in dict.fromkeys(codes):
-        concept = kb.concept(code)
-        avoid = frozenset(name for owner, name in exclude_names if owner == code) if exclude_names else frozenset()
-        leading = branches_of(lineage_of(kb, concept)).leading
-        if leading:
-            for short in _short_forms(concept, avoid):
-                owners[short].append((leading.name, code))
-    told = {short: _told_apart(pairs) for short, pairs in sorted(owners.items())}
-    return {short: kept for short, kept in told.items() if len(kept) >= 2}
-
-
-def _short_forms(concept: Concept, avoid: frozenset[str]) -> list[str]:
-    names = usable_names(concept, avoid)
-    made = [initials(name) for name in names if len(name.split()) >= 2]
-    listed = [name for name in names if re.fullmatch("[A-Z]{2,5}", name)]
-    return list(dict.fromkeys(short for short in (*made, *listed) if short and short.isalpha() and fold(short) not in avoid))
-
-
-def _told_apart(pairs: list[tuple[str, str]]) -> tuple[str, ...]:
-    counts: defaultdict[str, int] = defaultdict(int)
-    for branch, _ in pairs:
-        counts[branch] += 1
-    return tuple(code for branch, code in pairs if counts[branch] == 1)
-
-
-def lineage_of(kb: "KnowledgeBase", concept: Concept) -> tuple[tuple[str, str], ...]:
-    """(code, preferred name) of the concept and its ancestors, nearest first."""
-    ancestors = ((code, kb.concept(code).preferred_name) for code in kb.ancestors(concept.code))
-    return ((concept.code, concept.preferred_name), *ancestors)
-
-
-def short_forms_by_code(short_forms: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    """The inverse of `shared_short_forms`: code to its short forms, in their order."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for short, codes in short_forms.items():
-        for code in codes:
-            found[code].append(short)
-    return {code: tuple(shorts) for code, shorts in found.items()}

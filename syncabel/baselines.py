@@ -18,7 +18,7 @@ from syncabel.kb import KnowledgeBase
 from syncabel.text import fold
 from syncabel.types import Document, LinkedMention, Mention, Prediction, Query, Ranker
 
-__all__ = ["Cascade", "CharTfidf", "ExactName", "MentionDictionary", "apply", "standard_baselines"]
+__all__ = ["Cascade", "CharTfidf", "ExactName", "MentionDictionary", "apply", "rank_all", "standard_baselines"]
 
 Codes = tuple[str, ...]  # one code, or the several of a composite answer, sorted
 
@@ -47,7 +47,6 @@ def apply(
     documents: Iterable[Document],
     groups_of: Callable[[str | None], tuple[str, ...]] | None = None,
     k: int = 1,
-    batch_size: int = 512,
 ) -> list[LinkedMention]:
     """Rank concepts for every mention of documents.
 
@@ -56,12 +55,16 @@ def apply(
         documents: what to link.
         groups_of: from a mention's annotated type to the groups its answer must come from (`TypeMap.of`); None: no restriction.
         k: most answers a mention.
-        batch_size: queries handed over at a time.
 
     Returns:
         One result per mention, in document and mention order.
     """
     queries = [Query(document, mention, groups_of(mention.type) if groups_of else ()) for document in documents for mention in document.mentions]
+    return rank_all(ranker, queries, k)
+
+
+def rank_all(ranker: Ranker, queries: Sequence[Query], k: int = 1, batch_size: int = 512) -> list[LinkedMention]:
+    """Rank concepts for queries, `batch_size` handed over at a time; one result each, in order."""
     ranked = [found for start in range(0, len(queries), batch_size) for found in ranker.rank(queries[start : start + batch_size], k)]
     return [_linked(query, found) for query, found in zip(queries, ranked, strict=True)]
 

@@ -90,7 +90,7 @@ def decode(
         lexicon.check_tokenizer(tokenizer)
     ids = [encode_prompt(prompt, tokenizer) for prompt in prompts]
     for i, row in enumerate(ids):
-        check_length(len(row), model, lexicon, settings, f"prompt {i + 1} ([{prompts[i].mention}])")
+        check_length(len(row), model, lexicon, settings, f"prompt {i + 1}")
     held = [prompt.groups for prompt in prompts] if groups is None else groups
     flags = [lexicon.flags(allowed) if lexicon is not None else None for allowed in held]
     if settings.constrained and lexicon is not None:

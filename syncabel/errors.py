@@ -67,6 +67,8 @@ class FormatError(InputError):
 class OffsetError(InputError):
     """A span does not cover the text it claims to.
 
+    The texts are attributes and stay out of the message: a note's words belong in no log.
+
     Args:
         document_id: the document.
         start, end: half-open, Unicode code points.
@@ -76,7 +78,7 @@ class OffsetError(InputError):
 
     def __init__(self, document_id: str, start: int, end: int, expected: str, found: str) -> None:
         self.document_id, self.start, self.end, self.expected, self.found = document_id, start, end, expected, found
-        super().__init__(f"document {document_id!r}: offsets {start}–{end} hold {found!r}, not {expected!r}; correct them (half-open, code points)")
+        super().__init__(f"document {document_id!r}: the text at offsets {start}–{end} is not the mention's; correct them (half-open, code points)")
 
 
 class MarkupError(InputError):

@@ -77,12 +77,12 @@ class Linker:
         if not hasattr(config, "syncabel"):
             raise IncompleteFolderError(f"{folder / 'config.json'}: no 'syncabel' entry; give a folder that training exported")
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False).to(where).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False)
         lexicon = Lexicon.load(folder / "lexicon") if (folder / "lexicon").exists() else None
         groups = lexicon.groups if lexicon else ()
         types = {kind: tuple(mapped) for kind, mapped in config.syncabel.get("types", {}).items()}
         return cls(
-            model,
+            model.to(where).eval(),
             AutoTokenizer.from_pretrained(folder),
             lexicon,
             format_from_config(config.syncabel),

@@ -106,12 +106,34 @@ class Mixture:
     Attributes:
         order: item numbers; those of side k start at the number of items of the sides before it. Shape: (length,).
         side: the side of each. Shape: (length,).
-        report: the accounting.
+        sides: the sources that have items.
+        shares: loss tokens wanted of each, fractions.
+        stopped: why the order ends before what was asked for, or "".
     """
 
     order: Ints
     side: Ints
-    report: MixReport
+    sides: tuple[Side, ...]
+    shares: tuple[float, ...]
+    stopped: str = ""
+
+    @property
+    def report(self) -> MixReport:
+        """The accounting of the whole order."""
+        return self.report_of(len(self.order))
+
+    def report_of(self, length: int) -> MixReport:
+        """The accounting of the first `length` items, for a run that ended early."""
+        picked = self.side[:length]
+        loss = np.concatenate([side.loss_tokens for side in self.sides])[self.order[:length]]
+        tokens = np.concatenate([side.total_tokens for side in self.sides])[self.order[:length]]
+        rows = []
+        for k, side in enumerate(self.sides):
+            mine = picked == k
+            counts = (side.examples, side.dropped, len(side.loss_tokens), int(loss[mine].sum()), int(tokens[mine].sum()))
+            share = float(loss[mine].sum() / max(loss.sum(), 1))
+            rows.append(SideReport(side.name, *counts, float(mine.sum() / len(side.loss_tokens)), share, self.shares[k]))
+        return MixReport(tuple(rows), length, self.stopped if length == len(self.order) else "")
 
 
 def parse_ratio(text: str, names: Sequence[str]) -> dict[str, float]:
@@ -174,7 +196,7 @@ def mix(
     picked = np.array([k for k, _ in order], np.int64)
     starts = np.cumsum([0] + [len(side.loss_tokens) for side in present])[:-1]
     numbers = np.array([starts[k] + i for k, i in order], np.int64)
-    return Mixture(numbers, picked, _account(present, shares, numbers, picked, starts, stopped))
+    return Mixture(numbers, picked, tuple(present), tuple(shares), stopped)
 
 
 def _shares(present: Sequence[Side], ratio: Mapping[str, float] | None) -> list[float]:
@@ -237,19 +259,6 @@ def _draw(
         given[k] += weights[k][item]
         total += weights[k][item]
     return order, None
-
-
-def _account(sides: Sequence[Side], shares: Sequence[float], numbers: Ints, picked: Ints, starts: Ints, stopped: str) -> MixReport:
-    loss = np.concatenate([side.loss_tokens for side in sides])[numbers]
-    tokens = np.concatenate([side.total_tokens for side in sides])[numbers]
-    rows = []
-    for k, side in enumerate(sides):
-        mine = picked == k
-        share = float(loss[mine].sum() / max(loss.sum(), 1))
-        repeats = float(mine.sum() / len(side.loss_tokens))
-        counts = (side.examples, side.dropped, len(side.loss_tokens), int(loss[mine].sum()), int(tokens[mine].sum()))
-        rows.append(SideReport(side.name, *counts, repeats, share, shares[k]))
-    return MixReport(tuple(rows), len(numbers), stopped)
 
 
 def bucketed(mixture: Mixture, lengths: Ints, batch: int, window: int, seed: int = 0) -> Ints:

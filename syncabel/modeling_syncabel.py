@@ -111,5 +111,5 @@ def as_public(answer: Prediction, prompt: Prompt, text: str) -> dict[str, Any]:
     }
 
 
-class SyncabelForCausalLM(SyncabelMixin, LlamaForCausalLM):  # type: ignore[misc]
+class SyncabelForCausalLM(SyncabelMixin, LlamaForCausalLM):  # type: ignore[no-untyped-call]
     """A Llama that links mentions."""

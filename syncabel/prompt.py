@@ -127,7 +127,7 @@ def iter_marked(sentence: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...
     while at < len(sentence):
         if match := _FRAGMENT.match(sentence, at):
             if not match.group(1).strip():
-                raise MarkupError(f"empty mention in {sentence!r}; write the mention between the brackets")
+                raise MarkupError(f"empty mention at character {at + 1}; write the mention between the brackets")
             plain.append(match.group(1))
             pending.append((length, length + len(match.group(1))))
             length += len(match.group(1))
@@ -146,7 +146,7 @@ def iter_marked(sentence: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...
     if pending:
         mentions.append((tuple(pending), ()))
     if not mentions:
-        raise MarkupError(f"no [mention] in {sentence!r}; put the mention in square brackets, its group in braces after it")
+        raise MarkupError("no [mention] in the sentence; put the mention in square brackets, its group in braces after it")
     for offsets, groups in mentions:
         yield "".join(plain), offsets, groups
 
@@ -159,7 +159,7 @@ def from_sentence(sentence: str, fmt: PromptFormat) -> Prompt:
     """
     found = list(iter_marked(sentence))
     if len(found) > 1:
-        raise MarkupError(f"{len(found)} mentions in {sentence!r}; give one sentence per mention")
+        raise MarkupError(f"{len(found)} mentions in one sentence; give one sentence per mention")
     text, offsets, groups = found[0]
     mention = " ".join(text[start:end] for start, end in offsets)
     return _prompt(marked(text, offsets, groups), mention, groups, fmt)
@@ -186,7 +186,7 @@ def _title(document: Document, sentence_start: int, fmt: PromptFormat) -> list[s
     title = title_of(document.text)
     if title is None or sentence_start < title.end:
         return []
-    return [escape_markup(document.surface(title))[: fmt.context_chars]]
+    return [escape_markup(document.surface(title))[: fmt.context_chars]] if fmt.context_chars else []
 
 
 def _expansion(document: Document, mention: Mention) -> list[str]:
@@ -195,11 +195,11 @@ def _expansion(document: Document, mention: Mention) -> list[str]:
 
 
 def _prompt(context: str, mention: str, groups: tuple[str, ...], fmt: PromptFormat) -> Prompt:
-    question = f"[{escape_markup(mention)}] {VERB[fmt.language]}"
+    # A line end inside a mention would read as the end of a part of the prompt.
+    question = f"[{escape_markup(mention)}] {VERB[fmt.language]}".replace("\n", " ")
     separated = fmt.name == "syncabel"
-    if separated:
-        context = context.replace("\n", " ")
-    return Prompt(context if separated else context + "\n", question, separated, mention, groups)
+    source = context.replace("\n", " ") if separated else context + "\n"
+    return Prompt(source, question, separated, mention, groups)
 
 
 def prompt_text(prompt: Prompt) -> str:

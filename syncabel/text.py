@@ -11,7 +11,7 @@ __all__ = ["clean_name", "control_character", "escape_markup", "fold", "has_mark
 # Full stops after these end no sentence.  Lower case; compared without the stop.
 # fmt: off
 _ABBREVIATED = frozenset({
-    "e.g", "i.e", "cf", "vs", "fig", "figs", "al", "dr", "mr", "mrs", "prof", "st", "no", "nos", "approx", "ca",
+    "e.g", "i.e", "cf", "vs", "fig", "figs", "al", "dr", "mr", "mrs", "prof", "st", "nos", "approx", "ca",
     "resp", "ref", "refs", "spp", "sp", "var", "subsp", "m", "mme", "mlle", "p.ex", "ex", "env", "sr", "sra", "dra",
     "dres", "ud", "uds", "pág", "núm", "aprox",
 })
@@ -59,6 +59,8 @@ def _is_break(text: str, match: re.Match[str]) -> bool:
     if word is None or match.group().lstrip()[0] != ".":
         return True
     last = word.group().casefold()
+    if last == "no":  # "no. 7" is a number, "He said no. The pain" an answer
+        return not text[match.end() :][:1].isdigit()
     return last not in _ABBREVIATED and not (len(last) == 1 and last.isalpha())
 
 

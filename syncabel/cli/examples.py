@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat
 from syncabel.sft import ExampleSettings, make_examples, write_examples
-from syncabel.types import Document, Rejection, SFTExample, to_json
+from syncabel.types import Document, Mention, Rejection, SFTExample, to_json
 
 __all__ = ["examples"]
 
@@ -53,7 +54,7 @@ def examples(
             write_examples(chosen, output / f"{source}.jsonl")
         err.print(f"{source}: {len(chosen):,} examples")
     if dev:
-        write_jsonl(dev, output / "dev.jsonl")
+        write_jsonl((_canonical(document, base) for document in dev), output / "dev.jsonl")
     (output / "types.json").write_text(json.dumps(type_map.table, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     (output / "rejected.jsonl").write_text("".join(json.dumps(to_json(row), ensure_ascii=False) + "\n" for row in bad), encoding="utf-8")
     err.print(f"dev: {len(dev):,} documents; types: {dict(type_map.table)}")
@@ -67,8 +68,20 @@ def _split(documents: list[Document], fraction: float, seed: int) -> tuple[list[
     human = [document for document in rest if document.source == "human"]
     if dev or not human or fraction == 0:
         return rest, dev
-    kept, dev = split_documents(human, fraction, seed)
-    return [*kept, *(document for document in rest if document.source != "human")], list(dev)
+    kept, split_off = split_documents(human, fraction, seed)
+    return [*kept, *(document for document in rest if document.source != "human")], list(split_off)
+
+
+def _canonical(document: Document, kb: KnowledgeBase) -> Document:
+    """The document with current codes: training, which judges checkpoints on it, has no knowledge base."""
+
+    def current(mention: Mention) -> Mention:
+        if not mention.answers:
+            return mention
+        answers = tuple(tuple(sorted({kb.canonical(code) or code for code in answer})) for answer in mention.answers)
+        return replace(mention, answers=answers)
+
+    return replace(document, mentions=tuple(map(current, document.mentions)))
 
 
 def _type_map(table: Path | None, train: list[Document], kb: KnowledgeBase) -> TypeMap:

@@ -146,6 +146,8 @@ def _titled(kb: KnowledgeBase, code: str) -> str:
 
 def _show_pairs(pairs: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")  # a digest is shown whole, on as many lines as it takes
     for key, value in pairs.items():
         table.add_row(key, _cell(value))
     out.print(table, markup=False)

@@ -1,4 +1,4 @@
-"""`syncabel lexicon build`."""
+"""`syncabel lexicon build|tokenizer`."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from syncabel.cli.console import err, print_json
-from syncabel.errors import MissingExtraError
+from syncabel.corpora import read_corpus
+from syncabel.errors import FormatError, MissingExtraError
 from syncabel.kb import KnowledgeBase
 
 __all__ = ["app"]
@@ -47,6 +48,7 @@ def load_tokenizer(folder: Path) -> object:
 
     Raises:
         FileNotFoundError: the folder has no tokenizer.json.
+        FormatError: its tokenizer.json is no JSON.
         MissingExtraError: transformers is not installed.
     """
     if not (folder / "tokenizer.json").exists():
@@ -55,6 +57,26 @@ def load_tokenizer(folder: Path) -> object:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise MissingExtraError("link", str(error.name)) from None
-    # A tokenizer folder without a config.json is read as what its own file says it is.
-    json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    try:
+        json.loads((folder / "tokenizer.json").read_bytes())
+    except ValueError as error:  # bad JSON or bad UTF-8
+        raise FormatError(f"damaged: {error}", folder / "tokenizer.json", hint="copy the tokenizer again") from None
     return AutoTokenizer.from_pretrained(folder)
+
+
+@app.command()
+def tokenizer(
+    kb: Annotated[str, typer.Argument(help="Knowledge base: a folder, or `doid`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    documents: Annotated[list[Path] | None, typer.Option(help="Documents to learn from beside the names, JSON Lines or PubTator; may be repeated.")] = None,
+    vocabulary: Annotated[int, typer.Option(min=257, help="Tokens.")] = 600,
+) -> None:
+    """Train a small byte-level tokenizer on names and sentences, for a model from scratch; a pretrained model brings its own."""
+    try:
+        from syncabel.train.scratch import train_tokenizer
+    except ImportError as error:
+        raise MissingExtraError("train", str(error.name)) from None
+    names = [f" {name.text}" for concept in KnowledgeBase.load(kb).concepts() for name in concept.names]
+    texts = [document.text for document in read_corpus(documents).documents] if documents else []
+    train_tokenizer([*names, *texts], vocabulary).save_pretrained(output)
+    err.print(f"{output}: {vocabulary} tokens, from {len(names):,} names and {len(texts):,} documents")

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -59,12 +60,12 @@ def _documents(source: Path | None) -> Iterator[Document]:
 
 
 def _lines(source: Path | None, place: str) -> Iterator[str]:
-    raw: Iterable[bytes] = source.open("rb") if source else sys.stdin.buffer
-    for number, line in enumerate(raw, 1):
-        try:
-            yield line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise FormatError(f"byte {line[error.start]:#04x} is not UTF-8", place, number, "convert the file to UTF-8") from None
+    with source.open("rb") if source else nullcontext(sys.stdin.buffer) as raw:
+        for number, line in enumerate(raw, 1):
+            try:
+                yield line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise FormatError(f"byte {line[error.start]:#04x} is not UTF-8", place, number, "convert the file to UTF-8") from None
 
 
 def _marked_line(line: str, number: str) -> Document:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import yaml
-from trl import ModelConfig, SFTConfig, TrlParser
+from trl import ModelConfig, SFTConfig, TrlParser  # type: ignore[attr-defined]
 
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.prompt import PromptFormat
@@ -41,6 +41,7 @@ class TrainArguments:
     num_layers: int = field(default=4, metadata={"help": "Of the random Llama."})
     num_heads: int = field(default=4, metadata={"help": "Of the random Llama."})
     context_length: int = field(default=512, metadata={"help": "Of the random Llama, in tokens."})
+    initializer_range: float = field(default=0.02, metadata={"help": "Of the random Llama: standard deviation of its first weights."})
     dev_sample: int = field(default=200, metadata={"help": "Mentions of the dev documents that are linked at each evaluation."})
     dev_beams: int = field(default=2, metadata={"help": "Width of the beam in evaluations."})
     dev_seed: int = field(default=0, metadata={"help": "Decides which mentions."})
@@ -70,8 +71,23 @@ class Settings:
     model: ModelConfig
     written: Mapping[str, Any]
 
+    @property
+    def output(self) -> Path:
+        """Where checkpoints and reports go."""
+        return Path(str(self.sft.output_dir))
 
-class _Parser(TrlParser):  # type: ignore[misc]
+    @property
+    def max_length(self) -> int:
+        """Longest example, or size of a pack, in tokens."""
+        return int(self.sft.max_length or 0)
+
+    @property
+    def schedule(self) -> str:
+        """Name of the learning rate's schedule."""
+        return str(getattr(self.sft.lr_scheduler_type, "value", self.sft.lr_scheduler_type))
+
+
+class _Parser(TrlParser):
     """TRL's parser; a wrong flag or value raises instead of printing a usage of several hundred lines."""
 
     def error(self, message: str) -> NoReturn:
@@ -105,7 +121,8 @@ def parse(argv: Sequence[str]) -> Settings:
         UnknownNameError: a key, flag or configuration nobody declared; the nearest one is named.
         ConfigError: a value of a wrong type, a missing one, or settings that contradict each other.
     """
-    parser = _Parser((TrainArguments, SFTConfig, ModelConfig), prog="python -m syncabel.train", allow_abbrev=False)
+    kinds: Any = (TrainArguments, SFTConfig, ModelConfig)
+    parser = _Parser(kinds, prog="python -m syncabel.train", allow_abbrev=False)
     known = {action.dest: action for action in parser._actions if action.dest != "help"}
     arguments, path = _take_config(list(argv))
     written = _read(path, known) if path else {}
@@ -180,9 +197,10 @@ def _defaults(written: Mapping[str, Any], arguments: Sequence[str]) -> dict[str,
     """This project's defaults where they differ from TRL's, before the file and the flags are read."""
     import torch
 
-    on_cpu = not torch.cuda.is_available() or _asked(written, arguments, "use_cpu")
-    # TRL turns bf16 on everywhere; on a CPU it is slower than float32 and costs accuracy.
-    half = {"bf16": False} if on_cpu else {}
+    bare = not torch.accelerator.is_available()
+    on_cpu = bare or _asked(written, arguments, "use_cpu")
+    # TRL turns bf16 on everywhere; on a CPU it is slower than float32 and costs accuracy.  Who asks for it there gets it.
+    half = {"bf16": False, "use_cpu": bare} if on_cpu else {}
     return {"train_sampling_strategy": "sequential", "dataset_kwargs": {"skip_prepare_dataset": True}, **half}
 
 
@@ -209,10 +227,10 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"train_sampling_strategy is {sft.train_sampling_strategy!r}; the mix decides the order, leave it out")
     if sft.packing and (sft.packing_strategy != "bfd" or own.bucket_batches > 1):
         raise ConfigError("packing goes with packing_strategy bfd and without bucket_batches")
-    if own.max_minutes is not None and sft.lr_scheduler_type not in ("linear", "constant", "constant_with_warmup"):
+    if own.max_minutes is not None and settings.schedule not in ("linear", "constant", "constant_with_warmup"):
         raise ConfigError("max_minutes goes with lr_scheduler_type linear, constant or constant_with_warmup")
     if sft.eval_strategy != "no" and not own.dev_documents:
-        raise ConfigError(f"eval_strategy is {str(sft.eval_strategy.value)!r} without dev_documents; give them, or eval_strategy: 'no'")
+        raise ConfigError(f"eval_strategy is {str(getattr(sft.eval_strategy, 'value', ''))!r} without dev_documents; give them, or eval_strategy: 'no'")
     if own.bucket_batches < 1 or own.dev_sample < 1 or own.dev_beams < 1:
         raise ConfigError("bucket_batches, dev_sample and dev_beams count from 1")
     for name in ("human_examples", "synthetic_examples", "dev_documents", "types"):

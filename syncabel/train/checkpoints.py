@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from syncabel.errors import ConfigError, IncompleteFolderError
 
-__all__ = ["bind_run", "flaw", "last_complete", "seconds_used"]
+__all__ = ["bind_run", "flaw", "last_complete", "require_complete", "seconds_used"]
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 STATE, RUN = "trainer_state.json", "run.json"
@@ -54,7 +54,7 @@ def _weights_flaw(checkpoint: Path) -> str | None:
 def last_complete(folder: Path) -> tuple[Path | None, list[str]]:
     """The complete checkpoint with the most steps, None where there is none, and a line for each later one that was passed over."""
     found = {int(match[1]): path for path in folder.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))}
-    passed = []
+    passed: list[str] = []
     for step in sorted(found, reverse=True):
         if (problem := flaw(found[step])) is None:
             return found[step], passed

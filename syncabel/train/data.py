@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Tokens:
     def item_lengths(self) -> NDArray[np.int64]:
         """Tokens per item. Shape: (items,)."""
         ends = np.concatenate([[0], np.cumsum(self.lengths)])[np.concatenate([[0], np.cumsum(self.sequences)])]
-        return np.diff(ends)
+        return np.asarray(np.diff(ends), np.int64)
 
     @property
     def loss_tokens(self) -> NDArray[np.int64]:
@@ -91,8 +92,8 @@ def encode_examples(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer:
             dropped.append(Rejection(f"{example.document_id}#{example.mention_id}", example.code, "too_long", text))
         else:
             rows.append((prompt, name))
-    ids = np.array([token for prompt, name in rows for token in (*prompt, *name)], np.int32)
-    labels = np.array([token for prompt, name in rows for token in (*[IGNORED] * len(prompt), *name)], np.int32)
+    ids = np.fromiter(chain.from_iterable(chain(prompt, name) for prompt, name in rows), np.int32)
+    labels = np.fromiter(chain.from_iterable(chain(repeat(IGNORED, len(prompt)), name) for prompt, name in rows), np.int32)
     lengths = np.array([len(prompt) + len(name) for prompt, name in rows], np.int64)
     return Tokens(ids, labels, lengths, np.ones(len(rows), np.int64), tuple(dropped))
 
@@ -202,7 +203,7 @@ def _joined(parts: Sequence[Tokens]) -> Tokens:
 
 def _dataset(tokens: Tokens, packed: bool) -> Any:
     """A datasets.Dataset over the flat arrays, without a Python object per token."""
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
     from datasets import Dataset
 
     def lists(values: NDArray[Any], sizes: NDArray[np.int64]) -> Any:

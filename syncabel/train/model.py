@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from trl import ModelConfig, SFTConfig, get_kbit_device_map, get_peft_config, get_quantization_config
+from trl import ModelConfig, SFTConfig, get_peft_config, get_quantization_config  # type: ignore[attr-defined]
 from trl.trainer.utils import create_model_from_path
 
 from syncabel.errors import ConfigError
@@ -61,31 +61,31 @@ def load_model(settings: Settings, tokenizer: Any) -> Any:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         _mean_rows(model, len(tokenizer))
     limit = model.config.max_position_embeddings
-    if settings.sft.max_length > limit:
-        raise ConfigError(f"max_length is {settings.sft.max_length}, the model's context holds {limit} tokens; lower it")
+    if settings.max_length > limit:
+        raise ConfigError(f"max_length is {settings.max_length}, the model's context holds {limit} tokens; lower it")
     return model
 
 
 def _random(own: TrainArguments, sft: SFTConfig, tokenizer: Any) -> Any:
     shape = {"hidden_size": own.hidden_size, "intermediate_size": own.intermediate_size, "num_layers": own.num_layers, "num_heads": own.num_heads}
-    return random_llama(tokenizer, context_length=own.context_length, seed=sft.seed, **shape)
+    return random_llama(tokenizer, context_length=own.context_length, initializer_range=own.initializer_range, seed=sft.seed, **shape)
 
 
 def _pretrained(sft: SFTConfig, arguments: ModelConfig) -> Any:
-    options = {
+    options: dict[str, Any] = {
         "revision": arguments.model_revision,
         "trust_remote_code": sft.trust_remote_code,
         "dtype": arguments.dtype,
-        # None: the Trainer places the model; "auto" would spread it over GPUs that belong to other processes.
+        # None: the Trainer places the model (quantised ones go to the process' own GPU); "auto" would spread it over those of others.
         "device_map": None,
         **({"attn_implementation": arguments.attn_implementation} if arguments.attn_implementation else {}),
-        **(sft.model_init_kwargs or {}),
+        **(sft.model_init_kwargs if isinstance(sft.model_init_kwargs, dict) else {}),
     }
     try:
         if (quantization := get_quantization_config(arguments)) is not None:
-            options |= {"quantization_config": quantization, "device_map": get_kbit_device_map()}
+            options["quantization_config"] = quantization
         sft.model_init_kwargs = None
-        return create_model_from_path(arguments.model_name_or_path, **options)
+        return create_model_from_path(str(arguments.model_name_or_path), **options)
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(f"model_name_or_path: {arguments.model_name_or_path!r} cannot be loaded: {error}") from None
 
@@ -102,7 +102,7 @@ def _mean_rows(model: Any, rows: int) -> None:
 
 def adapter_config(settings: Settings, tokenizer: Any) -> Any:
     """TRL's LoRA configuration; with the `syncabel` format the separator's embedding row is trained beside it. None without LoRA."""
-    config = get_peft_config(settings.model)
+    config: Any = get_peft_config(settings.model)
     if config is not None and settings.own.prompt_format == "syncabel":
         config.trainable_token_indices = {"embed_tokens": [tokenizer.convert_tokens_to_ids(SEPARATOR)]}
     return config
@@ -121,7 +121,7 @@ def merged(model: Any, settings: Settings, tokenizer: Any, scratch: Path) -> Any
     if not isinstance(model, PeftModel):
         return model.eval()
     if settings.model.load_in_4bit or settings.model.load_in_8bit:
-        model.save_pretrained(scratch)
+        model.save_pretrained(str(scratch))
         settings.model.load_in_4bit = settings.model.load_in_8bit = False
         model = PeftModel.from_pretrained(load_model(settings, tokenizer), scratch)
     return model.merge_and_unload().eval()

@@ -20,7 +20,7 @@ from syncabel.lexicon.store import Lexicon
 from syncabel.sft import read_examples
 from syncabel.train.arguments import Settings
 from syncabel.train.checkpoints import bind_run, last_complete, require_complete, seconds_used
-from syncabel.train.data import RunData, Tokens, build_run, encode_examples
+from syncabel.train.data import RunData, build_run, encode_examples
 from syncabel.train.model import adapter_config, load_model, load_tokenizer, merged
 from syncabel.train.trainer import Budget, DevSample, Interrupt, LinkingTrainer, refuse_test
 from syncabel.types import to_json
@@ -29,9 +29,10 @@ __all__ = ["Result", "make_trainer", "train"]
 
 # Settings that decide the weights; a checkpoint is gone on from only under the same ones.
 _DECISIVE = (
-    "max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate lr_scheduler_type warmup_steps weight_decay "
-    "adam_beta1 adam_beta2 adam_epsilon max_grad_norm optim seed bf16 fp16 packing"
-).split()
+    *("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "bf16", "fp16", "packing"),
+    *("learning_rate", "lr_scheduler_type", "warmup_steps", "max_grad_norm"),
+    *("optim", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def train(settings: Settings) -> Result:
     with interrupt.listening(), warnings.catch_warnings():
         # CPU machines: torch's loader warns that there is nothing to pin memory for.
         warnings.filterwarnings("ignore", message=".*pin_memory.*", category=UserWarning)
+        # peft says that it keeps the embedding beside an adapter where a separator was added: what a checkpoint needs.
+        warnings.filterwarnings("ignore", message="Setting `save_embedding_layers`", category=UserWarning)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if interrupt.asked:
         raise KeyboardInterrupt
@@ -83,20 +86,20 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
     lexicon = Lexicon.load(own.lexicon)
     lexicon.check_tokenizer(tokenizer)
     dev = _dev(settings, lexicon, tokenizer)
-    sources = {name: _source(path, lexicon, tokenizer, sft.max_length) for name, path in _example_files(settings).items()}
+    sources = {name: encode_examples(read_examples(path), lexicon, tokenizer, settings.max_length) for name, path in _example_files(settings).items()}
     data = build_run(
         sources,
         ratio=_ratio(settings),
         max_steps=sft.max_steps,
         epochs=sft.num_train_epochs,
         items_per_step=sft.per_device_train_batch_size * sft.gradient_accumulation_steps * sft.world_size,
-        packing=sft.max_length if sft.packing else None,
+        packing=settings.max_length if sft.packing else None,
         bucket_batches=own.bucket_batches,
         max_repeats=own.max_repeats,
         seed=sft.seed,
     )
     if sft.process_index == 0:
-        _report(data, Path(sft.output_dir))
+        _report(data, settings.output)
     sft.max_steps, sft.num_train_epochs = data.steps, 1
     budget, interrupt = Budget(own.max_minutes), Interrupt()
     trainer = LinkingTrainer(
@@ -125,10 +128,6 @@ def _ratio(settings: Settings) -> str | None:
         absent = "human" if "human" not in files else "synthetic"
         raise ConfigError(f"mix is {settings.own.mix!r}, but there are no {absent}_examples; give them or leave mix out")
     return settings.own.mix
-
-
-def _source(path: str, lexicon: Lexicon, tokenizer: Any, max_length: int) -> Tokens:
-    return encode_examples(read_examples(path), lexicon, tokenizer, max_length)
 
 
 def _dev(settings: Settings, lexicon: Lexicon, tokenizer: Any) -> DevSample | None:
@@ -172,7 +171,7 @@ def _report(data: RunData, folder: Path) -> None:
 
 def _checkpoint(settings: Settings, data: RunData, trainer: LinkingTrainer) -> Path | None:
     """The checkpoint to go on from, if there is one; says which were passed over and why."""
-    sft, folder = settings.sft, Path(settings.sft.output_dir)
+    sft, folder = settings.sft, settings.output
     first = sft.process_index == 0
     if sft.resume_from_checkpoint:
         checkpoint: Path | None = require_complete(Path(sft.resume_from_checkpoint))
@@ -201,7 +200,7 @@ def _finish(settings: Settings, trainer: LinkingTrainer, data: RunData, recall: 
     """Merge, export, and write down what was measured; one process does."""
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     loss = float(losses[-1]) if losses else math.nan
-    folder = Path(settings.own.model_folder or Path(settings.sft.output_dir) / "model")
+    folder = Path(settings.own.model_folder or settings.output / "model")
     facts = _facts(settings, trainer, data, loss)
     result = Result(folder, trainer.state.global_step, loss, trainer.budget.seconds, recall, facts)
     model = _whole_model(trainer, settings)
@@ -213,7 +212,7 @@ def _finish(settings: Settings, trainer: LinkingTrainer, data: RunData, recall: 
 
 def _whole_model(trainer: LinkingTrainer, settings: Settings) -> Any:
     """The trained model in one piece, its adapter merged; None in the processes that do not export."""
-    scratch = Path(settings.sft.output_dir) / "last"
+    scratch = settings.output / "last"
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     if sharded:
         trainer.save_model(str(scratch))  # all processes gather
@@ -228,7 +227,7 @@ def _whole_model(trainer: LinkingTrainer, settings: Settings) -> Any:
         return merged(PeftModel.from_pretrained(load_model(settings, trainer.processing_class), scratch), settings, trainer.processing_class, scratch)
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(scratch, dtype="auto").eval()
+    return AutoModelForCausalLM.from_pretrained(scratch, dtype="auto")
 
 
 def _export(settings: Settings, trainer: LinkingTrainer, model: Any, result: Result) -> None:
@@ -236,7 +235,11 @@ def _export(settings: Settings, trainer: LinkingTrainer, model: Any, result: Res
     from syncabel.export.card import Facts
 
     own = settings.own
-    recall = {} if result.recall_at_1 is None else {f"constrained Recall@1 on {len(trainer.dev.queries)} dev mentions": f"{result.recall_at_1:.3f}"}
+    recall = (
+        {}
+        if result.recall_at_1 is None or trainer.dev is None
+        else {f"constrained Recall@1 on {len(trainer.dev.queries)} dev mentions": f"{result.recall_at_1:.3f}"}
+    )
     facts = Facts(
         name=result.folder.resolve().name,
         base_model=settings.model.model_name_or_path or "random",
@@ -249,8 +252,10 @@ def _export(settings: Settings, trainer: LinkingTrainer, model: Any, result: Res
     # TRL patched forward on this very object; the class' own is what the exported weights are run with.
     model.__dict__.pop("forward", None)
     export_model(model.to("cpu"), trainer.processing_class, own.lexicon, result.folder, own.format, facts)
-    summary = {"steps": result.steps, "loss": result.loss, "seconds": round(result.seconds, 1), "dev_recall_at_1": result.recall_at_1, **result.training}
-    (Path(settings.sft.output_dir) / "training.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    numbers = {"steps": result.steps, "loss": result.loss, "seconds": round(result.seconds, 1), "dev_recall_at_1": result.recall_at_1}
+    summary = {**result.training, **numbers}
+    for name, value in (("training.json", summary), ("log.json", trainer.state.log_history)):
+        (settings.output / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(f"{result.folder}: {result.steps:,} steps, loss {result.loss:.4f}, {result.seconds:.0f} s", file=sys.stderr)
 
 
@@ -262,17 +267,17 @@ def _facts(settings: Settings, trainer: LinkingTrainer, data: RunData, loss: flo
         "loss at the end": f"{loss:.4f} nats per loss token",
         "seconds": f"{trainer.budget.seconds:.0f}",
         "parameters": f"{sum(p.numel() for p in trainer.accelerator.unwrap_model(trainer.model).parameters()):,}",
-        "learning rate": f"{settings.sft.learning_rate:g}, {settings.sft.lr_scheduler_type.value}",
+        "learning rate": f"{settings.sft.learning_rate:g}, {settings.schedule}",
         "dropped by max_length": f"{len(data.rejected):,} examples",
         "configuration (SHA-256)": config,
         "data and order (SHA-256)": data.digest,
         "hardware": _hardware(settings),
         "software": _software(),
     }
-    # The accounting is of the order laid out; training that the clock ended saw its beginning, mixed alike.
-    for side in data.mixture.report.sides:
+    # Of what was seen: the clock may have ended training before the order did.
+    for side in data.mixture.report_of(len(data.mixture.order) * trainer.state.global_step // data.steps).sides:
         seen = f"{side.examples:,} examples × {side.repeats:.2f}, {side.loss_tokens:,} loss tokens ({side.share:.1%})"
-        facts[f"{side.name} (planned for {data.steps:,} steps)"] = seen
+        facts[f"{side.name} data"] = seen
     return facts
 
 

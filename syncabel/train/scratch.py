@@ -30,16 +30,17 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
         vocab_size=vocab_size, special_tokens=[END], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False)  # type: ignore[no-untyped-call]
 
 
-def random_llama(tokenizer: Any, *, hidden_size: int, intermediate_size: int, num_layers: int, num_heads: int, context_length: int, seed: int) -> Any:
+def random_llama(tokenizer: Any, *, hidden_size: int, intermediate_size: int, num_layers: int, num_heads: int, context_length: int, initializer_range: float, seed: int) -> Any:
     """A LlamaForCausalLM with random weights, float32, embeddings tied; equal seeds give equal weights.
 
     Args:
         tokenizer: decides the vocabulary and the end token.
         hidden_size, intermediate_size, num_layers, num_heads: the shape.
         context_length: tokens.
+        initializer_range: standard deviation of the first weights.
         seed: of the weights.
     """
     import torch
@@ -53,6 +54,7 @@ def random_llama(tokenizer: Any, *, hidden_size: int, intermediate_size: int, nu
         num_attention_heads=num_heads,
         num_key_value_heads=num_heads,
         max_position_embeddings=context_length,
+        initializer_range=initializer_range,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -244,3 +244,30 @@ def test_logits_that_are_not_numbers_are_an_error_that_names_the_query(tiny_llam
     broken.lm_head.weight = torch.nn.Parameter(torch.zeros(120, 32))  # untied: only prompts with token 7 are concerned
     with pytest.raises(ValueError, match="query 1: the model's logits are not finite"):
         beam_search(broken, trie, [[1, 2], [3, 7]], num_beams=1, flags=[None, None])
+
+
+def tiny(architecture: str, vocabulary: int) -> Any:
+    """A two-layer random model of one of transformers' families, with their own attention, cache and head."""
+    import transformers
+
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    given: dict[str, dict[str, Any]] = {
+        "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": END, "eos_token_id": END},
+        "Mistral": {**shape, "sliding_window": 6},
+        "Gemma2": {**shape, "head_dim": 8, "sliding_window": 6},
+        "Qwen3": {**shape, "head_dim": 8},
+    }
+    torch.manual_seed(5)
+    config = getattr(transformers, f"{architecture}Config")(vocab_size=vocabulary, **given[architecture])
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize("architecture", ["GPT2", "Mistral", "Gemma2", "Qwen3"])
+def test_other_architectures_and_sliding_windows_score_like_a_plain_forward_pass(
+    trie: TokenTrie, prompts: list[list[int]], names: list[Name], architecture: str
+) -> None:
+    other = tiny(architecture, 120)
+    found = beam_search(other, trie, prompts, num_beams=4, flags=[None] * len(prompts))
+    for prompt, hypotheses in zip(prompts, found, strict=True):
+        exact = score_entries(other, prompt, [[*names[h.entry], END] for h in hypotheses])
+        np.testing.assert_allclose([h.log_prob for h in hypotheses], exact, atol=1e-4)

@@ -60,7 +60,7 @@ ABOVE_PACKAGES = ("scripts", "benchmarks", "tests", "configs")
 
 # Training and decoding run where polars and marisa_trie are not installed, so the knowledge base is out of their reach.
 NO_TABLES = ("syncabel.lexicon.store", "syncabel.decoding", "syncabel.linker", "syncabel.modeling_syncabel", "syncabel.train")
-TABLES = frozenset({"polars", "marisa_trie", "pyarrow", "pronto"})
+TABLES = frozenset({"polars", "marisa_trie", "fastobo"})  # pyarrow is not among them: `datasets` brings it
 
 LIGHT = ("syncabel", "data_gen", "syncabel.types", "syncabel.kb", "syncabel.corpora", "syncabel.prompt", "syncabel.linker", "syncabel.cli", "constrained.trie")
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")

@@ -72,7 +72,7 @@ for constrained in (True, False):
         for beam in beams:
             "{{}} {{}} {{}} {{:.3f}}".format(beam["mention"], beam["pred_concept_name"], beam["pred_concept_code"], beam["beam_score"])
     out[str(constrained)] = results
-assert not any(m in sys.modules for m in ("polars", "marisa_trie", "pronto", "trl", "datasets", "sklearn"))
+assert not any(m in sys.modules for m in ("polars", "marisa_trie", "fastobo", "trl", "datasets", "sklearn"))
 print(json.dumps(out))
 """
 
@@ -156,7 +156,12 @@ def test_a_group_in_braces_holds_the_answers_to_it(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("sentence", "message"),
-    [("no mention", "no \\[mention\\]"), ("a [cold [x]]{Disease}", "stray"), ("a [cold]{Diseaze}", "did you mean 'Disease'"), ("[a]{Disease} [b]{Disease}", "2 mentions")],
+    [
+        ("no mention", "no \\[mention\\]"),
+        ("a [cold [x]]{Disease}", "stray"),
+        ("a [cold]{Diseaze}", "did you mean 'Disease'"),
+        ("[a]{Disease} [b]{Disease}", "2 mentions"),
+    ],
 )
 def test_a_bad_sentence_raises_one_clear_line(folder: Path, sentence: str, message: str) -> None:
     with pytest.raises(Exception, match=message) as raised:

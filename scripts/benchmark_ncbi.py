@@ -1,0 +1,176 @@
+"""NCBI disease × MEDIC: baselines and a fine-tuned model under a stated budget, seen and unseen concepts apart.
+
+    python scripts/benchmark_ncbi.py --data ../shared/data --minutes 15
+
+Trains a small Llama from nothing on the CPU, or fine-tunes `--model` (SmolLM2-135M where a GPU is at hand).  The figures go,
+with their recipe, to docs/results/ncbi_disease.yaml.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_gen import TemplateWriter
+from data_gen import run as generate
+from syncabel import __version__
+from syncabel.baselines import apply, standard_baselines
+from syncabel.corpora import read_corpus, read_jsonl
+from syncabel.decoding import DecodingSettings
+from syncabel.evaluate import evaluate
+from syncabel.groups import TypeMap
+from syncabel.kb import KnowledgeBase, read_medic
+from syncabel.lexicon.build import build_lexicon
+from syncabel.linker import Linker
+from syncabel.prompt import PromptFormat
+from syncabel.sft import make_examples, write_examples
+from syncabel.train.arguments import parse
+from syncabel.train.run import train
+from syncabel.train.scratch import train_tokenizer
+from syncabel.types import Document, Ranker, SFTExample
+
+FILES = {"train": "NCBItrainset_corpus.txt", "dev": "NCBIdevelopset_corpus.txt", "test": "NCBItestset_corpus.txt"}
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with corpora/ncbi_disease and kb/medic_06Jul2012.txt")
+    parser.add_argument("--corpus", type=Path, help="folder of the three corpus files")
+    parser.add_argument("--medic", type=Path, help="the MEDIC file")
+    parser.add_argument("--minutes", type=float, default=15, help="training budget; 0 scores the baselines only")
+    parser.add_argument("--model", help="pretrained model folder to start from; a small random Llama where not given")
+    parser.add_argument("--per-concept", type=int, default=8, help="synthetic sentences asked for per concept")
+    parser.add_argument("--vocabulary", type=int, default=1000, help="tokens of the tokenizer trained for a random model")
+    parser.add_argument("--context-chars", type=int, default=60, help="context on either side of a mention, in code points")
+    parser.add_argument("--mix", default="1:1", help="human:synthetic in loss tokens")
+    parser.add_argument("--hidden", type=int, default=192, help="hidden size of a random model")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--beams", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=Path("out/ncbi"))
+    parser.add_argument("--results", type=Path, default=Path("docs/results/ncbi_disease.yaml"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the benchmark top to bottom."""
+    args = arguments()
+    started = time.perf_counter()
+    corpus = args.corpus or args.data / "corpora" / "ncbi_disease"
+    kb = KnowledgeBase.build(
+        read_medic(args.medic or args.data / "kb" / "medic_06Jul2012.txt"),
+        source="MEDIC", release="6 July 2012", licence="CTD terms of use", redistributable=False,
+    )  # fmt: skip
+    splits = {split: read_corpus(corpus / name, split=split).documents for split, name in FILES.items()}
+    fitted = [*splits["train"], *splits["dev"]]
+    seen = {kb.canonical(code) for document in fitted for mention in document.mentions for code in mention.codes}
+
+    systems: dict[str, Ranker] = {}
+    for long_forms in (False, True):
+        named = "_long_forms" if long_forms else ""
+        systems |= {f"{name}{named}": ranker for name, ranker in standard_baselines(kb, fitted, long_forms).items()}
+    recipe: dict[str, Any] = {}
+    if args.minutes > 0:
+        linker, recipe = fine_tuned(args, kb, splits["train"])
+        systems["model_constrained"] = linker
+        systems["model_free"] = replace(linker, settings=DecodingSettings(constrained=False, num_beams=args.beams, max_new_tokens=64))
+    scores = {name: scored(ranker, splits["test"], kb, seen) for name, ranker in systems.items()}
+    write_results(args, kb, scores, recipe, time.perf_counter() - started)
+
+
+def fine_tuned(args: argparse.Namespace, kb: KnowledgeBase, human: Sequence[Document]) -> tuple[Linker, dict[str, Any]]:
+    """Synthetic data, lexicon, examples, training; dev is not used for fitting here."""
+    data = args.output / "data"
+    generate(kb, TemplateWriter(), data / "synthetic", per_concept=args.per_concept, seed=0)
+    synthetic = read_jsonl(data / "synthetic" / "documents.jsonl").documents
+    tokenizer = tokenizer_for(args, kb, [*human, *synthetic[::20]])
+    tokenizer.save_pretrained(data / "tokenizer")
+    lexicon = build_lexicon(kb, tokenizer)
+    lexicon.save(data / "lexicon")
+    types = TypeMap.counted(human, lambda code: kb.groups, kb.groups)
+    fmt = PromptFormat(context_chars=args.context_chars)
+    made = [row for row in make_examples([*human, *synthetic], lexicon, kb.canonical, types, fmt) if isinstance(row, SFTExample)]
+    counts = {source: write_examples((row for row in made if row.source == source), data / f"{source}.jsonl") for source in ("human", "synthetic")}
+    (data / "types.json").write_text(json.dumps(dict(types.table)), encoding="utf-8")
+    result = train(parse(training_flags(args, data)))
+    linker = Linker.from_pretrained(args.output / "model", DecodingSettings(num_beams=args.beams))
+    return linker, {"examples": counts, "lexicon_entries": len(lexicon), "training_seconds": round(result.seconds), **result.training}
+
+
+def tokenizer_for(args: argparse.Namespace, kb: KnowledgeBase, documents: Sequence[Document]) -> Any:
+    """The pretrained model's own tokenizer, or one trained on names and texts."""
+    if args.model:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(args.model)
+    names = [f" {name.text}" for concept in kb.concepts() for name in concept.names]
+    return train_tokenizer([*names, *(document.text for document in documents)], args.vocabulary)
+
+
+def training_flags(args: argparse.Namespace, data: Path) -> list[str]:
+    """The quickstart's configuration with this benchmark's files, budget and size; or SmolLM2's."""
+    flags = {
+        "tokenizer": data / "tokenizer", "lexicon": data / "lexicon", "human_examples": data / "human.jsonl", "synthetic_examples": data / "synthetic.jsonl",
+        "types": data / "types.json", "output_dir": args.output / "run", "model_folder": args.output / "model", "mix": args.mix,
+        "max_minutes": args.minutes, "context_chars": args.context_chars, "licence": "other",
+    }  # fmt: skip
+    if args.model:
+        flags |= {"model_name_or_path": args.model, "max_steps": 20000}
+    else:
+        flags |= {"max_steps": 20000, "hidden_size": args.hidden, "intermediate_size": 3 * args.hidden, "learning_rate": args.learning_rate}
+    config = "smollm2-135m" if args.model else "tiny-cpu"
+    return ["--config", config, *(part for key, value in flags.items() for part in (f"--{key}", str(value)))]
+
+
+def scored(ranker: Ranker, documents: Sequence[Document], kb: KnowledgeBase, seen: set[str | None]) -> dict[str, Any]:
+    """Recall@1 on all mentions, and on those whose concepts training had or had not."""
+    linked = apply(ranker, documents, k=5)
+    report = evaluate(documents, linked, kb, protocol="any")
+    parts: dict[bool, list[float]] = {True: [], False: []}
+    right = {}
+    for result in linked:
+        right[result.document_id, result.mention_id] = {kb.canonical(code) for p in result.predictions[:1] for code in p.codes}
+    for document in documents:
+        for mention in document.mentions:
+            gold = {kb.canonical(code) for code in mention.codes}
+            parts[bool(gold & seen)].append(float(bool(gold & right[document.id, mention.id])))
+    strata = {
+        name: {"n": len(values), "recall_at_1": round(sum(values) / len(values), 4)} for name, values in (("seen", parts[True]), ("unseen", parts[False]))
+    }
+    return {"n": report.n, "recall_at_1": round(report.metrics["recall_at_1"], 4), "ci95": [round(x, 4) for x in report.intervals["recall_at_1"]], **strata}
+
+
+def write_results(args: argparse.Namespace, kb: KnowledgeBase, scores: Mapping[str, Any], recipe: Mapping[str, Any], seconds: float) -> None:
+    """The results file: figures, and everything needed to get them again."""
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+    content = {
+        "what": "NCBI disease, test split, MEDIC of 6 July 2012; Recall@1 as fractions, protocol `any` (some gold code is predicted), alternative ids resolved",
+        "command": " ".join(["python", *sys.argv]),
+        "date": time.strftime("%Y-%m-%d"),
+        "software": f"syncabel {__version__}, Python {platform.python_version()}",
+        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "kb_digest": kb.digest,
+        "config_digest": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+        "settings": settings,
+        "seconds": round(seconds),
+        "model_recipe": dict(recipe),
+        "fitted_on": "baselines: mentions of train + dev; model: train only, plus template sentences",
+        "scores": dict(scores),
+    }
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    args.results.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
+    for name, score in scores.items():
+        print(f"{name:24} {score['recall_at_1']:.3f}  seen {score['seen']['recall_at_1']:.3f}  unseen {score['unseen']['recall_at_1']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

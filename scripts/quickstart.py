@@ -1,0 +1,6 @@
+"""The quickstart as a script: `python scripts/quickstart.py`.  What it does is `syncabel.quickstart.run`, read top to bottom."""
+
+from syncabel.quickstart import QuickstartSettings, report_text, run
+
+if __name__ == "__main__":
+    print(report_text(run(QuickstartSettings())))

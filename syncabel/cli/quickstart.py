@@ -1,0 +1,43 @@
+"""`syncabel quickstart`: the whole road on one CPU."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from syncabel.cli.console import err, out, print_json
+from syncabel.errors import MissingExtraError
+from syncabel.quickstart import SYSTEMS, TESTS, QuickstartSettings, run
+
+__all__ = ["quickstart"]
+
+DEFAULTS = QuickstartSettings()
+
+
+def quickstart(
+    kb: Annotated[str, typer.Option(help="Knowledge base: a folder, or `doid`.")] = DEFAULTS.kb,
+    concepts: Annotated[int, typer.Option(min=20, help="Concepts to link to.")] = DEFAULTS.concepts,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of batch 64.")] = DEFAULTS.steps,
+    per_concept: Annotated[int, typer.Option(min=1, help="Synthetic sentences asked for per concept.")] = DEFAULTS.per_concept,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = DEFAULTS.seed,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = DEFAULTS.output,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Knowledge base, synthetic data, fine-tuning, lexicon, linking, evaluation: about five minutes on two cores."""
+    try:
+        import transformers
+        import trl
+    except ImportError as error:
+        raise MissingExtraError("train", str(error.name)) from None
+    del transformers, trl
+    settings = QuickstartSettings(kb=kb, concepts=concepts, steps=steps, per_concept=per_concept, seed=seed, output=output)
+    report = run(settings, lambda line: err.print(line, markup=False))
+    if as_json:
+        print_json(report)
+        return
+    table = Table("Recall@1", *(f"{test.replace('_', ' ')}\nn={report['mentions'][test]}" for test in TESTS))
+    for system in SYSTEMS:
+        table.add_row(system, *(f"{report['systems'][system][test]:.3f}" for test in TESTS))
+    out.print(table)
+    out.print(f"{report['seconds']:.0f} s, {report['peak_memory_mb']:,} MB at most; in words: {output / 'report.md'}; the model: {output / 'model'}")

@@ -1,0 +1,127 @@
+"""Intervals and tests that resample documents, because mentions of one document are not independent."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from syncabel.errors import ConfigError
+
+__all__ = ["PairedDifference", "document_interval", "paired_difference", "sign_flip_test"]
+
+_NUMBERS_AT_ONCE = 2_000_000  # replicates x documents held at a time: 16 MB
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """How much better one system is than another on the same rows.
+
+    Attributes:
+        delta: difference of the two means, a fraction.
+        ci95: its interval over documents, fractions.
+        only_first, only_second: rows that only this one has right.
+    """
+
+    delta: float
+    ci95: tuple[float, float]
+    only_first: int
+    only_second: int
+
+
+def document_interval(
+    documents: Sequence[str], credit: ArrayLike, weight: ArrayLike | None = None, *, rounds: int = 1000, seed: int = 42
+) -> tuple[float, float]:
+    """The 95 % interval of sum(credit) / sum(weight) over multinomial replicates of the documents.
+
+    This is the published one: `numpy.random.default_rng(seed).multinomial(D, [1/D] * D, size=rounds)` over the sorted
+    distinct document ids as strings, quantiles 0.025 and 0.975, linear.  Replicates whose weight is 0 say nothing and are left out.
+
+    Args:
+        documents: each row's document. Shape: (rows,).
+        credit: each row's score. Shape: (rows,).
+        weight: each row's part in the denominator; all ones where not given. Shape: (rows,).
+        rounds: replicates.
+        seed: random seed.
+
+    Returns:
+        (low, high), fractions.
+
+    Raises:
+        ConfigError: no row, no weight, or lengths that differ.
+    """
+    numerator, denominator = _per_document(documents, credit), _per_document(documents, np.ones(len(documents)) if weight is None else weight)
+    if not denominator.sum():
+        raise ConfigError("an interval needs at least one scored row; none is left")
+    tops, bottoms = zip(*((counts @ numerator, counts @ denominator) for counts in _replicates(len(numerator), rounds, seed)), strict=True)
+    top, bottom = np.concatenate(tops), np.concatenate(bottoms)
+    low, high = np.quantile(top[bottom > 0] / bottom[bottom > 0], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def paired_difference(documents: Sequence[str], first: ArrayLike, second: ArrayLike, *, rounds: int = 10_000, seed: int = 42) -> PairedDifference:
+    """Compare two systems on the same rows, documents resampled together for both.
+
+    Args:
+        documents: each row's document. Shape: (rows,).
+        first, second: the systems' scores. Shape: (rows,).
+        rounds: replicates.
+        seed: random seed.
+
+    Raises:
+        ConfigError: no row, or lengths that differ.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if len(a) != len(b):
+        raise ConfigError(f"{len(a)} scores against {len(b)}; give both systems' scores for the same rows")
+    interval = document_interval(documents, a - b, rounds=rounds, seed=seed)
+    return PairedDifference(float((a - b).mean()), interval, int((a > b).sum()), int((b > a).sum()))
+
+
+def sign_flip_test(first: ArrayLike, second: ArrayLike, documents: Sequence[str], seed: int = 42, rounds: int = 10_000) -> float:
+    """Two-sided p that two systems differ, by flipping the sign of whole documents' differences at random.
+
+    The observed arrangement counts as one of those drawn, so p is never 0: it is at least 1 / (rounds + 1).
+
+    Args:
+        first, second: the systems' scores on the same rows. Shape: (rows,).
+        documents: each row's document. Shape: (rows,).
+        seed: random seed.
+        rounds: random flips.
+
+    Raises:
+        ConfigError: no row, or lengths that differ.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if len(a) != len(b):
+        raise ConfigError(f"{len(a)} scores against {len(b)}; give both systems' scores for the same rows")
+    differences = _per_document(documents, a - b)
+    observed, generator, as_far = abs(differences.sum()), np.random.default_rng(seed), 0
+    for size in _blocks(len(differences), rounds):
+        signs = generator.integers(0, 2, (size, len(differences))) * 2 - 1
+        # Sums of the same numbers in another order: equal means equal up to rounding.
+        as_far += int((np.abs(signs @ differences) >= observed - 1e-9).sum())
+    return (as_far + 1) / (rounds + 1)
+
+
+def _per_document(documents: Sequence[str], values: ArrayLike) -> Floats:
+    """Sums of the rows' values by document, documents sorted as strings. Shape: (documents,)."""
+    array = np.asarray(values, np.float64)
+    if not len(documents) or len(array) != len(documents):
+        raise ConfigError(f"{len(array)} scores for {len(documents)} rows; give one score per row, at least one row")
+    _, inverse = np.unique(np.asarray(documents, str), return_inverse=True)
+    return np.bincount(inverse, array)
+
+
+def _replicates(documents: int, rounds: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """How often each document is drawn, in blocks; one stream of random numbers, as if drawn at once. Shape: (block x documents)."""
+    generator = np.random.default_rng(seed)
+    for size in _blocks(documents, rounds):
+        yield generator.multinomial(documents, np.full(documents, 1 / documents), size=size)
+
+
+def _blocks(documents: int, rounds: int) -> Iterator[int]:
+    size = max(1, _NUMBERS_AT_ONCE // documents)
+    yield from (min(size, rounds - start) for start in range(0, rounds, size))

@@ -1,0 +1,382 @@
+"""The whole road on one CPU: a knowledge base and a corpus in, a fine-tuned model and codes out.  Read `run` top to bottom.
+
+    out/quickstart/data/    knowledge base, documents, tokenizer, lexicon, training examples, test documents
+    out/quickstart/run/     checkpoints
+    out/quickstart/model/   the finished model
+    out/quickstart/predictions/, report.json, report.md
+
+The knowledge base is a subset of the Human Disease Ontology with some synonyms held out of everything; human annotation
+is played by demo sentences written for this project.
+"""
+
+import json
+import random
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_gen import TemplateWriter, generate_documents, shared_short_forms
+from data_gen import run as generate
+from syncabel.baselines import apply, standard_baselines
+from syncabel.corpora import read_jsonl, write_jsonl
+from syncabel.errors import ConfigError
+from syncabel.evaluate import evaluate
+from syncabel.groups import TypeMap
+from syncabel.kb import KnowledgeBase
+from syncabel.lexicon.store import Lexicon
+from syncabel.prompt import PromptFormat
+from syncabel.sft import make_examples, write_examples
+from syncabel.text import fold
+from syncabel.types import Concept, Document, LinkedMention, Name, Ranker, SFTExample, to_json
+
+if TYPE_CHECKING:
+    from syncabel.train.run import Result
+
+__all__ = ["SYSTEMS", "TESTS", "QuickstartSettings", "run"]
+
+TESTS = ("known_perturbed", "unseen_synonyms", "shared_short_forms", "demo_sentences")
+SYSTEMS = ("constrained", "free", "dictionary", "exact", "tfidf", "cascade")
+RATIO = "1:9"
+CONTEXT_CHARS = 80  # on either side of a mention: enough to tell namesakes apart, and half of the tokens of whole sentences
+LONGEST_NAME = 60  # code points; longer names only make the demonstration slower
+
+
+@dataclass(frozen=True, slots=True)
+class QuickstartSettings:
+    """What the quickstart does.
+
+    Attributes:
+        kb: a knowledge base folder or a shipped name.
+        concepts: size of the subset that is linked to.
+        per_concept: synthetic sentences asked for per concept.
+        held_out: synonyms held out of knowledge base and training.
+        short_forms: short forms, each of two concepts of different branches, that only the context tells apart.
+        steps: optimizer steps of batch 64.
+        vocabulary: tokens of the tokenizer trained on names and sentences.
+        num_beams: width of the beam.
+        seed: of everything.
+        output: folder.
+    """
+
+    kb: str = "doid"
+    concepts: int = 500
+    per_concept: int = 64
+    held_out: int = 150
+    short_forms: int = 30
+    steps: int = 550
+    vocabulary: int = 600
+    num_beams: int = 5
+    seed: int = 0
+    output: Path = Path("out/quickstart")
+
+
+def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Run the quickstart; an interrupted one goes on where it stopped, a finished one starts over.
+
+    Args:
+        settings: what to do.
+        say: told what happens, one line at a time.
+
+    Returns:
+        What report.json holds: `seconds`, `peak_memory_mb`, `invalid_names`, `systems` {system: {test: Recall@1}}, and more.
+
+    Raises:
+        ConfigError: the knowledge base is too small, or the folder holds something else.
+    """
+    started = time.perf_counter()
+    data = _fresh(settings.output) / "data"
+
+    say(f"1. knowledge base: {settings.concepts} concepts of {settings.kb}")
+    whole = KnowledgeBase.load(settings.kb)
+    demo = [document for document in demo_documents() if all(code in whole for m in document.mentions for code in m.codes)]
+    kb, held_out, short_forms = choose_concepts(whole, settings, [code for document in demo for mention in document.mentions for code in mention.codes])
+    kb.save(data / "kb")
+    say(f"   {kb.n_names:,} names; {len(held_out)} synonyms held out; {len(short_forms)} short forms that two concepts share")
+
+    say("2. documents: demo sentences as human annotation, template sentences as synthetic data")
+    human = [document for document in demo if document.split == "train"]
+    made = generate(
+        whole, TemplateWriter("train", short_form_share=0.4), data / "synthetic", per_concept=settings.per_concept, seed=settings.seed,
+        codes=kb.codes, exclude_names=held_out, short_forms=short_forms,
+    )  # fmt: skip
+    synthetic = list(read_jsonl(data / "synthetic" / "documents.jsonl").documents)
+    say(f"   {len(human)} human; {made.generated:,} generated = {made.kept:,} kept + {made.rejected:,} rejected")
+    tests = make_tests(whole, kb, held_out, short_forms, [document for document in demo if document.split == "test"], settings)
+    for name, documents in tests.items():
+        write_jsonl(documents, data / "test" / f"{name}.jsonl")
+
+    say(f"3. a tokenizer of {settings.vocabulary} tokens, and the lexicon: a trie of every name")
+    lexicon = _lexicon(kb, synthetic, settings.vocabulary, data)
+
+    say(f"4. fine-tuning a small Llama from nothing: {settings.steps} steps, human : synthetic = {RATIO} in loss tokens")
+    say(f"   (not 1:1: {len(human)} sentences cycled 1:1 would take half of the budget)")
+    types = TypeMap(kb.groups, {})
+    _examples([*human, *synthetic], kb, lexicon, types, data)
+    trained = _train(settings)
+
+    say("5. linking the test sets: the model held to the trie, the model left free, and the baselines")
+    systems = _systems(kb, [*human, *synthetic], settings)
+    scores, invalid = _score(systems, tests, kb, lexicon, types, settings.output)
+
+    report = {
+        "seconds": round(time.perf_counter() - started, 1),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "invalid_names": invalid,
+        "mentions": {name: sum(len(document.mentions) for document in documents) for name, documents in tests.items()},
+        "systems": scores,
+        "training": {"steps": trained.steps, "loss": trained.loss, "seconds": round(trained.seconds, 1)},
+        "kb": {"source": kb.manifest.source, "release": kb.manifest.release, "concepts": len(kb), "names": kb.n_names, "digest": kb.digest},
+        "settings": {**to_json(replace(settings, output=Path())), "output": str(settings.output)},
+    }
+    (settings.output / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1, default=str) + "\n", encoding="utf-8")
+    (settings.output / "report.md").write_text(report_text(report), encoding="utf-8")
+    return report
+
+
+def _fresh(folder: Path) -> Path:
+    """The output folder, emptied where the last run in it was finished; an interrupted run's files stay.
+
+    Raises:
+        ConfigError: the folder holds something that no quickstart wrote.
+    """
+    known = {"data", "run", "model", "predictions", "report.json", "report.md"}
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in known) if folder.exists() else []
+    if strange:
+        raise ConfigError(f"{folder} holds {strange[0]!r}, which is no quickstart's; give another folder with --output")
+    if (folder / "report.json").exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def demo_documents() -> tuple[Document, ...]:
+    """The demo sentences that come with the package."""
+    return read_jsonl(Path(str(files("syncabel"))) / "demo" / "doid_demo.jsonl").documents
+
+
+def choose_concepts(
+    whole: KnowledgeBase, settings: QuickstartSettings, wanted: Iterable[str]
+) -> tuple[KnowledgeBase, set[tuple[str, str]], dict[str, tuple[str, ...]]]:
+    """The subset to link to: the wanted concepts, some that share a short form, the rest drawn; some synonyms taken out.
+
+    Args:
+        whole: the knowledge base.
+        settings: sizes and seed.
+        wanted: codes that must be in.
+
+    Returns:
+        The subset without the synonyms held out; these as (code, folded name); and the short forms with their two codes.
+
+    Raises:
+        ConfigError: there are not enough concepts.
+    """
+    rng = random.Random(settings.seed)
+    eligible = [c for c in whole.concepts() if c.parents and len(c.names) >= 2 and max(len(name.text) for name in c.names) <= LONGEST_NAME]
+    chosen = dict.fromkeys(code for code in map(whole.canonical, wanted) if code is not None)
+    namesakes = shared_short_forms(whole, [concept.code for concept in eligible])
+    drawn = rng.sample(sorted(namesakes), min(settings.short_forms, len(namesakes)))
+    short_forms = {short: namesakes[short][:2] for short in sorted(drawn)}
+    chosen |= dict.fromkeys(code for codes in short_forms.values() for code in codes)
+    rest = [concept.code for concept in eligible if concept.code not in chosen]
+    rng.shuffle(rest)
+    codes = [*chosen, *rest][: settings.concepts]
+    if len(codes) < settings.concepts:
+        raise ConfigError(
+            f"{settings.kb} has {len(codes)} concepts fit for the quickstart, {settings.concepts} are asked for; give --concepts {len(codes)} or fewer"
+        )
+    return *_held_out(whole, sorted(codes), settings.held_out, rng), short_forms
+
+
+def _held_out(whole: KnowledgeBase, codes: Sequence[str], count: int, rng: random.Random) -> tuple[KnowledgeBase, set[tuple[str, str]]]:
+    concepts = {code: whole.concept(code) for code in codes}
+    owners = _owners(concepts.values())
+    taken: set[tuple[str, str]] = set()
+    for code in rng.sample(codes, len(codes)):
+        concept = concepts[code]
+        # A synonym that is another name but for its case, or a bare short form, would test something else.
+        fit = [n for n in concept.names if n.text != concept.preferred_name and len(n.text) > 5 and len(owners[fold(n.text)]) == 1]
+        if len(taken) < count and fit and len(concept.names) >= 3:
+            name = rng.choice(fit)
+            taken.add((code, fold(name.text)))
+            concepts[code] = replace(concept, names=tuple(n for n in concept.names if n is not name))
+    manifest = whole.manifest
+    kb = KnowledgeBase.build(
+        (replace(concept, parents=tuple(p for p in concept.parents if p in concepts)) for concept in concepts.values()),
+        source=f"{manifest.source}, {len(codes)} concepts", release=manifest.release, licence=manifest.licence, redistributable=manifest.redistributable,
+    )  # fmt: skip
+    return kb, taken
+
+
+def _owners(concepts: Iterable[Concept]) -> dict[str, list[str]]:
+    """Folded name -> one code per name that folds to it."""
+    owners: dict[str, list[str]] = {}
+    for concept in concepts:
+        for name in concept.names:
+            owners.setdefault(fold(name.text), []).append(concept.code)
+    return owners
+
+
+def make_tests(
+    whole: KnowledgeBase,
+    kb: KnowledgeBase,
+    held_out: set[tuple[str, str]],
+    short_forms: Mapping[str, Sequence[str]],
+    demo: Sequence[Document],
+    settings: QuickstartSettings,
+) -> dict[str, tuple[Document, ...]]:
+    """The four test sets.  Template sentences of tests come from frames and seeds that training never saw."""
+    rest: dict[str, Any] = {"seed": settings.seed + 1, "exclude_names": held_out}
+    writer = TemplateWriter("test", short_form_share=0.0)
+    known = {fold(name.text) for concept in kb.concepts() for name in concept.names}
+    perturbed = _mentions(generate_documents(whole, writer, per_concept=4, codes=kb.codes, **rest), lambda m: fold(m) not in known)
+    shorts = TemplateWriter("test", short_form_share=1.0)
+    owners = sorted({code for codes in short_forms.values() for code in codes})
+    told_apart = _mentions(generate_documents(whole, shorts, per_concept=2, codes=owners, short_forms=short_forms, **rest), lambda m: m in short_forms)
+    return {
+        "known_perturbed": _one_per_concept(perturbed),
+        "unseen_synonyms": tuple(_with_synonym(whole, code, name, writer, settings.seed + 2) for code, name in sorted(held_out)),
+        "shared_short_forms": tuple(told_apart),
+        "demo_sentences": tuple(demo),
+    }
+
+
+def _mentions(made: Iterable[Any], fits: Callable[[str], bool]) -> Iterator[Document]:
+    """The documents whose mention fits and is not defined in the text itself."""
+    return (item for item in made if isinstance(item, Document) and not item.abbreviations and fits(item.mentions[0].text))
+
+
+def _one_per_concept(documents: Iterable[Document]) -> tuple[Document, ...]:
+    first: dict[str, Document] = {}
+    for document in documents:
+        first.setdefault(document.mentions[0].codes[0], document)
+    return tuple(first.values())
+
+
+def _with_synonym(whole: KnowledgeBase, code: str, folded: str, writer: TemplateWriter, seed: int) -> Document:
+    """A sentence about a concept that names it by this very synonym."""
+    concept = whole.concept(code)
+    text = next(name.text for name in concept.names if fold(name.text) == folded)
+    renamed = KnowledgeBase.build(
+        [replace(c, names=(Name(text, preferred=True),)) if c.code == code else c for c in map(whole.concept, [code, *whole.ancestors(code)])],
+        source="", release="", licence="", redistributable=False,
+    )  # fmt: skip
+    made = generate_documents(renamed, writer, per_concept=64, seed=seed, codes=[code])
+    return next(item for item in made if isinstance(item, Document) and item.mentions[0].text == text and not item.abbreviations)
+
+
+def _lexicon(kb: KnowledgeBase, synthetic: Sequence[Document], vocabulary: int, data: Path) -> Lexicon:
+    from syncabel.lexicon.build import build_lexicon
+    from syncabel.train.scratch import train_tokenizer
+
+    names = [f" {name.text}" for concept in kb.concepts() for name in concept.names]
+    tokenizer = train_tokenizer([*names * 3, *(document.text for document in synthetic[:: max(1, len(synthetic) // 4000)])], vocabulary)
+    tokenizer.save_pretrained(data / "tokenizer")
+    lexicon = build_lexicon(kb, tokenizer)
+    lexicon.save(data / "lexicon")
+    return lexicon
+
+
+def _examples(documents: Sequence[Document], kb: KnowledgeBase, lexicon: Lexicon, types: TypeMap, data: Path) -> None:
+    made = [row for row in make_examples(documents, lexicon, kb.canonical, types, PromptFormat(context_chars=CONTEXT_CHARS)) if isinstance(row, SFTExample)]
+    for source in ("human", "synthetic"):
+        write_examples((row for row in made if row.source == source), data / f"{source}.jsonl")
+    (data / "types.json").write_text(json.dumps(dict(types.table)) + "\n", encoding="utf-8")
+
+
+def _train(settings: QuickstartSettings) -> "Result":
+    """The same entry that `accelerate launch scripts/train_sft.py --config configs/sft/tiny-cpu.yaml` goes through."""
+    from syncabel.train.arguments import parse
+    from syncabel.train.run import train
+
+    data, output = settings.output / "data", settings.output
+    places = {
+        "tokenizer": data / "tokenizer",
+        "lexicon": data / "lexicon",
+        "human_examples": data / "human.jsonl",
+        "synthetic_examples": data / "synthetic.jsonl",
+        "types": data / "types.json",
+        "output_dir": output / "run",
+        "model_folder": output / "model",
+        "max_steps": settings.steps,
+        "mix": RATIO,
+        "context_chars": CONTEXT_CHARS,
+    }
+    return train(parse(["--config", "tiny-cpu", *(part for key, value in places.items() for part in (f"--{key}", str(value)))]))
+
+
+def _systems(kb: KnowledgeBase, documents: Sequence[Document], settings: QuickstartSettings) -> dict[str, Ranker]:
+    from syncabel.decoding import DecodingSettings
+    from syncabel.linker import Linker
+
+    constrained = Linker.from_pretrained(settings.output / "model", DecodingSettings(num_beams=settings.num_beams))
+    free = replace(constrained, settings=DecodingSettings(constrained=False, num_beams=settings.num_beams, max_new_tokens=64))
+    return {"constrained": constrained, "free": free, **standard_baselines(kb, documents)}
+
+
+def _score(
+    systems: Mapping[str, Ranker], tests: Mapping[str, Sequence[Document]], kb: KnowledgeBase, lexicon: Lexicon, types: TypeMap, output: Path
+) -> tuple[dict[str, dict[str, float]], int]:
+    """Recall@1 per system and test, and how many constrained answers were no real name with its own code."""
+    real = {(lexicon.name(entry), lexicon.code(entry)) for entry in range(len(lexicon))}
+    scores: dict[str, dict[str, float]] = {}
+    invalid = 0
+    (output / "predictions").mkdir(exist_ok=True)
+    for system, ranker in systems.items():
+        scores[system] = {}
+        for test, documents in tests.items():
+            linked = apply(ranker, documents, types.of, k=5)
+            _write_predictions(linked, output / "predictions" / f"{test}.{system}.jsonl")
+            scores[system][test] = evaluate(documents, linked, kb, protocol="any").metrics["recall_at_1"]
+            if system == "constrained":
+                invalid += sum((p.name, p.code) not in real for result in linked for p in result.predictions)
+    return scores, invalid
+
+
+def _write_predictions(linked: Iterable[LinkedMention], path: Path) -> None:
+    path.write_text("".join(json.dumps(to_json(row), ensure_ascii=False) + "\n" for row in linked), encoding="utf-8")
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """report.md: the table, and in words where the model wins and where a baseline does."""
+    systems, mentions = report["systems"], report["mentions"]
+    head = ["system", *(f"{test.replace('_', ' ')} (n={mentions[test]})" for test in TESTS)]
+    rows = [[system, *(f"{systems[system][test]:.3f}" for test in TESTS)] for system in SYSTEMS]
+    lines = [
+        "# Quickstart report",
+        "",
+        "Recall@1, a fraction: share of mentions whose first answer is right (protocol `any`).",
+        "",
+        *("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]),
+        "",
+        *(_verdict(test, systems) for test in TESTS),
+        "",
+        (
+            f"{report['seconds']:.0f} s in all, {report['training']['seconds']:.0f} s of them training ({report['training']['steps']} steps, "
+            f"loss {report['training']['loss']:.3f}); peak memory {report['peak_memory_mb']:,} MB; "
+            f"{report['invalid_names']} constrained answers that are no real name."
+        ),
+        "",
+        (
+            f"Knowledge base: {report['kb']['source']}, {report['kb']['release']}; {report['kb']['concepts']} concepts, {report['kb']['names']} names, "
+            f"digest {report['kb']['digest'][:12]}.  Human sentences are demo sentences written for this project: the figures show that the road "
+            "works, not how well the method does on real notes."
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(test: str, systems: Mapping[str, Mapping[str, float]]) -> str:
+    model = systems["constrained"][test]
+    best = max(("dictionary", "exact", "tfidf", "cascade"), key=lambda system: systems[system][test])
+    other = systems[best][test]
+    name = test.replace("_", " ")
+    if model > other:
+        return f"- {name}: the model wins, {model:.3f} against {other:.3f} of the best baseline ({best})."
+    if model == other:
+        return f"- {name}: the model and the best baseline ({best}) are level at {model:.3f}."
+    return f"- {name}: a baseline wins: {best} has {other:.3f}, the model {model:.3f}."

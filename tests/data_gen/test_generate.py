@@ -1,0 +1,358 @@
+"""Writers, gates and the loop, over a knowledge base of nine concepts and over DOID."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_gen import Context, TemplateWriter, generate_documents, run, shared_short_forms
+from data_gen.branches import all_branches, branches_of
+from data_gen.gates import bracket, control, mention_absent, mention_empty, mention_is_other_concept, reason_against, too_long
+from syncabel.corpora import read_jsonl
+from syncabel.errors import ConfigError, FormatError, IncompleteFolderError, UnknownNameError
+from syncabel.kb import KnowledgeBase
+from syncabel.prompt import PromptFormat, from_document, prompt_text
+from syncabel.text import fold
+from syncabel.types import Concept, Document, Mention, Name, Rejection, Span, from_json
+
+ROWS = {
+    "DOID:4": ("disease", (), ()),
+    "DOID:114": ("heart disease", (), ("DOID:4",)),
+    "DOID:331": ("central nervous system disease", (), ("DOID:4",)),
+    "T:1": ("mitral stenosis", ("mitral valve narrowing", "stenosis of the mitral valve"), ("DOID:114",)),
+    "T:2": ("multiple sclerosis", ("MS", "disseminated sclerosis"), ("DOID:331",)),
+    "T:3": ("dilated cardiomyopathy", ("congestive cardiomyopathy",), ("DOID:114",)),
+    "T:4": ("dilated cardiomyopathy 1A", (), ("T:3",)),
+    "T:5": ("odd [bracketed] disease", (), ("DOID:4",)),
+    "T:6": ("quux", (), ()),
+}
+
+
+def _concept(code, row):
+    name, synonyms, parents = row
+    names = (Name(name, preferred=True), *(Name(synonym) for synonym in synonyms))
+    return Concept(code, names, ("Disease",), parents=parents)
+
+
+@pytest.fixture(scope="module")
+def kb():
+    concepts = [_concept(code, row) for code, row in ROWS.items()]
+    return KnowledgeBase.build(concepts, source="test", release="1", licence="CC0", redistributable=True)
+
+
+@pytest.fixture(scope="module")
+def doid():
+    return KnowledgeBase.load("doid")
+
+
+def _documents(rows):
+    return [row for row in rows if isinstance(row, Document)]
+
+
+# Every writer keeps this contract; a further one is a further row.
+@pytest.mark.parametrize(
+    "writer", [TemplateWriter(), TemplateWriter(frames="train"), TemplateWriter(frames="test")], ids=["template", "template-train", "template-test"]
+)
+class TestWriterContract:
+    def test_it_writes_as_many_answers_as_asked_each_with_its_own_seed(self, writer, kb):
+        answers = writer.write(kb.concept("T:1"), Context(), 9, 3)
+        assert [answer.number for answer in answers] == list(range(9))
+        assert len({answer.seed for answer in answers}) == 9
+
+    def test_request_i_does_not_depend_on_how_many_there_are(self, writer, kb):
+        assert writer.write(kb.concept("T:1"), Context(), 9, 3)[:4] == writer.write(kb.concept("T:1"), Context(), 4, 3)
+
+    def test_every_document_is_synthetic_with_one_mention_and_its_provenance(self, writer, kb):
+        rows = list(generate_documents(kb, writer, per_concept=20, seed=1, codes=["T:1", "T:6"]))
+        assert all(document.source == "synthetic" for document in _documents(rows))
+        for document in _documents(rows):
+            (mention,) = document.mentions
+            assert document.text[mention.start : mention.end] == mention.text
+            assert mention.type == "Disease"
+            assert mention.answers == ((document.provenance.concept,),)
+            assert (document.provenance.writer, document.provenance.kb_digest) == (writer.name, kb.digest)
+        assert len({row.id for row in _documents(rows)}) == len(_documents(rows))
+
+    def test_another_seed_writes_other_sentences(self, writer, kb):
+        one, other = ({d.text for d in _documents(generate_documents(kb, writer, per_concept=20, seed=seed, codes=["T:1"]))} for seed in (1, 2))
+        assert len(one & other) < 10
+
+    def test_a_concept_whose_names_are_all_held_out_is_rejected_with_a_reason(self, writer, kb):
+        rows = list(generate_documents(kb, writer, per_concept=3, seed=0, codes=["T:6"], exclude_names={("T:6", "quux")}))
+        assert [row.reason for row in rows] == ["no_usable_name"] * 3
+
+    def test_its_digest_is_stable(self, writer, kb):
+        assert writer.digest == replace(writer).digest
+
+
+def test_kept_and_rejected_sum_to_generated(kb):
+    rows = list(generate_documents(kb, TemplateWriter(), per_concept=50, seed=0))
+    assert len(rows) == 50 * len(kb)
+    reasons = {row.reason for row in rows if isinstance(row, Rejection)}
+    assert {"bracket", "duplicate"} <= reasons
+
+
+def test_a_subset_of_concepts_gets_the_same_rows(kb):
+    alone = list(generate_documents(kb, TemplateWriter(), per_concept=10, seed=0, codes=["T:3"]))
+    among = [row for row in generate_documents(kb, TemplateWriter(), per_concept=10, seed=0) if "-T:3-" in (row.id if isinstance(row, Document) else row.where)]
+    assert alone == among
+
+
+def test_sentences_do_not_depend_on_the_hash_seed_of_the_process(kb, tmp_path):
+    kb.save(tmp_path / "kb")
+    code = (
+        "import sys; from syncabel.kb import KnowledgeBase; from data_gen import *; "
+        "print([getattr(d, 'text', d) for d in generate_documents(KnowledgeBase.load(sys.argv[1]), TemplateWriter(), per_concept=20, seed=0)])"
+    )
+    outputs = {
+        subprocess.run([sys.executable, "-c", code, tmp_path / "kb"], env=_env(PYTHONHASHSEED=seed), capture_output=True, check=True).stdout for seed in "12"
+    }
+    assert len(outputs) == 1
+
+
+def test_excluded_names_are_never_mentioned_defined_or_changed_into_mentions(kb):
+    held_out = {("T:1", "mitral valve narrowing"), ("T:2", "ms"), ("T:2", "disseminated sclerosis")}
+    rows = list(
+        generate_documents(kb, TemplateWriter(), per_concept=600, seed=0, codes=["T:1", "T:2"], exclude_names=held_out, short_forms={"MS": ("T:1", "T:2")})
+    )
+    for document in _documents(rows):
+        (code,) = document.mentions[0].codes
+        assert (code, fold(document.mentions[0].text)) not in held_out
+        assert not any(owner == code and re.search(rf"\b{name}\b", fold(document.text)) for owner, name in held_out)
+        assert not re.search(r"narrow|dissem", document.mentions[0].text)
+
+
+def test_mentions_are_varied(kb):
+    mentions = {d.mentions[0].text for d in _documents(generate_documents(kb, TemplateWriter(), per_concept=200, seed=0, codes=["T:3"]))}
+    assert {"dilated cardiomyopathy", "congestive cardiomyopathies", "cardiomyopathy, dilated", "DC"} <= mentions
+    assert len(mentions) > 40
+
+
+def test_a_defined_short_form_is_annotated_with_its_long_form(kb):
+    documents = _documents(generate_documents(kb, TemplateWriter(), per_concept=200, seed=0, codes=["T:3"]))
+    defined = [d for d in documents if d.abbreviations]
+    assert defined
+    assert {d.long_form(d.mentions[0].text).lower() for d in defined} <= {"dilated cardiomyopathy", "congestive cardiomyopathy"}
+    for document in defined:
+        assert document.mentions[0].start > document.abbreviations[0].short.end
+
+
+def test_a_shared_short_form_is_found_unless_it_is_shared_within_one_branch(kb):
+    assert shared_short_forms(kb, kb.codes)["MS"] == ("T:1", "T:2")
+    assert "MS" not in shared_short_forms(kb, ["T:1", "T:3"])
+    assert "MS" not in shared_short_forms(kb, kb.codes, {("T:2", "ms")})
+
+
+def test_the_words_around_a_shared_short_form_tell_its_branches_apart(kb):
+    rows = _documents(generate_documents(kb, TemplateWriter(), per_concept=400, seed=0, codes=["T:1", "T:2"], short_forms={"MS": ("T:1", "T:2")}))
+    phrases = {branch.name: {p for ps in branch.phrases.values() for p in ps} for branch in all_branches() if branch.name in ("heart", "brain")}
+    assert not phrases["heart"] & phrases["brain"]
+    bare = [d for d in rows if d.mentions[0].text == "MS" and not d.abbreviations]
+    assert {d.mentions[0].codes for d in bare} == {("T:1",), ("T:2",)}
+    for document in bare:
+        own, other = ("heart", "brain") if document.mentions[0].codes == ("T:1",) else ("brain", "heart")
+        # What the model reads: the sentence of the mention alone.
+        read = prompt_text(from_document(document, document.mentions[0], (), PromptFormat())).lower()
+        assert sum(phrase.lower() in read for phrase in phrases[own]) >= 2
+        assert not any(phrase.lower() in read for phrase in phrases[other])
+
+
+def test_train_and_test_frames_write_no_sentence_alike(kb):
+    train, test = (
+        {d.text for d in _documents(generate_documents(kb, TemplateWriter(frames=frames), per_concept=300, seed=0, codes=["T:6"]))}
+        for frames in ("train", "test")
+    )
+    assert not {t for t in train if "(" not in t} & {t for t in test if "(" not in t}
+
+
+def test_a_branch_is_the_nearest_by_code_else_by_the_words_of_a_name():
+    assert branches_of([("X", "x"), ("DOID:5614", "eye disease"), ("DOID:863", "nervous system disease")]).leading.name == "eye"
+    assert branches_of([("HP:1", "Abnormal pupil"), ("HP:2", "Abnormality of the eye")]).leading.name == "eye"
+    assert branches_of([("X", "early onset quux")]).leading is None
+
+
+def test_sixty_frames_or_more_in_four_registers():
+    from data_gen.template import _frames
+
+    frames = _frames("en", "all")
+    assert len(frames) >= 60
+    assert {"abstract", "note", "letter", "patient"} <= {frame.kind for frame in frames}
+    assert all(sum(part == "M" for part in frame.parts[1::2]) == 1 for frame in frames)
+
+
+def _judge(gate, text, mention, kb, code="T:1"):
+    start = text.index(mention)
+    document = Document("d", text, (Mention("m0", (Span(start, start + len(mention)),), mention, "Disease", ((code,),)),))
+    return gate(document, kb.concept(code), kb)
+
+
+def test_each_gate_refuses_what_it_is_for_and_nothing_else(kb):
+    assert mention_absent(Document("d", "no mention"), kb.concept("T:1"), kb) == "mention_absent"
+    assert _judge(mention_empty, "a -- b", "--", kb) == "mention_empty"
+    assert _judge(too_long, "x " * 600 + "MS", "MS", kb) == "too_long"
+    assert _judge(too_long, "y" * 151, "y" * 151, kb) == "too_long"
+    assert _judge(bracket, "mitral [stenosis]", "mitral", kb) == "bracket"
+    assert _judge(control, "mitral\x07 stenosis", "mitral", kb) == "control_character"
+    assert _judge(control, "Title\nmitral stenosis", "mitral", kb) is None
+    assert _judge(mention_is_other_concept, "no dilated cardiomyopathy here", "dilated cardiomyopathy", kb) == "mention_is_other_concept"
+    assert _judge(mention_is_other_concept, "tight MS with a loud murmur", "MS", kb) is None
+    assert _judge(reason_against, "She has mitral stenosis.", "mitral stenosis", kb) is None
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_holds_what_the_iterator_gives_and_adds_up(kb, tmp_path):
+    manifest = run(kb, TemplateWriter(), tmp_path, per_concept=20, seed=0)
+    rows = list(generate_documents(kb, TemplateWriter(), per_concept=20, seed=0))
+    assert list(read_jsonl(tmp_path / "documents.jsonl").documents) == _documents(rows)
+    rejected = [from_json(Rejection, json.loads(line)) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+    assert rejected == [row for row in rows if isinstance(row, Rejection)]
+    assert manifest.generated == manifest.kept + manifest.rejected == 20 * len(kb) == len((tmp_path / "generation.jsonl").read_text().splitlines())
+    assert sum(manifest.reasons.values()) == manifest.rejected
+    assert set(_files(tmp_path)) == {"documents.jsonl", "rejected.jsonl", "generation.jsonl", "manifest.json"}
+
+
+def test_a_finished_folder_is_left_as_it_is(kb, tmp_path):
+    first = run(kb, TemplateWriter(), tmp_path, per_concept=2, seed=0)
+    before = _files(tmp_path)
+    assert run(kb, TemplateWriter(), tmp_path, per_concept=2, seed=0) == first
+    assert _files(tmp_path) == before
+
+
+def test_other_settings_in_a_folder_are_refused_with_the_difference(kb, tmp_path):
+    run(kb, TemplateWriter(), tmp_path, per_concept=2, seed=0)
+    with pytest.raises(ConfigError, match=r"seed 0 → 1.*give another folder"):
+        run(kb, TemplateWriter(), tmp_path, per_concept=2, seed=1)
+    with pytest.raises(ConfigError, match="kb_digest"):
+        run(kb.subset(["T:1", "T:2"]), TemplateWriter(), tmp_path, per_concept=2, seed=0, codes=["T:1"])
+
+
+def test_files_of_another_origin_are_not_overwritten(kb, tmp_path):
+    (tmp_path / "documents.jsonl").write_text("mine\n")
+    with pytest.raises(ConfigError, match="not a folder of"):
+        run(kb, TemplateWriter(), tmp_path, per_concept=2, seed=0)
+    assert (tmp_path / "documents.jsonl").read_text() == "mine\n"
+
+
+def test_a_file_that_lost_rows_and_a_damaged_manifest_are_errors(kb, tmp_path):
+    run(kb, TemplateWriter(), tmp_path, per_concept=2, seed=0)
+    whole = (tmp_path / "documents.jsonl").read_bytes()
+    for other in (whole[:-5], whole + b"{}\n"):
+        (tmp_path / "documents.jsonl").write_bytes(other)
+        with pytest.raises(IncompleteFolderError, match="delete the folder"):
+            run(kb, TemplateWriter(), tmp_path, per_concept=2, seed=0)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(FormatError, match="not JSON"):
+        run(kb, TemplateWriter(), tmp_path, per_concept=2, seed=0)
+
+
+def test_an_unknown_code_and_a_count_below_one_are_errors(kb):
+    with pytest.raises(UnknownNameError, match="T:77"):
+        list(generate_documents(kb, TemplateWriter(), per_concept=1, seed=0, codes=["T:77"]))
+    with pytest.raises(ConfigError, match="per_concept"):
+        list(generate_documents(kb, TemplateWriter(), per_concept=0, seed=0))
+
+
+# A run that takes a while, in a process of its own, so that real signals can end it.
+SLOW = textwrap.dedent("""
+    import sys, time
+    from data_gen import TemplateWriter, run
+    from syncabel.kb import KnowledgeBase
+    kb = KnowledgeBase.load("doid")
+    def slowly(codes):
+        for code in codes:
+            time.sleep(float(sys.argv[2]))
+            yield code
+    run(kb, TemplateWriter(), sys.argv[1], per_concept=4, seed=0, codes=kb.codes[:400], progress=slowly)
+""")
+
+
+def _env(**more):
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2]), **more}
+
+
+def _killed(folder: Path, sent: signal.Signals, after_bytes: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", SLOW, folder, "0.004"], env=_env(), stderr=subprocess.DEVNULL)
+    file = folder / "documents.jsonl"
+    deadline = time.monotonic() + 60
+    while (not file.exists() or file.stat().st_size < after_bytes) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(sent)
+    assert process.wait(timeout=30) != 0
+    assert not (folder / "manifest.json").exists()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, doid):
+    folder = tmp_path_factory.mktemp("whole")
+    run(doid, TemplateWriter(), folder, per_concept=4, seed=0, codes=doid.codes[:400])
+    return _files(folder)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_killed_twice_ends_byte_for_byte_as_an_uninterrupted_one(sent, uninterrupted, doid, tmp_path):
+    size = len(uninterrupted["documents.jsonl"])
+    for share in (0.2, 0.5):
+        _killed(tmp_path, sent, int(size * share))
+    run(doid, TemplateWriter(), tmp_path, per_concept=4, seed=0, codes=doid.codes[:400])
+    assert _files(tmp_path) == uninterrupted
+
+
+class _StopError(Exception):
+    pass
+
+
+def test_a_tail_torn_at_any_byte_is_cut_off(kb, tmp_path, monkeypatch):
+    monkeypatch.setattr("data_gen.generate.BLOCK", 2)
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    run(kb, TemplateWriter(), whole, per_concept=3, seed=0)
+
+    def stopping(codes):
+        yield from codes[:5]
+        raise _StopError
+
+    rng = random.Random(0)
+    for _ in range(6):
+        with pytest.raises(_StopError):
+            run(kb, TemplateWriter(), torn, per_concept=3, seed=0, progress=stopping)
+        for name in ("documents.jsonl", "rejected.jsonl", "generation.jsonl", "state.tmp"):
+            with (torn / name).open("ab") as file:
+                file.write(b'{"id": "half a row'[: rng.randrange(18)])
+        run(kb, TemplateWriter(), torn, per_concept=3, seed=0)
+        assert _files(torn) == _files(whole)
+        for path in torn.iterdir():
+            path.unlink()
+
+
+def test_five_hundred_doid_concepts_times_sixty_take_seconds_and_nearly_all_are_kept(doid):
+    codes = sorted(random.Random(0).sample(doid.codes, 500))
+    begun = time.process_time()
+    rows = list(generate_documents(doid, TemplateWriter(), per_concept=60, seed=0, codes=codes, short_forms=shared_short_forms(doid, codes)))
+    assert time.process_time() - begun < 20  # about 2 s on an idle core
+    assert len(rows) == 30_000
+    assert len(_documents(rows)) > 28_500
+    for document in _documents(rows)[::50]:
+        assert document.mentions[0].text in document.text
+
+
+def test_the_command_prints_counts_that_add_up(tmp_path):
+    (tmp_path / "codes").write_text("DOID:9352\nDOID:1754\n")
+    command = [sys.executable, "-c", CLI, "doid", "--codes", tmp_path / "codes", "--per-concept", "10", "-o", tmp_path / "out"]
+    done = subprocess.run(command, env=_env(), capture_output=True, text=True, check=True)
+    kept, rejected, generated = map(int, re.search(r"(\d+) kept \+ (\d+) rejected = (\d+) generated", done.stdout).groups())
+    assert kept + rejected == generated == 20
+    assert kept == len(read_jsonl(tmp_path / "out" / "documents.jsonl").documents)
+
+
+CLI = "import typer; from syncabel.cli.generate import generate; typer.run(generate)"

@@ -1,0 +1,117 @@
+"""Knowledge bases on disk: what is saved comes back, what was altered or half written is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from syncabel.errors import ConfigError, DigestMismatchError, FormatError, IncompleteFolderError, UnknownNameError
+from syncabel.kb import KnowledgeBase
+from syncabel.types import Concept, Name, Relation
+
+CONCEPTS = (
+    Concept("A:1", (Name("maladie du cœur", "fr", preferred=True), Name("heart disease", scope="broad")), ("Disease",), ("T1",), None, (), ("A:9",), ("X:1",)),
+    Concept("A:2", (Name("angine", "fr", preferred=True), Name("bad\x07")), ("Disease", "Finding"), definition="…", parents=("A:1",)),
+)
+FILES = ("concepts.parquet", "names.parquet", "relations.parquet", "index/names.marisa", "rejected.jsonl")
+
+
+def build(*concepts: Concept) -> KnowledgeBase:
+    relations = [Relation("A:2", "due_to", "A:1", 3)] if len(concepts) == 2 else []
+    return KnowledgeBase.build(concepts, source="test", release="2026", licence="CC-BY-4.0", redistributable=False, relations=relations)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    build(*CONCEPTS).save(tmp_path / "kb")
+    return tmp_path / "kb"
+
+
+def test_what_is_saved_comes_back(saved: Path) -> None:
+    before, after = build(*CONCEPTS), KnowledgeBase.load(saved)
+    assert list(after.concepts()) == list(before.concepts())
+    assert list(after.relations()) == list(before.relations())
+    assert after.rejections == before.rejections
+    assert after.codes_for("ANGINE") == ("A:2",)
+    assert after.canonical("A:9") == "A:1"
+    assert (after.manifest.licence, after.manifest.redistributable, after.manifest.languages) == ("CC-BY-4.0", False, ("en", "fr"))
+    assert tuple(file.path for file in after.manifest.files) == FILES
+    assert after.digest == before.digest == after.subset(after.codes).digest
+
+
+def test_a_loaded_knowledge_base_saves_to_the_same_bytes(saved: Path, tmp_path: Path) -> None:
+    KnowledgeBase.load(saved).save(tmp_path / "again")
+    for file in (*FILES, "manifest.json"):
+        assert (tmp_path / "again" / file).read_bytes() == (saved / file).read_bytes()
+
+
+def test_saving_over_a_knowledge_base_replaces_it_whole(saved: Path) -> None:
+    in_use = KnowledgeBase.load(saved)
+    build(CONCEPTS[0]).save(saved)
+    assert len(KnowledgeBase.load(saved)) == 1
+    assert not (saved / "rejected.jsonl").exists()
+    assert in_use.codes_for("angine") == ("A:2",)  # the mapped index of the old folder stays readable
+    assert [path.name for path in saved.parent.iterdir()] == ["kb"]
+
+
+def test_a_folder_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    for target in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(ConfigError, match="no knowledge base"):
+            build(*CONCEPTS).save(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("syncabel.kb.base.file_digest", full)
+    with pytest.raises(OSError, match="No space left"):
+        build(*CONCEPTS).save(tmp_path / "kb")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_an_altered_file_is_refused(saved: Path, file: str) -> None:
+    content = bytearray((saved / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (saved / file).write_bytes(content)
+    with pytest.raises(DigestMismatchError, match=Path(file).name):
+        KnowledgeBase.load(saved)
+
+
+@pytest.mark.parametrize("file", [*FILES, "manifest.json"])
+def test_a_missing_file_is_named(saved: Path, file: str) -> None:
+    (saved / file).unlink()
+    with pytest.raises(IncompleteFolderError, match=Path(file).name):
+        KnowledgeBase.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (lambda text: text[: len(text) // 2], IncompleteFolderError, "cannot be read"),
+        (lambda text: json.dumps(json.loads(text) | {"files": []}), IncompleteFolderError, "names no files"),
+        (lambda text: json.dumps(json.loads(text) | {"files": json.loads(text)["files"][1:]}), IncompleteFolderError, "concepts.parquet"),
+        (lambda text: json.dumps(json.loads(text) | {"format_version": 99}), FormatError, "format 99"),
+        (lambda text: json.dumps(json.loads(text) | {"licence": 1}), FormatError, "licence"),
+        (lambda _: "[]", FormatError, "format None"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(saved: Path, change: Callable[[str], str], error: type[Exception], says: str) -> None:
+    path = saved / "manifest.json"
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(error, match=says):
+        KnowledgeBase.load(saved)
+
+
+@pytest.mark.parametrize("name", ["diod", "nowhere/kb", ""])
+def test_an_unknown_knowledge_base_names_the_shipped_ones(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kb").mkdir()
+    monkeypatch.chdir(tmp_path / "kb")
+    if not name:
+        (tmp_path / "kb" / "file").write_text("", encoding="utf-8")
+    with pytest.raises(UnknownNameError, match="doid"):
+        KnowledgeBase.load(name or "file")

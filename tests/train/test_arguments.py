@@ -1,0 +1,119 @@
+"""Configurations: every shipped one parses, nothing unknown or contradictory passes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from syncabel.errors import ConfigError, UnknownNameError
+from syncabel.train import main
+from syncabel.train.arguments import Settings, find_config, parse, shipped_configs
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs" / "sft").glob("*.yaml"))
+
+
+def parse_shipped(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Settings:
+    """Parse a shipped file where the files it names exist."""
+    import yaml
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("human_examples", "synthetic_examples", "dev_documents", "types"):
+        if value := yaml.safe_load(path.read_text()).get(name):
+            Path(value).parent.mkdir(parents=True, exist_ok=True)
+            Path(value).touch()
+    return parse(["--config", str(path), *more])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_configuration_parses_and_opens_with_the_line_that_launches_it(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse_shipped(path, tmp_path, monkeypatch)
+    assert path.read_text().splitlines()[0].startswith(("# accelerate launch ", "# python -m syncabel.train ")), path
+    assert f"--config configs/sft/{path.name}" in path.read_text().splitlines()[0]
+
+
+def test_the_published_recipe_is_in_the_full_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = parse_shipped(find_config("llama3-8b-h100"), tmp_path, monkeypatch)
+    assert (settings.sft.learning_rate, settings.schedule, settings.sft.warmup_steps) == (3e-5, "linear", 0.03)
+    assert (settings.sft.seed, settings.sft.num_train_epochs, settings.sft.packing, settings.own.mix) == (42, 3, True, "1:1")
+    assert settings.sft.per_device_train_batch_size == 1
+    assert settings.sft.bf16
+    assert not settings.model.use_peft
+
+
+def test_qlora_is_parsed_into_a_four_bit_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = parse_shipped(find_config("llama3-8b-qlora"), tmp_path, monkeypatch)
+    assert settings.model.load_in_4bit
+    assert settings.model.bnb_4bit_quant_type == "nf4"
+    assert len(settings.model.lora_target_modules or ()) == 7
+
+
+def test_a_bare_name_finds_a_shipped_configuration_and_a_wrong_one_names_the_nearest() -> None:
+    assert find_config("tiny-cpu") == shipped_configs()["tiny-cpu"]
+    with pytest.raises(UnknownNameError, match="did you mean 'tiny-cpu'"):
+        find_config("tiny_cpu")
+
+
+def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("max_repeat: 3\n")
+    with pytest.raises(UnknownNameError, match=r"c\.yaml.*did you mean 'max_repeats'"):
+        parse(["--config", str(path)])
+    with pytest.raises(UnknownNameError, match="did you mean 'learning_rate'"):
+        parse(["--lexicon", "x", "--learnin_rate", "3"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("mix: 1:1", "mix is 61; give text, in quotes"),
+        ("max_steps: many", "give a number"),
+        ("max_steps: 1.5", "give a whole number"),
+        ("packing: sometimes", "give true or false"),
+        ("init: scratch", "give one of pretrained, random"),
+        ("- a\n- b", "no `key: value` lines"),
+        ("a: [", "no YAML"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused_with_its_file(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(line + "\n")
+    with pytest.raises(ConfigError, match=r"c\.yaml") as caught:
+        parse(["--config", str(path)])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--packing", "true", "--bucket_batches", "4"], "without bucket_batches"),
+        (["--init", "pretrained"], "give model_name_or_path"),
+        (["--use_peft", "true"], "nothing to adapt"),
+        (["--eval_strategy", "steps"], "without dev_documents"),
+        (["--max_minutes", "1", "--lr_scheduler_type", "cosine"], "max_minutes goes with"),
+        (["--dev_documents", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+        (["--max_steps", "many"], "invalid int value"),
+        (["--train_sampling_strategy", "random"], "the mix decides the order"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(more: list[str], message: str, flags: Callable[..., list[str]]) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(flags(*more))
+
+
+def test_no_data_is_refused(flags: Callable[..., list[str]]) -> None:
+    with pytest.raises(ConfigError, match="no training data"):
+        parse(flags(sources=()))
+
+
+def test_bf16_is_off_on_a_cpu_unless_asked_for(flags: Callable[..., list[str]]) -> None:
+    assert not parse(flags("--use_cpu", "true")).sft.bf16
+    assert parse(flags("--use_cpu", "true", "--bf16", "true")).sft.bf16
+
+
+def test_an_error_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", "tiny-gpu"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("syncabel: error: unknown configuration 'tiny-gpu'")
+    assert err.count("\n") == 1
