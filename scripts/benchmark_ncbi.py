@@ -72,7 +72,6 @@ def main() -> None:
     )  # fmt: skip
     splits = {split: read_corpus(corpus / name, split=split).documents for split, name in FILES.items()}
     fitted = [*splits["train"], *splits["dev"]]
-    seen = {kb.canonical(code) for document in fitted for mention in document.mentions for code in mention.codes}
 
     systems: dict[str, Ranker] = {}
     for long_forms in (False, True):
@@ -83,7 +82,7 @@ def main() -> None:
         linker, recipe = fine_tuned(args, kb, splits["train"])
         systems["model_constrained"] = linker
         systems["model_free"] = replace(linker, settings=DecodingSettings(constrained=False, num_beams=args.beams, max_new_tokens=64))
-    scores = {name: scored(ranker, splits["test"], kb, seen) for name, ranker in systems.items()}
+    scores = {name: scored(ranker, splits["test"], kb, fitted) for name, ranker in systems.items()}
     write_results(args, kb, scores, recipe, time.perf_counter() - started)
 
 
@@ -131,22 +130,12 @@ def training_flags(args: argparse.Namespace, data: Path) -> list[str]:
     return ["--config", config, *(part for key, value in flags.items() for part in (f"--{key}", str(value)))]
 
 
-def scored(ranker: Ranker, documents: Sequence[Document], kb: KnowledgeBase, seen: set[str | None]) -> dict[str, Any]:
-    """Recall@1 on all mentions, and on those whose concepts training had or had not."""
-    linked = apply(ranker, documents, k=5)
-    report = evaluate(documents, linked, kb, protocol="any")
-    parts: dict[bool, list[float]] = {True: [], False: []}
-    right = {}
-    for result in linked:
-        right[result.document_id, result.mention_id] = {kb.canonical(code) for p in result.predictions[:1] for code in p.codes}
-    for document in documents:
-        for mention in document.mentions:
-            gold = {kb.canonical(code) for code in mention.codes}
-            parts[bool(gold & seen)].append(float(bool(gold & right[document.id, mention.id])))
-    strata = {
-        name: {"n": len(values), "recall_at_1": round(sum(values) / len(values), 4)} for name, values in (("seen", parts[True]), ("unseen", parts[False]))
-    }
-    return {"n": report.n, "recall_at_1": round(report.metrics["recall_at_1"], 4), "ci95": [round(x, 4) for x in report.intervals["recall_at_1"]], **strata}
+def scored(ranker: Ranker, documents: Sequence[Document], kb: KnowledgeBase, fitted: Sequence[Document]) -> dict[str, Any]:
+    """Recall@1 on all mentions, and on those whose concepts the fitted documents had or had not."""
+    report = evaluate(documents, apply(ranker, documents, k=5), kb, protocol="any", train=fitted)
+    cells = {"all": (report.n, report.recall_at_1, report.ci95)}
+    cells |= {name: (cell.n, cell.recall_at_1, cell.ci95) for name, cell in report.strata["concept"].items()}
+    return {name: {"n": n, "recall_at_1": round(recall, 4), "ci95": [round(x, 4) for x in ci95]} for name, (n, recall, ci95) in cells.items()}
 
 
 def write_results(args: argparse.Namespace, kb: KnowledgeBase, scores: Mapping[str, Any], recipe: Mapping[str, Any], seconds: float) -> None:
@@ -169,7 +158,7 @@ def write_results(args: argparse.Namespace, kb: KnowledgeBase, scores: Mapping[s
     args.results.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
     for name, score in scores.items():
-        print(f"{name:24} {score['recall_at_1']:.3f}  seen {score['seen']['recall_at_1']:.3f}  unseen {score['unseen']['recall_at_1']:.3f}")
+        print(f"{name:24}", "  ".join(f"{part} {cell['recall_at_1']:.3f} (n={cell['n']})" for part, cell in score.items()))
 
 
 if __name__ == "__main__":

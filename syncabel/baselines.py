@@ -182,7 +182,7 @@ class CharTfidf:
         *,
         long_forms: bool = True,
         ngrams: tuple[int, int] = (2, 4),
-        analyzer: Literal["char", "char_wb"] = "char",
+        analyzer: Literal["char", "char_wb"] = "char_wb",
     ) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -195,7 +195,7 @@ class CharTfidf:
         self._strings = [text for _, text in rows]
         self._starts = _run_starts([codes for codes, _ in rows])
         self._allowed: dict[tuple[str, ...], NDArray[np.bool_]] = {}
-        self._vectorizer: Any = TfidfVectorizer(analyzer=analyzer, ngram_range=ngrams, lowercase=False, sublinear_tf=True, dtype=np.float32)
+        self._vectorizer: Any = TfidfVectorizer(analyzer=analyzer, ngram_range=ngrams, lowercase=False, dtype=np.float32)
         self._by_gram: Any = self._vectorizer.fit_transform(self._strings).T.tocsr()  # Shape: (n-grams × strings), float32.
 
     def rank(self, queries: Sequence[Query], k: int = 1) -> list[list[Prediction]]:

@@ -331,7 +331,7 @@ def _score(
         for test, documents in tests.items():
             linked = apply(ranker, documents, types.of, k=5)
             _write_predictions(linked, output / "predictions" / f"{test}.{system}.jsonl")
-            scores[system][test] = evaluate(documents, linked, kb, protocol="any").metrics["recall_at_1"]
+            scores[system][test] = evaluate(documents, linked, kb, protocol="any", rounds=1).recall_at_1
             if system == "constrained":
                 invalid += sum((p.name, p.code) not in real for result in linked for p in result.predictions)
     return scores, invalid

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncabel.corpora import text_lines
+from syncabel.corpora.corpus import text_lines
 from syncabel.errors import FormatError
 
 __all__ = ["BelbReport", "BelbSystem", "belb_json", "evaluate_belb"]

@@ -112,7 +112,8 @@ def _per_document(documents: Sequence[str], values: ArrayLike) -> Floats:
     if not len(documents) or len(array) != len(documents):
         raise ConfigError(f"{len(array)} scores for {len(documents)} rows; give one score per row, at least one row")
     _, inverse = np.unique(np.asarray(documents, str), return_inverse=True)
-    return np.bincount(inverse, array)
+    sums: Floats = np.bincount(inverse, array).astype(np.float64)
+    return sums
 
 
 def _replicates(documents: int, rounds: int, seed: int) -> Iterator[NDArray[np.int64]]:

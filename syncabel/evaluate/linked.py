@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from syncabel.corpora import text_lines
+from syncabel.corpora.corpus import text_lines
 from syncabel.errors import FormatError
 from syncabel.types import Document, LinkedMention, Mention, from_json
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncabel.corpora import text_lines
+from syncabel.corpora.corpus import text_lines
 from syncabel.errors import ConfigError, FormatError
 from syncabel.evaluate.bootstrap import PairedDifference, document_interval, paired_difference
 from syncabel.types import NO_CODE

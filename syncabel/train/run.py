@@ -191,7 +191,10 @@ def _checkpoint(settings: Settings, data: RunData, trainer: LinkingTrainer) -> P
 
 def _digest(settings: Settings, data: RunData) -> str:
     decisive = {name: str(getattr(settings.sft, name)) for name in _DECISIVE}
-    shape = {name: getattr(settings.own, name) for name in ("init", "hidden_size", "intermediate_size", "num_layers", "num_heads", "prompt_format")}
+    shape = {
+        name: getattr(settings.own, name)
+        for name in ("init", "hidden_size", "intermediate_size", "num_layers", "num_heads", "initializer_range", "prompt_format")
+    }
     base = {name: getattr(settings.model, name) for name in ("model_name_or_path", "use_peft", "lora_r", "lora_alpha", "load_in_4bit", "dtype")}
     return hashlib.sha256(json.dumps([data.digest, decisive, shape, base], sort_keys=True).encode()).hexdigest()
 

@@ -33,7 +33,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False)  # type: ignore[no-untyped-call]
 
 
-def random_llama(tokenizer: Any, *, hidden_size: int, intermediate_size: int, num_layers: int, num_heads: int, context_length: int, initializer_range: float, seed: int) -> Any:
+def random_llama(
+    tokenizer: Any, *, hidden_size: int, intermediate_size: int, num_layers: int, num_heads: int, context_length: int, initializer_range: float, seed: int
+) -> Any:
     """A LlamaForCausalLM with random weights, float32, embeddings tied; equal seeds give equal weights.
 
     Args:

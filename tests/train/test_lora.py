@@ -21,7 +21,7 @@ def base(prepared: Callable[..., Path], tmp_path: Path) -> Callable[[bool], tupl
         from transformers import AutoTokenizer
 
         plain = AutoTokenizer.from_pretrained(prepared("sentence") / "tokenizer")
-        model = random_llama(plain, hidden_size=32, intermediate_size=64, num_layers=2, num_heads=4, context_length=256, seed=0)
+        model = random_llama(plain, hidden_size=32, intermediate_size=64, num_layers=2, num_heads=4, context_length=256, initializer_range=0.02, seed=0)
         if not tied:
             model.config.tie_word_embeddings = False
             model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone() * 0.5)

@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_tokenizer_and_the_same_weights() -> None:
     assert tokenizer_digest(one) == tokenizer_digest(two)
     assert one.decode(one(" café 日本 β-cell 47")["input_ids"]) == " café 日本 β-cell 47"
     assert one.eos_token == "<|end|>"
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_layers": 1, "num_heads": 4, "context_length": 64}
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_layers": 1, "num_heads": 4, "context_length": 64, "initializer_range": 0.02}
     first, second, third = (random_llama(one, seed=seed, **shape) for seed in (1, 1, 2))
     assert torch.equal(first.lm_head.weight, second.lm_head.weight)
     assert not torch.equal(first.lm_head.weight, third.lm_head.weight)
