@@ -31,6 +31,7 @@ from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase, read_medic
 from syncabel.lexicon.build import build_lexicon
 from syncabel.linker import Linker
+from syncabel.progress import bars_on_terminals_only
 from syncabel.prompt import PromptFormat
 from syncabel.sft import make_examples, write_examples
 from syncabel.train.arguments import parse
@@ -64,6 +65,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the benchmark top to bottom."""
     args = arguments()
+    bars_on_terminals_only()
     started = time.perf_counter()
     corpus = args.corpus or args.data / "corpora" / "ncbi_disease"
     kb = KnowledgeBase.build(
@@ -95,7 +97,7 @@ def fine_tuned(args: argparse.Namespace, kb: KnowledgeBase, human: Sequence[Docu
     tokenizer.save_pretrained(data / "tokenizer")
     lexicon = build_lexicon(kb, tokenizer)
     lexicon.save(data / "lexicon")
-    types = TypeMap.counted(human, lambda code: kb.groups, kb.groups)
+    types = TypeMap.counted(human, lambda _code: kb.groups, kb.groups)
     fmt = PromptFormat(context_chars=args.context_chars)
     made = [row for row in make_examples([*human, *synthetic], lexicon, kb.canonical, types, fmt) if isinstance(row, SFTExample)]
     counts = {source: write_examples((row for row in made if row.source == source), data / f"{source}.jsonl") for source in ("human", "synthetic")}

@@ -33,6 +33,7 @@ __all__ = [
     "from_sentence",
     "iter_marked",
     "marked",
+    "prepare_tokenizer",
     "prompt_text",
 ]
 
@@ -205,6 +206,23 @@ def _prompt(context: str, mention: str, groups: tuple[str, ...], fmt: PromptForm
 def prompt_text(prompt: Prompt) -> str:
     """The prompt as a person reads it."""
     return prompt.source + (SEPARATOR if prompt.separated else "") + prompt.question
+
+
+def prepare_tokenizer(tokenizer: Any, fmt: PromptFormat) -> Any:
+    """Add what the format needs and the tokenizer lacks: the separator, a padding token.
+
+    Lexicon and training both do this first: an added token changes the digest that ties the two together.
+
+    Raises:
+        ConfigError: it has no end token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ConfigError("the tokenizer has no end token, so that a name could not end; choose another")
+    if fmt.name == "syncabel" and SEPARATOR not in tokenizer.get_vocab():
+        tokenizer.add_special_tokens({"sep_token": SEPARATOR})
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def encode_text(text: str, tokenizer: Any) -> list[int]:

@@ -30,7 +30,7 @@ from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat
-from syncabel.sft import make_examples, write_examples
+from syncabel.sft import ExampleSettings, make_examples, write_examples
 from syncabel.text import fold
 from syncabel.types import Concept, Document, LinkedMention, Name, Ranker, SFTExample, to_json
 
@@ -43,7 +43,8 @@ TESTS = ("known_perturbed", "unseen_synonyms", "shared_short_forms", "demo_sente
 SYSTEMS = ("constrained", "free", "dictionary", "exact", "tfidf", "cascade")
 RATIO = "1:9"
 CONTEXT_CHARS = 80  # on either side of a mention: enough to tell namesakes apart, and half of the tokens of whole sentences
-LONGEST_NAME = 60  # code points; longer names only make the demonstration slower
+CONTEXT_DROPOUT = 0.6  # a prompt without its sentence teaches a name at half the tokens
+LONGEST_NAME = 40  # code points; longer names only make the demonstration slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class QuickstartSettings:
         per_concept: synthetic sentences asked for per concept.
         held_out: synonyms held out of knowledge base and training.
         short_forms: short forms, each of two concepts of different branches, that only the context tells apart.
-        steps: optimizer steps of batch 64.
+        steps: optimizer steps of batch 32.
         vocabulary: tokens of the tokenizer trained on names and sentences.
         num_beams: width of the beam.
         seed: of everything.
@@ -65,11 +66,11 @@ class QuickstartSettings:
 
     kb: str = "doid"
     concepts: int = 500
-    per_concept: int = 64
+    per_concept: int = 140
     held_out: int = 150
     short_forms: int = 30
-    steps: int = 550
-    vocabulary: int = 600
+    steps: int = 2400
+    vocabulary: int = 800
     num_beams: int = 5
     seed: int = 0
     output: Path = Path("out/quickstart")
@@ -282,7 +283,12 @@ def _lexicon(kb: KnowledgeBase, synthetic: Sequence[Document], vocabulary: int, 
 
 
 def _examples(documents: Sequence[Document], kb: KnowledgeBase, lexicon: Lexicon, types: TypeMap, data: Path) -> None:
-    made = [row for row in make_examples(documents, lexicon, kb.canonical, types, PromptFormat(context_chars=CONTEXT_CHARS)) if isinstance(row, SFTExample)]
+    fmt = PromptFormat(context_chars=CONTEXT_CHARS)
+    made = [
+        row
+        for row in make_examples(documents, lexicon, kb.canonical, types, fmt, ExampleSettings(context_dropout=CONTEXT_DROPOUT))
+        if isinstance(row, SFTExample)
+    ]
     for source in ("human", "synthetic"):
         write_examples((row for row in made if row.source == source), data / f"{source}.jsonl")
     (data / "types.json").write_text(json.dumps(dict(types.table)) + "\n", encoding="utf-8")

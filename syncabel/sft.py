@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from syncabel.errors import ConfigError, FormatError
@@ -16,6 +16,8 @@ from syncabel.types import Document, Mention, Rejection, SFTExample, from_json, 
 
 __all__ = ["ExampleSettings", "make_examples", "read_examples", "write_examples"]
 
+SHORT_FORM = 5  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class ExampleSettings:
@@ -24,19 +26,23 @@ class ExampleSettings:
     Attributes:
         target: method that chooses the target name, see `syncabel.targets`.
         type_dropout: share of the examples whose prompt does not say the type, a fraction, so that "unknown" is in distribution.
+        context_dropout: share of the examples whose prompt is the bare mention, a fraction; those teach names at half the
+            tokens.  Mentions of up to SHORT_FORM characters keep their context, for nothing else may tell them apart.
         seed: decides which ones, per mention, whatever the order of the documents.
 
     Raises:
-        ConfigError: the share is no fraction.
+        ConfigError: a share is no fraction.
     """
 
     target: str = "tfidf"
     type_dropout: float = 0.15
+    context_dropout: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.type_dropout <= 1:
-            raise ConfigError(f"type_dropout is {self.type_dropout}; it is a fraction, give 0 to 1")
+        for name in ("type_dropout", "context_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it is a fraction, give 0 to 1")
 
 
 def make_examples(
@@ -71,8 +77,9 @@ def make_examples(
         if entry is None:
             yield Rejection(_where(document, mention), code, "not_in_lexicon", mention.text)
             continue
-        groups = () if _dropped(document, mention, settings) else type_map.of(mention.type)
-        prompt = from_document(document, mention, groups, fmt)
+        type_dropped, context_dropped = _dropped(document, mention, settings)
+        groups = () if type_dropped else type_map.of(mention.type)
+        prompt = from_document(document, mention, groups, replace(fmt, context_chars=0) if context_dropped else fmt)
         yield SFTExample(prompt, lexicon.name(entry), code, document.source, document.id, mention.id, document.provenance)
 
 
@@ -93,9 +100,11 @@ def _one_code(document: Document, mention: Mention, canonical: Callable[[str], s
     return code if code is not None else Rejection(where, mention.answers[0][0], "unknown_code", mention.text)
 
 
-def _dropped(document: Document, mention: Mention, settings: ExampleSettings) -> bool:
+def _dropped(document: Document, mention: Mention, settings: ExampleSettings) -> tuple[bool, bool]:
+    """Whether type and context are left out; decided by the mention's own random numbers."""
     key = hashlib.sha256(f"{settings.seed}\0{document.id}\0{mention.id}".encode()).hexdigest()
-    return random.Random(key).random() < settings.type_dropout
+    rng = random.Random(key)
+    return rng.random() < settings.type_dropout, rng.random() < settings.context_dropout and len(mention.text) > SHORT_FORM
 
 
 def write_examples(examples: Iterable[SFTExample], path: Path) -> int:

@@ -4,6 +4,7 @@ Each command group lives in a module of its own and is put in its place here.
 """
 
 import sys
+from typing import Any
 
 import typer
 
@@ -12,8 +13,13 @@ from syncabel import __version__
 from syncabel.cli import corpus, evaluate, examples, generate, kb, lexicon, link, quickstart
 from syncabel.cli.console import err
 from syncabel.errors import SyncabelError
+from syncabel.progress import bars_on_terminals_only
 
 __all__ = ["app", "main"]
+
+INTERRUPTED = 130
+# A wrong option, value or command.  Newer versions of Typer carry a click of their own, so click's name for it is of no use.
+UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0] if __doc__ else None)
 app.add_typer(kb.app, name="kb")
@@ -41,18 +47,35 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; errors of the project become one line and exit code 2."""
+    """Run the command line; errors of the project and of its use become one line and exit code 2."""
     debug = "--debug" in sys.argv
+    bars_on_terminals_only()
     try:
-        app()
+        status = app(standalone_mode=False)  # the number a command exits with; None where it just ends
+    except UsageError as error:
+        _say_usage(error)
+        status = 2
     except (SyncabelError, TrieError, OSError) as error:
         if debug:
             raise
-        err.print(f"syncabel: error: {_one_line(error)}", style="red", markup=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        _say(_one_line(error))
+        status = 2
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # Typer makes a number of Ctrl-C
         err.print("syncabel: interrupted; run the same command again to go on where it stopped", markup=False)
-        sys.exit(130)
+    sys.exit(status or 0)
+
+
+def _say(problem: str) -> None:
+    err.print(f"syncabel: error: {problem}", style="red", markup=False)
+
+
+def _say_usage(error: Any) -> None:
+    """A wrong call; one without any arguments was answered with the help and has no message."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    if message:
+        _say(f"{message}; see `{error.ctx.command_path} --help`" if error.ctx else message)
 
 
 def _one_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from syncabel.cli.console import err, out, print_json
 from syncabel.corpora import read_corpus
-from syncabel.errors import UnknownNameError
+from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.evaluate import (
     PROTOCOLS,
     BelbReport,
@@ -52,14 +52,14 @@ def evaluate(
     """Recall@1 with its interval, by stratum, and a cause for every miss."""
     ways = [documents is not None, tsv is not None, belb is not None]
     if sum(ways) != 1:
-        raise typer.BadParameter("give DOCUMENTS and PREDICTIONS, or --tsv FILE, or --belb FILE")
+        raise ConfigError("give DOCUMENTS and PREDICTIONS, or --tsv FILE, or --belb FILE")
     if tsv:
         _show_tsv(evaluate_tsv(read_tsv(tsv)), json_)
     elif belb:
         _show_belb(evaluate_belb(belb), json_)
     elif documents:
         if predictions is None or kb is None:
-            raise typer.BadParameter("documents need PREDICTIONS and --kb")
+            raise ConfigError("documents are scored with predictions and a knowledge base; give PREDICTIONS and --kb")
         if protocol not in PROTOCOLS:
             raise UnknownNameError("protocol", protocol, PROTOCOLS)
         _documents(documents, predictions, kb, train or [], synthetic or [], cast(Protocol, protocol), baselines, misses, json_)

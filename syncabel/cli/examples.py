@@ -10,6 +10,7 @@ import typer
 
 from syncabel.cli.console import err, tracked
 from syncabel.corpora import read_corpus, split_documents, write_jsonl
+from syncabel.errors import ConfigError
 from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon
@@ -39,7 +40,7 @@ def examples(
     read = read_corpus(corpus, format=corpus_format)
     test = [document.id for document in read.documents if document.split == "test"]
     if test:
-        raise typer.BadParameter(f"{len(test)} documents are of split 'test' (first: {test[0]}); training and selection never see test data")
+        raise ConfigError(f"{len(test)} documents are of split 'test' (first: {test[0]}); training and selection never see test data, leave them out")
     train, dev = _split(list(read.documents), dev_fraction, seed)
     type_map = _type_map(types, train, base)
     fmt = PromptFormat(prompt_format, language)  # type: ignore[arg-type]

@@ -145,6 +145,12 @@ def _titled(kb: KnowledgeBase, code: str) -> str:
 
 
 def _show_pairs(pairs: dict[str, Any]) -> None:
+    """A table on a terminal; elsewhere `key<TAB>value` lines of any length, one per value, for other programs to read."""
+    if not out.is_terminal:
+        for key, value in pairs.items():
+            for line in _cell(value).plain.splitlines() or [""]:
+                typer.echo(f"{key}\t{line}")
+        return
     table = Table(show_header=False, box=None)
     table.add_column()
     table.add_column(overflow="fold")  # a digest is shown whole, on as many lines as it takes

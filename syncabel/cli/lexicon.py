@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from syncabel.cli.console import err, print_json
 from syncabel.corpora import read_corpus
 from syncabel.errors import FormatError, MissingExtraError
 from syncabel.kb import KnowledgeBase
+from syncabel.prompt import PromptFormat, prepare_tokenizer
 
 __all__ = ["app"]
 
@@ -26,13 +27,19 @@ def build(
     kb: Annotated[str, typer.Argument(help="Knowledge base: a folder, or `doid`.")],
     tokenizer: Annotated[Path, typer.Option(help="Folder of the model's tokenizer.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    prompt_format: Annotated[str, typer.Option(help="sentence, or syncabel, which adds its separator to the tokenizer.")] = "sentence",
+    save_tokenizer: Annotated[Path | None, typer.Option(help="Also write the tokenizer as the lexicon needs it to this folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the header as JSON.")] = False,
 ) -> None:
-    """Build the lexicon of a knowledge base for a tokenizer."""
+    """Build the lexicon of a knowledge base for a tokenizer; training completes its tokenizer for the prompt format in the same way."""
     from syncabel.lexicon.build import build_lexicon
 
-    lexicon = build_lexicon(KnowledgeBase.load(kb), load_tokenizer(tokenizer))
+    fmt = PromptFormat(prompt_format)  # type: ignore[arg-type]
+    complete = prepare_tokenizer(load_tokenizer(tokenizer), fmt)
+    lexicon = build_lexicon(KnowledgeBase.load(kb), complete)
     lexicon.save(output)
+    if save_tokenizer is not None:
+        complete.save_pretrained(save_tokenizer)
     if as_json:
         print_json(dict(lexicon.header))
         return
@@ -43,7 +50,7 @@ def build(
     )
 
 
-def load_tokenizer(folder: Path) -> object:
+def load_tokenizer(folder: Path) -> Any:
     """A tokenizer from a local folder.
 
     Raises:
@@ -73,10 +80,14 @@ def tokenizer(
 ) -> None:
     """Train a small byte-level tokenizer on names and sentences, for a model from scratch; a pretrained model brings its own."""
     try:
-        from syncabel.train.scratch import train_tokenizer
+        import transformers
     except ImportError as error:
-        raise MissingExtraError("train", str(error.name)) from None
+        raise MissingExtraError("link", str(error.name)) from None
+    del transformers
+    from syncabel.train.scratch import train_tokenizer
+
     names = [f" {name.text}" for concept in KnowledgeBase.load(kb).concepts() for name in concept.names]
     texts = [document.text for document in read_corpus(documents).documents] if documents else []
-    train_tokenizer([*names, *texts], vocabulary).save_pretrained(output)
-    err.print(f"{output}: {vocabulary} tokens, from {len(names):,} names and {len(texts):,} documents")
+    trained = train_tokenizer([*names, *texts], vocabulary)
+    trained.save_pretrained(output)
+    err.print(f"{output}: {len(trained):,} tokens, from {len(names):,} names and {len(texts):,} documents")

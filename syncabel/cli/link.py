@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from syncabel.cli.console import err, out, print_json, tracked
-from syncabel.errors import FormatError, MarkupError
+from syncabel.errors import FormatError, InputError, UnknownNameError
 from syncabel.linker import Linker
 from syncabel.prompt import iter_marked
 from syncabel.types import Document, LinkedMention, Mention, Span, from_json, to_json
@@ -30,7 +30,7 @@ def link(
 ) -> None:
     """Write one JSON object per mention: its place, and up to `num-beams` concepts, best first."""
     if layout not in ("jsonl", "table"):
-        raise typer.BadParameter(f"--format is {layout!r}; give jsonl or table")
+        raise UnknownNameError("--format", layout, ("jsonl", "table"))
     documents = list(_documents(source))
     if not documents:
         raise FormatError("no line in it", source or "standard input", hint="give lines with [mention]{GROUP}, or Document JSON Lines")
@@ -55,7 +55,7 @@ def _documents(source: Path | None) -> Iterator[Document]:
                 yield from_json(Document, json.loads(line))
             else:
                 yield _marked_line(line.rstrip("\n"), str(number))
-        except (FormatError, MarkupError, json.JSONDecodeError) as error:
+        except (InputError, json.JSONDecodeError) as error:
             raise FormatError(str(error), place, number) from None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Template
+from typing import Any
 
 from syncabel import __version__
 from syncabel.lexicon.store import Lexicon
@@ -45,9 +46,11 @@ tags: [entity-linking, concept-normalization, biomedical, syncabel]
 # $name
 
 Writes the ontology name of a marked mention, held by a trie to the $entries names of $codes concepts of
-$source ($release; $terminology_licence), and reads the code off the trie's leaf.  Made with syncabel $version.
-
+$terminology, and reads the code off the trie's leaf.  Made with syncabel $version.
+$warning
 ## Use
+
+In the folder that holds this one (or with the repository's id in the place of `$folder`):
 
 ```python
 from transformers import AutoModelForCausalLM
@@ -75,7 +78,7 @@ $results
 
 A name is always a real one and may still be the wrong one: look at the score and the alternatives, and have codes that
 matter checked by a person.  Mentions are not found by this model; they are given to it in brackets.  Concepts outside the
-lexicon cannot be answered.  Terminology: $source, $terminology_licence; redistribution $redistributable.
+lexicon cannot be answered.  Terminology: $terminology; redistribution $redistributable.
 """)
 
 
@@ -85,20 +88,44 @@ def _table(rows: Mapping[str, str]) -> str:
     return "\n".join(["| what | value |", "|---|---|", *(f"| {label} | {value} |" for label, value in rows.items())])
 
 
-def model_card(facts: Facts, lexicon: Lexicon) -> str:
-    """The card's text in Markdown."""
+_WARNING = Template("""
+> **The lexicon in this folder must not be passed on.**  It holds the names and codes of $source, whose licence does not allow
+> redistribution as far as is known.  Publish the folder without `lexicon/`; whoever has the terminology builds it again with
+> `syncabel lexicon build`.
+""")
+
+
+def _terminology(header: Mapping[str, Any]) -> str:
+    """Source, release and licence in words; what is not known is said so, or left out."""
+    licence = header["licence"] if header["licence"] not in ("", "unknown") else "licence not stated"
+    about = "; ".join(part for part in (header["release"], licence) if part)
+    return f"{_source(header)} ({about})"
+
+
+def _source(header: Mapping[str, Any]) -> str:
+    return str(header["source"]) or "a vocabulary without a name"
+
+
+def model_card(facts: Facts, lexicon: Lexicon, folder: str) -> str:
+    """The card's text in Markdown.
+
+    Args:
+        facts: what was measured.
+        lexicon: the model's.
+        folder: name of the folder that the card lies in, for the code that loads it.
+    """
+    redistributable = bool(lexicon.header["redistributable"])
     return _CARD.substitute(
         language=facts.language,
         licence=facts.licence,
         name=facts.name,
         entries=f"{len(lexicon):,}",
         codes=f"{len(lexicon.codes):,}",
-        source=lexicon.header["source"],
-        release=lexicon.header["release"],
-        terminology_licence=lexicon.header["licence"],
-        redistributable="allowed" if lexicon.header["redistributable"] else "NOT allowed",
+        terminology=_terminology(lexicon.header),
+        warning="" if redistributable else _WARNING.substitute(source=_source(lexicon.header)),
+        redistributable="allowed" if redistributable else "NOT allowed",
         version=__version__,
-        folder="FOLDER",
+        folder=folder,
         example=lexicon.name(len(lexicon) // 2),
         group=lexicon.groups[0],
         base_model=facts.base_model,

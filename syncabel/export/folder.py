@@ -76,7 +76,7 @@ def export_model(model: Any, tokenizer: Any, lexicon_folder: Path | str, folder:
     shutil.copytree(lexicon_folder, part / "lexicon")
     _write_code(part)
     _amend_config(part / "config.json", fmt, lexicon, facts.types)
-    (part / "README.md").write_text(model_card(facts, lexicon), encoding="utf-8")
+    (part / "README.md").write_text(model_card(facts, lexicon, folder.resolve().name), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     part.replace(folder)
     return folder

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from syncabel.errors import MissingExtraError, SyncabelError
+from syncabel.progress import bars_on_terminals_only
 
 __all__ = ["main"]
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    bars_on_terminals_only()
     try:
         _train([argument for argument in arguments if argument != "--debug"])
     except (SyncabelError, OSError) as error:

@@ -42,6 +42,7 @@ class TrainArguments:
     num_heads: int = field(default=4, metadata={"help": "Of the random Llama."})
     context_length: int = field(default=512, metadata={"help": "Of the random Llama, in tokens."})
     initializer_range: float = field(default=0.02, metadata={"help": "Of the random Llama: standard deviation of its first weights."})
+    muon_factor: float | None = field(default=None, metadata={"help": "Train the random Llama's matrices with Muon, at so many times learning_rate."})
     dev_sample: int = field(default=200, metadata={"help": "Mentions of the dev documents that are linked at each evaluation."})
     dev_beams: int = field(default=2, metadata={"help": "Width of the beam in evaluations."})
     dev_seed: int = field(default=0, metadata={"help": "Decides which mentions."})
@@ -231,6 +232,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError("max_minutes goes with lr_scheduler_type linear, constant or constant_with_warmup")
     if sft.eval_strategy != "no" and not own.dev_documents:
         raise ConfigError(f"eval_strategy is {str(getattr(sft.eval_strategy, 'value', ''))!r} without dev_documents; give them, or eval_strategy: 'no'")
+    if own.muon_factor is not None and (own.init != "random" or own.muon_factor <= 0):
+        raise ConfigError(f"muon_factor is {own.muon_factor} with init {own.init!r}; it is a positive factor and goes with init: random, leave it out")
     if own.bucket_batches < 1 or own.dev_sample < 1 or own.dev_beams < 1:
         raise ConfigError("bucket_batches, dev_sample and dev_beams count from 1")
     for name in ("human_examples", "synthetic_examples", "dev_documents", "types"):

@@ -8,11 +8,11 @@ from trl import ModelConfig, SFTConfig, get_peft_config, get_quantization_config
 from trl.trainer.utils import create_model_from_path
 
 from syncabel.errors import ConfigError
-from syncabel.prompt import SEPARATOR, PromptFormat
+from syncabel.prompt import SEPARATOR, prepare_tokenizer
 from syncabel.train.arguments import Settings, TrainArguments
 from syncabel.train.scratch import random_llama
 
-__all__ = ["adapter_config", "load_model", "load_tokenizer", "merged", "prepare_tokenizer"]
+__all__ = ["adapter_config", "load_model", "load_tokenizer", "merged"]
 
 
 def load_tokenizer(settings: Settings) -> Any:
@@ -29,23 +29,6 @@ def load_tokenizer(settings: Settings) -> Any:
     except (OSError, ValueError) as error:
         raise ConfigError(f"tokenizer: nothing can be loaded from {place!r}: {error}") from None
     return prepare_tokenizer(tokenizer, settings.own.format)
-
-
-def prepare_tokenizer(tokenizer: Any, fmt: PromptFormat) -> Any:
-    """Add what the format needs and the tokenizer lacks: the separator, a padding token.
-
-    A lexicon is built for the tokenizer after this, for an added token changes its digest.
-
-    Raises:
-        ConfigError: it has no end token.
-    """
-    if tokenizer.eos_token_id is None:
-        raise ConfigError("the tokenizer has no end token, so that a name could not end; choose another")
-    if fmt.name == "syncabel" and SEPARATOR not in tokenizer.get_vocab():
-        tokenizer.add_special_tokens({"sep_token": SEPARATOR})
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_model(settings: Settings, tokenizer: Any) -> Any:

@@ -22,6 +22,7 @@ from syncabel.train.arguments import Settings
 from syncabel.train.checkpoints import bind_run, last_complete, require_complete, seconds_used
 from syncabel.train.data import RunData, build_run, encode_examples
 from syncabel.train.model import adapter_config, load_model, load_tokenizer, merged
+from syncabel.train.optimizer import muon_factory
 from syncabel.train.trainer import Budget, DevSample, Interrupt, LinkingTrainer, refuse_test
 from syncabel.types import to_json
 
@@ -109,11 +110,21 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
         eval_dataset=None if dev is None else _named(dev),
         processing_class=tokenizer,
         peft_config=adapter_config(settings, tokenizer),
+        optimizer_cls_and_kwargs=_optimizer(settings),
         callbacks=[budget, interrupt],
         dev=dev,
         budget=budget,
     )
     return trainer, data, interrupt
+
+
+def _optimizer(settings: Settings) -> tuple[Any, dict[str, Any]] | None:
+    """Muon where it is asked for; None leaves the choice to `optim`."""
+    factor, sft = settings.own.muon_factor, settings.sft
+    if factor is None:
+        return None
+    betas = (sft.adam_beta1, sft.adam_beta2)
+    return muon_factory, {"lr": sft.learning_rate, "muon_factor": factor, "betas": betas, "eps": sft.adam_epsilon, "weight_decay": sft.weight_decay}
 
 
 def _example_files(settings: Settings) -> dict[str, str]:
@@ -193,7 +204,7 @@ def _digest(settings: Settings, data: RunData) -> str:
     decisive = {name: str(getattr(settings.sft, name)) for name in _DECISIVE}
     shape = {
         name: getattr(settings.own, name)
-        for name in ("init", "hidden_size", "intermediate_size", "num_layers", "num_heads", "initializer_range", "prompt_format")
+        for name in ("init", "hidden_size", "intermediate_size", "num_layers", "num_heads", "initializer_range", "muon_factor", "prompt_format")
     }
     base = {name: getattr(settings.model, name) for name in ("model_name_or_path", "use_peft", "lora_r", "lora_alpha", "load_in_4bit", "dtype")}
     return hashlib.sha256(json.dumps([data.digest, decisive, shape, base], sort_keys=True).encode()).hexdigest()

@@ -10,13 +10,14 @@ from types import FrameType
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_callback import ExportableState
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
 from syncabel.errors import ConfigError, PromptTooLongError
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
+from syncabel.progress import on_a_terminal
 from syncabel.prompt import PromptFormat, encode_prompt
 from syncabel.train.data import IGNORED
 from syncabel.types import Document, Query
@@ -195,6 +196,9 @@ class LinkingTrainer(SFTTrainer):
     def __init__(self, *rest: Any, dev: DevSample | None, budget: Budget, **named: Any) -> None:
         self.dev, self.budget = dev, budget
         super().__init__(*rest, **named)
+        if not on_a_terminal():  # what is logged stays in the trainer's state and goes to log.json
+            self.remove_callback(ProgressCallback)
+            self.remove_callback(PrinterCallback)
         self._complete_tied_head()
 
     def _complete_tied_head(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import typer
 
 from syncabel.cli import main
 from syncabel.errors import SyncabelError
@@ -22,6 +23,7 @@ COMMANDS = (
     ("corpus", "check"),
     ("lexicon",),
     ("lexicon", "build"),
+    ("lexicon", "tokenizer"),
     ("generate",),
     ("examples",),
     ("link",),
@@ -98,6 +100,19 @@ WRONG = (
     (("link", "--model", "@half", "@latin1.txt"), "latin1.txt:1"),
     (("evaluate", "--tsv", "@nowhere.tsv"), "nowhere.tsv"),
     (("evaluate", "--tsv", "@empty"), "empty"),
+    (("evaluate",), "--tsv FILE"),
+    (("evaluate", "@empty"), "PREDICTIONS"),
+    (("link", "--model", "@half", "@marked.txt", "--format", "tabel"), "'table'"),
+    (("lexicon", "build", "doid", "--tokenizer", "@half", "-o", "@lexicon", "--prompt-format", "sentense"), "'sentence'"),
+    (("kb", "build"), "syncabel kb build --help"),
+    (("kb", "build", "@columns.tsv"), "--output"),
+    (("kb", "info", "doid", "more"), "more"),
+    (("kb", "build", "@columns.tsv", "--format", "owl", "-o", "@kb"), "--format"),
+    (("quickstart", "--steps", "many"), "--steps"),
+    (("quickstart", "--steps", "0"), "--steps"),
+    (("quickstart", "--stepz", "1"), "--steps"),
+    (("lexcon",), "'lexicon'"),
+    (("kb", "nonsense"), "nonsense"),
 )
 
 
@@ -172,5 +187,50 @@ def test_the_console_script_and_the_module_are_the_same(tmp_path: Path) -> None:
     assert len(answers) == 1
 
 
-def test_an_unknown_command_is_refused(call: Call) -> None:
-    assert call("nonsense").code == 2
+@pytest.mark.parametrize("command", [(), ("kb",), ("lexicon",)], ids=title)
+def test_no_arguments_are_answered_with_the_help(call: Call, command: tuple[str, ...]) -> None:
+    done = call(*command)
+    assert done.code == 2
+    assert "Usage" in done.out + done.err
+    assert "error" not in done.err
+
+
+def test_a_command_keeps_the_exit_code_it_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    for code in (0, 1, 2, 3):
+        app_of_one = typer.Typer()
+
+        @app_of_one.command()
+        def leave(code: int = code) -> None:
+            raise typer.Exit(code)
+
+        monkeypatch.setattr("syncabel.cli.app.app", app_of_one)
+        monkeypatch.setattr(sys, "argv", ["syncabel"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert (ended.value.code or 0) == code
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, typer.Abort])
+def test_an_interrupted_command_says_how_to_go_on(stop: type[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    app_of_one = typer.Typer()
+
+    @app_of_one.command()
+    def wait() -> None:
+        raise stop
+
+    monkeypatch.setattr("syncabel.cli.app.app", app_of_one)
+    monkeypatch.setattr(sys, "argv", ["syncabel"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_facts_are_not_wrapped_where_output_is_piped(call: Call) -> None:
+    info = json.loads(call("kb", "info", "doid", "--json").out)
+    lines = dict(line.split("\t") for line in call("kb", "info", "doid").out.splitlines())
+    assert lines["digest"] == info["digest"]
+    assert lines["redistributable"] == "yes"
+    shown = call("kb", "show", "doid", "DOID:1612").out.splitlines()
+    assert all(line.count("\t") == 1 for line in shown)
+    assert "name\tbreast cancer" in shown

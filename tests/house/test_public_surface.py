@@ -2,6 +2,9 @@
 
 import importlib
 import importlib.resources
+import re
+import subprocess
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("syncabel", "data_gen", "constrained")
+PUBLIC = ("syncabel", "syncabel.kb", "syncabel.corpora", "syncabel.evaluate", "syncabel.export", "data_gen", "constrained")
 
 
 def module_names() -> Iterator[str]:
@@ -51,6 +55,28 @@ def test_everything_promised_is_documented(module: types.ModuleType) -> None:
 
 def test_modules_say_what_they_are_for(module: types.ModuleType) -> None:
     assert module.__doc__ or not vars(module).get("__all__")
+
+
+def documented() -> dict[str, list[str]]:
+    """Module -> names, as docs/api.md lists them."""
+    parts = re.split(r"^## `([\w.]+)`$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {module: re.findall(r"^- `(\w+)`: \S", text, flags=re.MULTILINE) for module, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def test_the_documented_packages_are_the_public_ones() -> None:
+    assert tuple(documented()) == PUBLIC
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_the_surface_is_what_the_docs_list(package: str) -> None:
+    assert sorted(documented()[package]) == sorted(importlib.import_module(package).__all__)
+
+
+def test_the_linker_comes_without_torch_and_without_tables() -> None:
+    heavy = "{'torch', 'transformers', 'polars', 'marisa_trie', 'sklearn', 'yaml'}"
+    code = f"import sys; from syncabel import Linker; print(sorted({heavy} & set(sys.modules)), Linker.from_pretrained.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["[]", "from_pretrained"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

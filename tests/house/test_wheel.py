@@ -100,6 +100,38 @@ def test_kb_info_doid_needs_the_wheel_alone(installed: Path, tmp_path: Path) -> 
     assert {"ambiguous_names", "digest"} <= info.keys()
 
 
+NAMES = "".join(f"C:{i}\t{kind} {part} disease\tP\nC:{i}\t{part} disorder, {kind}\tS\n" for i, (kind, part) in enumerate(
+    (kind, part) for kind in ("acute", "chronic", "juvenile") for part in ("kidney", "liver", "heart", "bone")
+))  # fmt: skip
+
+
+def test_the_wheel_alone_trains_with_a_shipped_config(installed: Path, tmp_path: Path) -> None:
+    def done(*arguments: str) -> str:
+        ended = outside(installed, tmp_path, *arguments)
+        assert ended.returncode == 0, f"{arguments}\n{ended.stderr[-3000:]}"
+        return ended.stdout
+
+    (tmp_path / "names.tsv").write_text(NAMES, encoding="utf-8")
+    done("-m", "syncabel", "kb", "build", "names.tsv", "--group", "Disease", "-o", "kb")
+    for source, seed in (("human", "1"), ("synthetic", "2")):
+        done("-m", "syncabel", "generate", "kb", "--per-concept", "4", "--seed", seed, "-o", source)
+    human = tmp_path / "human" / "documents.jsonl"  # who wrote them matters to no one here, but the config mixes two sources
+    human.write_text(human.read_text(encoding="utf-8").replace('"source": "synthetic"', '"source": "human"'), encoding="utf-8")
+    files = ("human/documents.jsonl", "synthetic/documents.jsonl")
+    done("-m", "syncabel", "lexicon", "tokenizer", "kb", "--vocabulary", "400", "-o", "tokenizer")
+    done("-m", "syncabel", "lexicon", "build", "kb", "--tokenizer", "tokenizer", "-o", "lexicon")
+    done("-m", "syncabel", "examples", "kb", *files, "--lexicon", "lexicon", "--dev-fraction", "0", "-o", "examples")
+    places = {name: f"examples/{name.removesuffix('_examples')}.jsonl" for name in ("human_examples", "synthetic_examples")}
+    places |= {"types": "examples/types.json", "tokenizer": "tokenizer", "lexicon": "lexicon", "output_dir": "run", "model_folder": "model"}
+    small = {"max_steps": "3", "per_device_train_batch_size": "4", "hidden_size": "32", "intermediate_size": "64", "num_layers": "1", "warmup_steps": "1"}
+    flags = [part for key, value in (places | small).items() for part in (f"--{key}", value)]
+    where = done("-c", "import syncabel.train.arguments as a; print(a.__file__, a.find_config('tiny-cpu'))")
+    assert all(Path(place).is_relative_to(installed) for place in where.split())
+    done("-m", "syncabel.train", "--config", "tiny-cpu", *flags)
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["steps"] == 3
+    assert {"model.safetensors", "tokenizer.json", "modeling_syncabel.py"} <= {path.name for path in (tmp_path / "model").iterdir()}
+
+
 def test_the_core_install_asks_for_no_torch(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         metadata = next(archive.read(name).decode() for name in archive.namelist() if name.endswith(".dist-info/METADATA"))

@@ -53,7 +53,8 @@ def run_without_the_package(code: str, tmp_path: Path) -> str:
     """Run Python that sees torch, transformers and accelerate but neither this checkout nor an editable install of it."""
     packages = Path(next(path for path in sys.path if path.endswith("site-packages")))
     start = f"import sys; sys.path.append({str(packages)!r})\n"
-    guard = "import importlib.util as u; assert not any(u.find_spec(m) for m in ('syncabel', 'constrained', 'data_gen'))\n"
+    # An editable install leaves a folder syncabel/configs there, without any code: a namespace, which has no loader.
+    guard = "import importlib.util as u; assert not any(s and s.loader for s in map(u.find_spec, ('syncabel', 'constrained', 'data_gen')))\n"
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     # -S: no site module, so no .pth file that would put the checkout on the path.
     done = subprocess.run([sys.executable, "-S", "-c", start + guard + code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180)
@@ -209,3 +210,37 @@ def test_the_model_card_says_what_was_measured(folder: Path) -> None:
     assert "16 names of 8 concepts" in card
     assert "Nothing was measured" in card
     assert "$" not in card
+
+
+def test_the_cards_code_loads_the_folder_it_lies_in(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    card = (folder / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", card, re.DOTALL).group(1)  # type: ignore[union-attr]
+    assert f'from_pretrained("{folder.name}", trust_remote_code=True' in code
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("HF_HOME", str(folder.parent / "hf"))
+    exec(compile(code, "card", "exec"), {})
+    assert "A:" in capsys.readouterr().out
+
+
+def with_header(lexicon: Any, **header: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(lexicon, header={**lexicon.header, **header})
+
+
+def test_a_card_says_what_is_unknown_of_the_terminology_in_words(small_lexicon: Any) -> None:
+    from syncabel.export.card import model_card
+
+    assert "test (1; CC0-1.0)" in model_card(FACTS, small_lexicon, "model")
+    card = model_card(FACTS, with_header(small_lexicon, source="mine", release="", licence="unknown"), "model")
+    assert "mine (licence not stated)" in card
+    assert "(;" not in card
+
+
+def test_a_card_forbids_passing_on_a_lexicon_that_may_not_be(small_lexicon: Any) -> None:
+    from syncabel.export.card import model_card
+
+    assert "must not be passed on" not in model_card(FACTS, small_lexicon, "model")
+    card = model_card(FACTS, with_header(small_lexicon, redistributable=False), "model")
+    assert "must not be passed on" in card.split("## Use")[0]
+    assert "redistribution NOT allowed" in card

@@ -1,4 +1,3 @@
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from syncabel.decoding import DecodingSettings
 from syncabel.errors import ConfigError, IncompleteFolderError, MissingLexiconError, UnknownNameError
 from syncabel.export import export_model
 from syncabel.export.card import Facts
-from syncabel.groups import TypeMap
 from syncabel.linker import Linker
 from syncabel.prompt import PromptFormat
 from syncabel.types import Document, LinkedMention, Mention, Query, Span, from_json, to_json
@@ -29,12 +27,12 @@ def linker(folder: Path) -> Linker:
     return Linker.from_pretrained(folder, device="cpu")
 
 
-def document(text: str, *mentions: str, kind: str | None = "Disease", id: str = "d") -> Document:
+def document(text: str, *mentions: str, kind: str | None = "Disease", name: str = "d") -> Document:
     made = []
     for i, mention in enumerate(mentions):
         start = text.index(mention)
         made.append(Mention(str(i), (Span(start, start + len(mention)),), mention, kind))
-    return Document(id, text, tuple(made))
+    return Document(name, text, tuple(made))
 
 
 def test_the_linker_and_sample_give_the_same_answers(folder: Path, linker: Linker) -> None:
@@ -49,10 +47,10 @@ def test_the_linker_and_sample_give_the_same_answers(folder: Path, linker: Linke
 
 def test_every_mention_comes_back_in_order_even_where_it_cannot_be_linked(linker: Linker) -> None:
     documents = [
-        document("A cold and angina.", "cold", "angina", id="1"),
-        document("A cold.", "cold", kind="Plant", id="2"),
-        document("A cold.", "cold", kind="SpecificDisease", id="3"),
-        document("x" * 500 + " cold " + "y" * 500, "cold", id="4"),
+        document("A cold and angina.", "cold", "angina", name="1"),
+        document("A cold.", "cold", kind="Plant", name="2"),
+        document("A cold.", "cold", kind="SpecificDisease", name="3"),
+        document("x" * 500 + " cold " + "y" * 500, "cold", name="4"),
     ]
     linked = list(linker.link(documents))
     assert [(r.document_id, r.text) for r in linked] == [("1", "cold"), ("1", "angina"), ("2", "cold"), ("3", "cold"), ("4", "cold")]
@@ -165,5 +163,5 @@ def test_an_unknown_group_fails_its_own_line_and_loses_no_other(folder: Path, tm
 def test_standard_input_is_read_where_no_file_is_given(folder: Path) -> None:
     from syncabel.cli.app import app
 
-    result = CliRunner().invoke(app, ["link", "--model", str(folder), "--device", "cpu"], input=io.BytesIO(b"a [cold]{Physiology}\n"))
+    result = CliRunner().invoke(app, ["link", "--model", str(folder), "--device", "cpu"], input=b"a [cold]{Physiology}\n")
     assert json.loads(result.stdout)["predictions"][0]["code"] == "A:6"

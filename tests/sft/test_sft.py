@@ -14,9 +14,9 @@ from syncabel.types import Abbreviation, Document, Mention, Rejection, SFTExampl
 FMT = PromptFormat()
 
 
-def document(text: str, mention: str, *answers: tuple[str, ...], kind: str | None = "Disease", id: str = "d") -> Document:
+def document(text: str, mention: str, *answers: tuple[str, ...], kind: str | None = "Disease", name: str = "d") -> Document:
     start = text.index(mention)
-    return Document(id, text, (Mention("1", (Span(start, start + len(mention)),), mention, kind, answers),))
+    return Document(name, text, (Mention("1", (Span(start, start + len(mention)),), mention, kind, answers),))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -68,11 +68,11 @@ def test_the_long_form_of_an_abbreviation_chooses_the_target(small_kb: Any, smal
 
 def test_every_mention_becomes_an_example_or_a_rejection_with_its_reason(small_kb: Any, small_lexicon: Any) -> None:
     documents = [
-        document("angina today", "angina", ("A:3",), id="ok"),
-        document("angina today", "angina", ("A:100",), id="alternative id"),
-        document("angina today", "angina", id="nil"),
-        document("angina and cold", "angina and cold", ("A:3", "A:5"), id="composite"),
-        document("angina today", "angina", ("Z:9",), id="unknown"),
+        document("angina today", "angina", ("A:3",), name="ok"),
+        document("angina today", "angina", ("A:100",), name="alternative id"),
+        document("angina today", "angina", name="nil"),
+        document("angina and cold", "angina and cold", ("A:3", "A:5"), name="composite"),
+        document("angina today", "angina", ("Z:9",), name="unknown"),
     ]
     made = run(documents, small_kb, small_lexicon)
     assert [row.reason if isinstance(row, Rejection) else "example" for row in made if not isinstance(row, SFTExample)] == ["nil", "composite", "unknown_code"]
@@ -80,7 +80,7 @@ def test_every_mention_becomes_an_example_or_a_rejection_with_its_reason(small_k
 
 
 def test_the_type_is_dropped_for_the_stated_share_whatever_the_order(small_kb: Any, small_lexicon: Any) -> None:
-    documents = [document("angina today", "angina", ("A:3",), id=f"d{i}") for i in range(1000)]
+    documents = [document("angina today", "angina", ("A:3",), name=f"d{i}") for i in range(1000)]
     made = run(documents, small_kb, small_lexicon, type_dropout=0.15)
     bare = {row.document_id for row in made if isinstance(row, SFTExample) and not row.prompt.groups}
     assert 110 < len(bare) < 190
@@ -115,7 +115,7 @@ def test_a_type_maps_to_itself_its_table_row_or_both_of_two() -> None:
 
 
 def test_the_table_is_counted_on_the_answers_of_training_documents(small_kb: Any) -> None:
-    documents = [document("x cold", "cold", ("A:5",), kind="DISO", id="1"), document("x cold", "cold", ("A:6",), kind="PHYS", id="2")]
+    documents = [document("x cold", "cold", ("A:5",), kind="DISO", name="1"), document("x cold", "cold", ("A:6",), kind="PHYS", name="2")]
     types = TypeMap.counted(documents, lambda code: small_kb.concept(code).groups, small_kb.groups)
     assert types.table == {"DISO": ("Disease",), "PHYS": ("Physiology",)}
 

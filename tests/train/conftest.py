@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from syncabel.prompt import PromptFormat
+from syncabel.prompt import PromptFormat, prepare_tokenizer
 
 BEFORE = ["The patient was admitted with", "A family history of", "We report a case of", "After surgery, she developed", "Screening was negative for"]
 AFTER = ["since 1997.", "was confirmed by biopsy.", "and was treated at home.", "in both children."]
@@ -42,7 +42,6 @@ def prepared(small_kb: Any, tmp_path_factory: Any) -> Callable[..., Path]:
         from syncabel.groups import TypeMap
         from syncabel.lexicon.build import build_lexicon
         from syncabel.sft import make_examples, write_examples
-        from syncabel.train.model import prepare_tokenizer
         from syncabel.train.scratch import train_tokenizer
 
         folder = tmp_path_factory.mktemp(f"prepared-{name}")
