@@ -1,5 +1,6 @@
 """Why a generated document is not kept: pure functions `(document, concept, kb) -> str | None`, the reason or None."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ __all__ = ["GATES", "Gate", "bracket", "control", "mention_absent", "mention_emp
 
 Gate = Callable[[Document, Concept, "KnowledgeBase"], str | None]
 MAX_TEXT, MAX_MENTION = 1000, 150  # code points
+_BRACKETED = re.compile(r"[\[{][^\[\]{}]*[\]}]")
 
 
 def mention_absent(document: Document, concept: Concept, kb: "KnowledgeBase") -> str | None:  # noqa: ARG001
@@ -32,9 +34,23 @@ def too_long(document: Document, concept: Concept, kb: "KnowledgeBase") -> str |
     return None if fits else "too_long"
 
 
-def bracket(document: Document, concept: Concept, kb: "KnowledgeBase") -> str | None:  # noqa: ARG001
-    """Brackets or braces, which mark mentions elsewhere."""
-    return "bracket" if has_markup(document.text) else None
+def bracket(document: Document, concept: Concept, kb: "KnowledgeBase") -> str | None:
+    """Brackets or braces, which mark mentions elsewhere, other than those of the concept's and its parents' own names."""
+    if not has_markup(document.text):
+        return None
+    concepts = [concept, *(kb.concept(parent) for parent in concept.parents if parent in kb)]
+    own = {piece for each in concepts for name in each.names for piece in _bracketed(name.text)}
+    return None if _bracketed(document.text) <= own else "bracket"
+
+
+def _bracketed(text: str) -> set[str]:
+    """The bracketed pieces of a text, folded and inner ones first ("[a]" of "benz[a]anthracene"), and brackets without a partner."""
+    found: set[str] = set()
+    rest = fold(text)
+    while pieces := _BRACKETED.findall(rest):
+        found.update(pieces)
+        rest = _BRACKETED.sub("", rest)
+    return found | (set(rest) & set("[]{}"))
 
 
 def control(document: Document, concept: Concept, kb: "KnowledgeBase") -> str | None:  # noqa: ARG001

@@ -27,7 +27,7 @@ FrameSet = Literal["all", "train", "test"]
 _SLOT = re.compile(r"\{(\w+)\}")
 _FULL_STOP = re.compile(r"(?<=[.?!])\s+")
 _CHANGES, _WEIGHTS = tuple(CHANGES), tuple(CHANGES.values())
-_UNCHANGED, _DEFINED = 0.3, 0.06  # shares of sentences: the name as it is; a short form with its long form before it
+_DEFINED = 0.06  # share of sentences with a short form and its long form before it
 _BRANCH_SLOTS = frozenset(("finding", "site", "test", "treatment", "clinic", "doctor"))
 _NUMBERS = {"age": range(19, 93), "weeks": range(2, 13), "years": range(2, 21), "percent": range(2, 41), "count": range(12, 900)}
 
@@ -92,11 +92,13 @@ class TemplateWriter:
     Attributes:
         frames: `train` and `test` share no frame, `all` has both.
         short_form_share: fraction of a concept's sentences that name it by a shared short form, where it has one.
+        unchanged_share: fraction of the other sentences that have a name as it is.
         name, model: see `Writer`.
     """
 
     frames: FrameSet = "all"
     short_form_share: float = 0.25
+    unchanged_share: float = 0.3
     name: str = field(default="template", init=False)
     model: str = field(default="", init=False)
 
@@ -104,7 +106,7 @@ class TemplateWriter:
     def digest(self) -> str:
         """SHA-256 of the sentence frames, the vocabulary and the options."""
         files = b"".join((TEMPLATES / file).read_bytes() for file in ("branches.yaml", "en.yaml"))
-        return hashlib.sha256(files + f"{self.frames} {self.short_form_share}".encode()).hexdigest()
+        return hashlib.sha256(files + f"{self.frames} {self.short_form_share} {self.unchanged_share}".encode()).hexdigest()
 
     def write(self, concept: Concept, context: Context, n: int, seed: int) -> list[Generation]:
         """n sentences; the names take turns, the rest is drawn."""
@@ -128,7 +130,7 @@ class TemplateWriter:
         made = initials(name)
         if drawn < _DEFINED and made and fold(made) not in context.avoid:
             return _Plan(made, _choose(self.frames, "defined" if branches.both else "defined_plain", parent), branches.both, name)
-        mention = name if drawn < _DEFINED + _UNCHANGED else _changed(name, context.avoid, rng)
+        mention = name if drawn < _DEFINED + self.unchanged_share else _changed(name, context.avoid, rng)
         return _Plan(mention, _choose(self.frames, "rich" if branches.both else "plain", parent), branches.both)
 
     def parse(self, generation: Generation, concept: Concept, context: Context) -> list[Document | Rejection]:

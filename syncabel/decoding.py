@@ -2,18 +2,20 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from constrained.search import FreeHypothesis, Hypothesis, beam_search, free_search
-from syncabel.errors import ConfigError, MissingLexiconError, PromptTooLongError, UnknownNameError
+from syncabel.errors import ConfigError, DigestMismatchError, MissingLexiconError, PromptTooLongError, UnknownNameError
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import encode_prompt
 from syncabel.types import Prediction, Prompt
 
-__all__ = ["DecodingSettings", "check_length", "decode"]
+__all__ = ["LEXICON_FOLDER", "DecodingSettings", "check_length", "decode", "load_lexicon"]
 
+LEXICON_FOLDER = "lexicon"  # inside a model folder
 Ranking = Literal["sum", "mean"]
 
 
@@ -46,6 +48,26 @@ class DecodingSettings:
         for name in ("num_beams", "max_new_tokens", "max_batch_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give 1 or more")
+
+
+def load_lexicon(model_folder: Path, config: Mapping[str, Any]) -> Lexicon | None:
+    """The lexicon beside a model's weights, None where the folder has none.
+
+    Args:
+        model_folder: an exported model folder.
+        config: the `syncabel` entry of its config.json.
+
+    Raises:
+        DigestMismatchError: it is not the lexicon the model was exported with.
+        LexiconError, IncompleteFolderError, FormatError: it cannot be read.
+    """
+    folder = model_folder / LEXICON_FOLDER
+    if not folder.exists():
+        return None
+    lexicon = Lexicon.load(folder)
+    if lexicon.digest != (expected := str(config.get("lexicon_digest"))):
+        raise DigestMismatchError(str(folder), expected, lexicon.digest, "put back the lexicon that the model was exported with, or export it again")
+    return lexicon
 
 
 def check_length(prompt_tokens: int, model: Any, lexicon: Lexicon | None, settings: DecodingSettings, where: str) -> None:
@@ -131,7 +153,9 @@ def _concepts(answers: Sequence[Prediction], ranking: Ranking) -> list[Predictio
     by_concept: dict[object, list[Prediction]] = defaultdict(list)
     for answer in answers:
         by_concept[answer.codes or answer.name].append(answer)
-    merged = [replace(group[0], mass=min(1.0, math.fsum(answer.mass for answer in group))) for group in by_concept.values()]
+    # The best name under the score that ranks: a long name may have the higher mean and the lower sum.
+    best: Callable[[Prediction], float] = (lambda answer: answer.beam_score) if ranking == "mean" else (lambda answer: answer.log_prob)
+    merged = [replace(max(group, key=best), mass=min(1.0, math.fsum(answer.mass for answer in group))) for group in by_concept.values()]
     if ranking == "mean":
         return sorted(merged, key=lambda answer: -answer.beam_score)
     # Masses below the smallest float are all 0.0; their best names still have an order.

@@ -3,6 +3,7 @@
 torch and transformers are imported when a model is loaded, not before.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +22,31 @@ if TYPE_CHECKING:
 __all__ = ["Linker"]
 
 MENTIONS_AT_ONCE = 512
+
+
+def _checked_entry(folder: Path) -> dict[str, Any]:
+    """The `syncabel` entry of a model folder whose files are all there, before anything large is loaded."""
+    config = _json_object(folder / "config.json")
+    if "model" not in _json_object(folder / "tokenizer.json"):  # the tokenizers library raises a bare Exception
+        raise IncompleteFolderError(f"{folder / 'tokenizer.json'}: holds no tokenizer; export the model again")
+    if not list(folder.glob("*.safetensors")):
+        raise IncompleteFolderError(f"{folder}: no *.safetensors weights in it; give a folder that training exported, or export it again")
+    entry = config.get("syncabel")
+    if not isinstance(entry, dict):
+        raise IncompleteFolderError(f"{folder / 'config.json'}: no 'syncabel' entry; give a folder that training exported")
+    return entry
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise IncompleteFolderError(f"{path.parent}: {path.name} is missing; give a folder that training exported, or export it again") from None
+    except ValueError as error:  # bad JSON or bad UTF-8
+        raise IncompleteFolderError(f"{path}: damaged ({error}); copy the folder again, or export it again") from None
+    if not isinstance(value, dict):
+        raise IncompleteFolderError(f"{path}: holds no JSON object; export the model again")
+    return value
 
 
 @dataclass(frozen=True)
@@ -57,35 +83,34 @@ class Linker:
             device: e.g. "cpu" or "cuda"; a GPU where there is one.
 
         Raises:
-            IncompleteFolderError: the folder is no complete exported model.
+            IncompleteFolderError: the folder is no complete exported model, or a file of it is damaged.
+            DigestMismatchError: its lexicon is not the one it was exported with.
             MissingExtraError: torch or transformers is not installed.
         """
         try:
             import torch
+            from safetensors import SafetensorError
             from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
         except ImportError as error:
             raise MissingExtraError("link", str(error.name)) from None
-        from syncabel.decoding import DecodingSettings
+        from syncabel.decoding import DecodingSettings, load_lexicon
 
         folder = Path(folder)
-        for needed in ("config.json", "tokenizer.json"):
-            if not (folder / needed).exists():
-                raise IncompleteFolderError(f"{folder}: {needed} is missing; give a folder that training exported, or export it again")
-        if not list(folder.glob("*.safetensors")):
-            raise IncompleteFolderError(f"{folder}: no *.safetensors weights in it; give a folder that training exported, or export it again")
+        entry = _checked_entry(folder)
+        lexicon = load_lexicon(folder, entry)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if not hasattr(config, "syncabel"):
-            raise IncompleteFolderError(f"{folder / 'config.json'}: no 'syncabel' entry; give a folder that training exported")
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False)
-        lexicon = Lexicon.load(folder / "lexicon") if (folder / "lexicon").exists() else None
-        groups = lexicon.groups if lexicon else ()
-        types = {kind: tuple(mapped) for kind, mapped in config.syncabel.get("types", {}).items()}
+        try:
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False)
+        except SafetensorError as error:
+            raise IncompleteFolderError(f"{folder}: its *.safetensors cannot be read ({error}); copy the folder again, or export it again") from None
+        groups = lexicon.groups if lexicon else entry.get("groups", ())
+        types = {kind: tuple(mapped) for kind, mapped in entry.get("types", {}).items()}
         return cls(
             model.to(where).eval(),
             AutoTokenizer.from_pretrained(folder),
             lexicon,
-            format_from_config(config.syncabel),
+            format_from_config(entry),
             TypeMap(tuple(groups), types),
             settings or DecodingSettings(),
         )

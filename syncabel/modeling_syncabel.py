@@ -12,15 +12,13 @@ from typing import Any
 
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from syncabel.decoding import DecodingSettings, decode
+from syncabel.decoding import LEXICON_FOLDER, DecodingSettings, decode, load_lexicon
 from syncabel.errors import MissingLexiconError
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import format_from_config, from_sentence
 from syncabel.types import Prediction, Prompt
 
 __all__ = ["SyncabelForCausalLM", "SyncabelMixin", "as_public"]
-
-LEXICON_FOLDER = "lexicon"
 
 
 class SyncabelMixin:
@@ -47,8 +45,7 @@ class SyncabelMixin:
     @cached_property
     def syncabel_lexicon(self) -> Lexicon | None:
         """The lexicon beside the weights, None where the folder has none."""
-        folder = self.syncabel_folder / LEXICON_FOLDER
-        return Lexicon.load(folder) if folder.exists() else None
+        return load_lexicon(self.syncabel_folder, self.config.syncabel)
 
     def sample(
         self,
@@ -63,7 +60,8 @@ class SyncabelMixin:
         """Link one marked mention per sentence.
 
         Args:
-            sentences: `"… [mention]{GROUP} …"`; `{A|B}` for several groups, no braces for all.
+            sentences: `"… [mention]{GROUP} …"`; `{A|B}` for several groups, no braces for all.  Each is read as a
+                document of its own: see `syncabel.prompt.from_sentence`.
             constrained: hold the model to names of the lexicon; else it writes freely.
             num_beams: width of the beam.
             language: overrides the model's own (`en`, `fr`, `es`).
@@ -78,6 +76,7 @@ class SyncabelMixin:
 
         Raises:
             MissingLexiconError: constrained, and the folder has no lexicon.
+            DigestMismatchError: the folder's lexicon is not the one the model was exported with.
             MarkupError: a sentence does not mark exactly one mention.
             UnknownNameError: an unknown group or language.
             PromptTooLongError: a sentence does not fit the context.

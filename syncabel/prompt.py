@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from syncabel.errors import ConfigError, FormatError, MarkupError, UnknownNameError
 from syncabel.text import escape_markup, sentence_around, title_of
-from syncabel.types import Document, Mention, Prompt
+from syncabel.types import Document, Mention, Prompt, Span
 
 __all__ = [
     "SEPARATOR",
@@ -139,9 +139,8 @@ def iter_marked(sentence: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...
                 pending, at = [], kind.end()
             continue
         if sentence[at] in "[]{}":
-            raise MarkupError(
-                f"stray {sentence[at]!r} at character {at + 1} of {sentence!r}; brackets and braces may only mark the mention, write others as parentheses"
-            )
+            # The position and no more: the sentence may be a patient's, and messages end up in logs.
+            raise MarkupError(f"stray {sentence[at]!r} at character {at + 1}; brackets and braces may only mark the mention, write others as parentheses")
         plain.append(sentence[at])
         length, at = length + 1, at + 1
     if pending:
@@ -155,6 +154,9 @@ def iter_marked(sentence: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...
 def from_sentence(sentence: str, fmt: PromptFormat) -> Prompt:
     """The prompt of one marked sentence, as `sample` gets them.
 
+    It is the prompt of a document that is this text and no more: of several sentences the mention's is taken, and of
+    several lines the first is the title.  No abbreviation is looked for.
+
     Raises:
         MarkupError: it does not hold exactly one mention.
     """
@@ -162,8 +164,8 @@ def from_sentence(sentence: str, fmt: PromptFormat) -> Prompt:
     if len(found) > 1:
         raise MarkupError(f"{len(found)} mentions in one sentence; give one sentence per mention")
     text, offsets, groups = found[0]
-    mention = " ".join(text[start:end] for start, end in offsets)
-    return _prompt(marked(text, offsets, groups), mention, groups, fmt)
+    mention = Mention("1", tuple(Span(start, end) for start, end in offsets), " ".join(text[start:end] for start, end in offsets))
+    return from_document(Document("", text, (mention,)), mention, groups, fmt)
 
 
 def from_document(document: Document, mention: Mention, groups: Sequence[str], fmt: PromptFormat) -> Prompt:

@@ -11,19 +11,22 @@ is played by demo sentences written for this project.
 
 import json
 import random
-import resource
 import shutil
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from data_gen import TemplateWriter, generate_documents, shared_short_forms
 from data_gen import run as generate
 from syncabel.baselines import apply, standard_baselines
-from syncabel.corpora import read_jsonl, write_jsonl
+from syncabel.corpora import read_jsonl, write_jsonl, write_rejections
 from syncabel.errors import ConfigError
 from syncabel.evaluate import evaluate
 from syncabel.groups import TypeMap
@@ -32,7 +35,7 @@ from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat
 from syncabel.sft import ExampleSettings, make_examples, write_examples
 from syncabel.text import fold
-from syncabel.types import Concept, Document, LinkedMention, Name, Ranker, SFTExample, to_json
+from syncabel.types import Concept, Document, LinkedMention, Name, Ranker, Rejection, SFTExample, to_json
 
 if TYPE_CHECKING:
     from syncabel.train.run import Result
@@ -42,8 +45,10 @@ __all__ = ["SYSTEMS", "TESTS", "QuickstartSettings", "run"]
 TESTS = ("known_perturbed", "unseen_synonyms", "shared_short_forms", "demo_sentences")
 SYSTEMS = ("constrained", "free", "dictionary", "exact", "tfidf", "cascade")
 RATIO = "1:9"
+FILES = {"tokenizer": "", "lexicon": "", "human_examples": ".jsonl", "synthetic_examples": ".jsonl", "types": ".json"}  # argument -> ending
+MARKER = ".syncabel-quickstart"  # only folders that hold it are ever emptied
 CONTEXT_CHARS = 80  # on either side of a mention: enough to tell namesakes apart, and half of the tokens of whole sentences
-CONTEXT_DROPOUT = 0.6  # a prompt without its sentence teaches a name at half the tokens
+CONTEXT_DROPOUT = 0.75  # a prompt without its sentence teaches a name at half the tokens
 LONGEST_NAME = 40  # code points; longer names only make the demonstration slower
 
 
@@ -66,10 +71,10 @@ class QuickstartSettings:
 
     kb: str = "doid"
     concepts: int = 500
-    per_concept: int = 140
+    per_concept: int = 130
     held_out: int = 150
     short_forms: int = 30
-    steps: int = 2400
+    steps: int = 2150
     vocabulary: int = 800
     num_beams: int = 5
     seed: int = 0
@@ -102,7 +107,7 @@ def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dic
     say("2. documents: demo sentences as human annotation, template sentences as synthetic data")
     human = [document for document in demo if document.split == "train"]
     made = generate(
-        whole, TemplateWriter("train", short_form_share=0.4), data / "synthetic", per_concept=settings.per_concept, seed=settings.seed,
+        whole, TemplateWriter("train", short_form_share=0.4, unchanged_share=0.15), data / "synthetic", per_concept=settings.per_concept, seed=settings.seed,
         codes=kb.codes, exclude_names=held_out, short_forms=short_forms,
     )  # fmt: skip
     synthetic = list(read_jsonl(data / "synthetic" / "documents.jsonl").documents)
@@ -117,8 +122,9 @@ def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dic
     say(f"4. fine-tuning a small Llama from nothing: {settings.steps} steps, human : synthetic = {RATIO} in loss tokens")
     say(f"   (not 1:1: {len(human)} sentences cycled 1:1 would take half of the budget)")
     types = TypeMap(kb.groups, {})
-    _examples([*human, *synthetic], kb, lexicon, types, data)
-    trained = _train(settings)
+    made_examples = _examples([*human, *synthetic], kb, lexicon, types, data)
+    say(f"   {made_examples}")
+    trained = _train(settings, mixed=bool(human))
 
     say("5. linking the test sets: the model held to the trie, the model left free, and the baselines")
     systems = _systems(kb, [*human, *synthetic], settings)
@@ -126,7 +132,7 @@ def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dic
 
     report = {
         "seconds": round(time.perf_counter() - started, 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mb": _peak_memory_mb(),
         "invalid_names": invalid,
         "mentions": {name: sum(len(document.mentions) for document in documents) for name, documents in tests.items()},
         "systems": scores,
@@ -145,13 +151,13 @@ def _fresh(folder: Path) -> Path:
     Raises:
         ConfigError: the folder holds something that no quickstart wrote.
     """
-    known = {"data", "run", "model", "predictions", "report.json", "report.md"}
-    strange = sorted(path.name for path in folder.iterdir() if path.name not in known) if folder.exists() else []
-    if strange:
-        raise ConfigError(f"{folder} holds {strange[0]!r}, which is no quickstart's; give another folder with --output")
+    marker = folder / MARKER
+    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+        raise ConfigError(f"{folder} is not empty and no quickstart made it; give another folder with --output")
     if (folder / "report.json").exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    marker.touch()
     return folder
 
 
@@ -174,10 +180,10 @@ def choose_concepts(
         The subset without the synonyms held out; these as (code, folded name); and the short forms with their two codes.
 
     Raises:
-        ConfigError: there are not enough concepts.
+        ConfigError: there are not enough concepts, or too few are asked for.
     """
     rng = random.Random(settings.seed)
-    eligible = [c for c in whole.concepts() if c.parents and len(c.names) >= 2 and max(len(name.text) for name in c.names) <= LONGEST_NAME]
+    eligible = [c for c in whole.concepts() if len(c.names) >= 2 and max(len(name.text) for name in c.names) <= LONGEST_NAME]
     chosen = dict.fromkeys(code for code in map(whole.canonical, wanted) if code is not None)
     namesakes = shared_short_forms(whole, [concept.code for concept in eligible])
     drawn = rng.sample(sorted(namesakes), min(settings.short_forms, len(namesakes)))
@@ -185,7 +191,11 @@ def choose_concepts(
     chosen |= dict.fromkeys(code for codes in short_forms.values() for code in codes)
     rest = [concept.code for concept in eligible if concept.code not in chosen]
     rng.shuffle(rest)
-    codes = [*chosen, *rest][: settings.concepts]
+    codes = [*chosen, *rest[: settings.concepts - len(chosen)]]
+    if len(codes) > settings.concepts:
+        raise ConfigError(
+            f"{settings.concepts} concepts are too few: the demo sentences and the short forms need {len(chosen)}; give --concepts {len(chosen)} or more"
+        )
     if len(codes) < settings.concepts:
         raise ConfigError(
             f"{settings.kb} has {len(codes)} concepts fit for the quickstart, {settings.concepts} are asked for; give --concepts {len(codes)} or fewer"
@@ -230,7 +240,7 @@ def make_tests(
     demo: Sequence[Document],
     settings: QuickstartSettings,
 ) -> dict[str, tuple[Document, ...]]:
-    """The four test sets.  Template sentences of tests come from frames and seeds that training never saw."""
+    """The four test sets, without those a knowledge base gives nothing for.  Template sentences of tests come from frames and seeds that training never saw."""
     rest: dict[str, Any] = {"seed": settings.seed + 1, "exclude_names": held_out}
     writer = TemplateWriter("test", short_form_share=0.0)
     known = {fold(name.text) for concept in kb.concepts() for name in concept.names}
@@ -238,12 +248,13 @@ def make_tests(
     shorts = TemplateWriter("test", short_form_share=1.0)
     owners = sorted({code for codes in short_forms.values() for code in codes})
     told_apart = _mentions(generate_documents(whole, shorts, per_concept=2, codes=owners, short_forms=short_forms, **rest), lambda m: m in short_forms)
-    return {
+    tests = {
         "known_perturbed": _one_per_concept(perturbed),
         "unseen_synonyms": tuple(_with_synonym(whole, code, name, writer, settings.seed + 2) for code, name in sorted(held_out)),
         "shared_short_forms": tuple(told_apart),
         "demo_sentences": tuple(demo),
     }
+    return {name: documents for name, documents in tests.items() if documents}
 
 
 def _mentions(made: Iterable[Any], fits: Callable[[str], bool]) -> Iterator[Document]:
@@ -282,37 +293,32 @@ def _lexicon(kb: KnowledgeBase, synthetic: Sequence[Document], vocabulary: int, 
     return lexicon
 
 
-def _examples(documents: Sequence[Document], kb: KnowledgeBase, lexicon: Lexicon, types: TypeMap, data: Path) -> None:
-    fmt = PromptFormat(context_chars=CONTEXT_CHARS)
-    made = [
-        row
-        for row in make_examples(documents, lexicon, kb.canonical, types, fmt, ExampleSettings(context_dropout=CONTEXT_DROPOUT))
-        if isinstance(row, SFTExample)
-    ]
+def _examples(documents: Sequence[Document], kb: KnowledgeBase, lexicon: Lexicon, types: TypeMap, data: Path) -> str:
+    """Write the training examples; says how many, and how many mentions were left out for which reason."""
+    settings = ExampleSettings(context_dropout=CONTEXT_DROPOUT)
+    rows = list(make_examples(documents, lexicon, kb.canonical, types, PromptFormat(context_chars=CONTEXT_CHARS), settings))
+    examples = [row for row in rows if isinstance(row, SFTExample)]
+    rejected = [row for row in rows if isinstance(row, Rejection)]
     for source in ("human", "synthetic"):
-        write_examples((row for row in made if row.source == source), data / f"{source}.jsonl")
+        write_examples((row for row in examples if row.source == source), data / f"{source}.jsonl")
     (data / "types.json").write_text(json.dumps(dict(types.table)) + "\n", encoding="utf-8")
+    write_rejections(rejected, data / "rejected.jsonl")
+    return f"{len(rows):,} mentions = {len(examples):,} examples + {len(rejected):,} left out {dict(Counter(row.reason for row in rejected)) or ''}".rstrip()
 
 
-def _train(settings: QuickstartSettings) -> "Result":
+def _train(settings: QuickstartSettings, mixed: bool) -> "Result":
     """The same entry that `accelerate launch scripts/train_sft.py --config configs/sft/tiny-cpu.yaml` goes through."""
-    from syncabel.train.arguments import parse
+    from syncabel.train.arguments import parse, shipped_configs
     from syncabel.train.run import train
 
     data, output = settings.output / "data", settings.output
-    places = {
-        "tokenizer": data / "tokenizer",
-        "lexicon": data / "lexicon",
-        "human_examples": data / "human.jsonl",
-        "synthetic_examples": data / "synthetic.jsonl",
-        "types": data / "types.json",
-        "output_dir": output / "run",
-        "model_folder": output / "model",
-        "max_steps": settings.steps,
-        "mix": RATIO,
-        "context_chars": CONTEXT_CHARS,
-    }
-    return train(parse(["--config", "tiny-cpu", *(part for key, value in places.items() for part in (f"--{key}", str(value)))]))
+    config = yaml.safe_load(shipped_configs()["tiny-cpu"].read_text(encoding="utf-8"))
+    config |= {key: str(data / f"{key.removesuffix('_examples')}{end}") for key, end in FILES.items()}
+    config |= {"output_dir": str(output / "run"), "model_folder": str(output / "model"), "max_steps": settings.steps, "context_chars": CONTEXT_CHARS}
+    if not mixed:
+        config = {key: value for key, value in config.items() if key not in ("human_examples", "mix")}
+    (data / "sft.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return train(parse(["--config", str(data / "sft.yaml")]))
 
 
 def _systems(kb: KnowledgeBase, documents: Sequence[Document], settings: QuickstartSettings) -> dict[str, Ranker]:
@@ -347,11 +353,22 @@ def _write_predictions(linked: Iterable[LinkedMention], path: Path) -> None:
     path.write_text("".join(json.dumps(to_json(row), ensure_ascii=False) + "\n" for row in linked), encoding="utf-8")
 
 
+def _peak_memory_mb() -> int | None:
+    """Most memory this process held; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+
+
 def report_text(report: Mapping[str, Any]) -> str:
     """report.md: the table, and in words where the model wins and where a baseline does."""
     systems, mentions = report["systems"], report["mentions"]
-    head = ["system", *(f"{test.replace('_', ' ')} (n={mentions[test]})" for test in TESTS)]
-    rows = [[system, *(f"{systems[system][test]:.3f}" for test in TESTS)] for system in SYSTEMS]
+    head = ["system", *(f"{test.replace('_', ' ')} (n={n})" for test, n in mentions.items())]
+    rows = [[system, *(f"{systems[system][test]:.3f}" for test in mentions)] for system in SYSTEMS]
     lines = [
         "# Quickstart report",
         "",
@@ -359,11 +376,11 @@ def report_text(report: Mapping[str, Any]) -> str:
         "",
         *("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]),
         "",
-        *(_verdict(test, systems) for test in TESTS),
+        *(_verdict(test, systems) for test in mentions),
         "",
         (
             f"{report['seconds']:.0f} s in all, {report['training']['seconds']:.0f} s of them training ({report['training']['steps']} steps, "
-            f"loss {report['training']['loss']:.3f}); peak memory {report['peak_memory_mb']:,} MB; "
+            f"loss {report['training']['loss']:.3f}); peak memory {report['peak_memory_mb'] or '?'} MB; "
             f"{report['invalid_names']} constrained answers that are no real name."
         ),
         "",

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from syncabel.errors import ConfigError, FormatError
+from syncabel.corpora.jsonl import write_rows
+from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat, from_document
 from syncabel.targets import TargetNames
-from syncabel.types import Document, Mention, Rejection, SFTExample, from_json, to_json
+from syncabel.types import Document, Mention, Rejection, SFTExample, from_json
 
-__all__ = ["ExampleSettings", "make_examples", "read_examples", "write_examples"]
+__all__ = ["ExampleSettings", "make_examples", "read_examples", "read_type_table", "write_examples"]
 
 SHORT_FORM = 5  # characters
 
@@ -64,22 +65,21 @@ def make_examples(
         settings: target names, type dropout, seed.
     """
     targets = TargetNames(lexicon, settings.target)
-    asked: list[tuple[Document, Mention, str]] = []
+    asked: list[tuple[Document, Mention, str, tuple[str, ...]]] = []
     for document in documents:
         for mention in document.mentions:
-            code = _one_code(document, mention, canonical)
-            if isinstance(code, Rejection):
-                yield code
+            answer = _answer(document, mention, canonical, type_map)
+            if isinstance(answer, Rejection):
+                yield answer
             else:
-                asked.append((document, mention, code))
-    chosen = targets.choose([(code, document.long_form(mention.text) or mention.text) for document, mention, code in asked])
-    for (document, mention, code), entry in zip(asked, chosen, strict=True):
+                asked.append((document, mention, *answer))
+    chosen = targets.choose([(code, document.long_form(mention.text) or mention.text) for document, mention, code, _ in asked])
+    for (document, mention, code, groups), entry in zip(asked, chosen, strict=True):
         if entry is None:
             yield Rejection(_where(document, mention), code, "not_in_lexicon", mention.text)
             continue
         type_dropped, context_dropped = _dropped(document, mention, settings)
-        groups = () if type_dropped else type_map.of(mention.type)
-        prompt = from_document(document, mention, groups, replace(fmt, context_chars=0) if context_dropped else fmt)
+        prompt = from_document(document, mention, () if type_dropped else groups, replace(fmt, context_chars=0) if context_dropped else fmt)
         yield SFTExample(prompt, lexicon.name(entry), code, document.source, document.id, mention.id, document.provenance)
 
 
@@ -88,16 +88,28 @@ def _where(document: Document, mention: Mention) -> str:
 
 
 def _one_code(document: Document, mention: Mention, canonical: Callable[[str], str | None]) -> str | Rejection:
-    """The code an example teaches: the first alternative's only one; composite answers are left to formats that can write them."""
+    """The code an example teaches: the first alternative's only concept; composite answers are left to formats that can write them."""
     where = _where(document, mention)
     if mention.answers is None:
         return Rejection(where, "", "not_annotated", mention.text)
     if not mention.answers:
         return Rejection(where, "", "nil", mention.text)
-    if len(mention.answers[0]) > 1:
+    current = {canonical(code) or code for code in mention.answers[0]}  # two codes of one concept are one answer
+    if len(current) > 1:
         return Rejection(where, "+".join(mention.answers[0]), "composite", mention.text)
-    code = canonical(mention.answers[0][0])
-    return code if code is not None else Rejection(where, mention.answers[0][0], "unknown_code", mention.text)
+    (code,) = current
+    return code if canonical(code) is not None else Rejection(where, code, "unknown_code", mention.text)
+
+
+def _answer(document: Document, mention: Mention, canonical: Callable[[str], str | None], type_map: TypeMap) -> tuple[str, tuple[str, ...]] | Rejection:
+    """The code an example teaches and the groups of the mention's type, asked for whether the prompt will say it or not."""
+    code = _one_code(document, mention, canonical)
+    if isinstance(code, Rejection):
+        return code
+    try:
+        return code, type_map.of(mention.type)
+    except UnknownNameError as error:
+        return Rejection(_where(document, mention), code, "unknown_type", f"{mention.text} ({error})")
 
 
 def _dropped(document: Document, mention: Mention, settings: ExampleSettings) -> tuple[bool, bool]:
@@ -108,31 +120,43 @@ def _dropped(document: Document, mention: Mention, settings: ExampleSettings) ->
 
 
 def write_examples(examples: Iterable[SFTExample], path: Path) -> int:
-    """Write JSON Lines through a temporary file; returns the number of rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    count = 0
-    with part.open("w", encoding="utf-8") as out:
-        for example in examples:
-            out.write(json.dumps(to_json(example), ensure_ascii=False) + "\n")
-            count += 1
-    part.replace(path)
-    return count
+    """Write JSON Lines; the file is there whole or not at all.  Returns the number of rows."""
+    return write_rows(examples, path)
 
 
 def read_examples(path: Path | str) -> list[SFTExample]:
     """Read JSON Lines.
 
     Raises:
-        FormatError: the file is empty, or a row is no example; with file and line.
+        FormatError: the file is empty, or a row is no example or not UTF-8; with file and line.
     """
     examples = []
-    with Path(path).open(encoding="utf-8") as lines:
+    # As bytes: a text stream decodes ahead of the line it hands out, and the error would not know its number.
+    with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                examples.append(from_json(SFTExample, json.loads(line)))
-            except (FormatError, json.JSONDecodeError) as error:
+                examples.append(from_json(SFTExample, json.loads(line.decode("utf-8"))))
+            except (FormatError, ValueError) as error:
                 raise FormatError(f"not a training example: {error}", path, number, "run `syncabel examples` again") from None
     if not examples:
         raise FormatError("no training example in it", path, hint="run `syncabel examples` again")
     return examples
+
+
+def read_type_table(path: Path | str) -> dict[str, tuple[str, ...]]:
+    """Read a table from annotated types to groups, `{"Modifier": ["Disease"]}`.
+
+    Raises:
+        FormatError: not JSON, not UTF-8, or something other than lists of group names.
+    """
+    hint = "write {type: [groups]}"
+    try:
+        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # bad JSON or bad UTF-8
+        raise FormatError(f"no table from types to groups: {error}", path, hint=hint) from None
+    if not isinstance(table, dict):
+        raise FormatError(f"no table from types to groups: it is {type(table).__name__}", path, hint=hint)
+    for kind, groups in table.items():
+        if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+            raise FormatError(f"the groups of type {kind!r} are no list of names", path, hint=hint)
+    return {kind: tuple(groups) for kind, groups in table.items()}

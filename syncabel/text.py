@@ -16,7 +16,7 @@ _ABBREVIATED = frozenset({
     "dres", "ud", "uds", "pág", "núm", "aprox",
 })
 # fmt: on
-_BREAK = re.compile(r"\n+|[.!?…]+[\"'”’»)\]]*\s+(?=[\"'“‘«(\[¿¡]*[A-ZÀ-ÖØ-Þ0-9])")
+_BREAK = re.compile(r"\n+|[.!?…]+[\"'”’»)\]}]*\s+(?=[\"'“‘«(\[{¿¡]*[A-ZÀ-ÖØ-Þ0-9])")
 _MARKUP = str.maketrans("[]{}", "()()")
 
 

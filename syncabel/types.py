@@ -5,6 +5,7 @@ and `from_json` go by the dataclass fields, so no column name is written twice.
 """
 
 import dataclasses
+import difflib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, get_args, get_origin
 
-from syncabel.errors import FormatError, OffsetError
+from syncabel.errors import FormatError, OffsetError, UnknownNameError
 
 __all__ = [
     "NO_CODE",
@@ -34,12 +35,15 @@ __all__ = [
     "Scope",
     "Source",
     "Span",
+    "Split",
+    "as_split",
     "from_json",
     "to_json",
 ]
 
 Scope = Literal["exact", "narrow", "broad", "related"]
 Source = Literal["human", "synthetic"]
+Split = Literal["train", "dev", "test"]
 NO_CODE = "NO_CODE"  # what a free generation gets that is no name of the knowledge base (published convention)
 
 
@@ -178,7 +182,8 @@ class Document:
 
     Raises:
         OffsetError: a mention's text is not its fragments joined by one space, or a span leaves the text.
-        FormatError: mention ids repeat.
+        FormatError: mention ids repeat, or an answer holds no code or an empty one.
+        UnknownNameError: no such split: what keeps test documents out of training goes by it.
     """
 
     id: str
@@ -186,13 +191,15 @@ class Document:
     mentions: tuple[Mention, ...] = ()
     language: str = "en"
     source: Source = "human"
-    split: str | None = None
+    split: Split | None = None
     abbreviations: tuple[Abbreviation, ...] = ()
     provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
+        as_split(self.split)
         for mention in self.mentions:
             check_offsets(self.id, self.text, mention)
+            check_answers(self.id, mention)
         ids = [mention.id for mention in self.mentions]
         if len(set(ids)) != len(ids):
             twice = next(i for i in ids if ids.count(i) > 1)
@@ -208,6 +215,21 @@ class Document:
     def long_form(self, short: str) -> str | None:
         """The long form this document defines for `short`, or None."""
         return next((self.surface(pair.long) for pair in self.abbreviations if self.surface(pair.short) == short), None)
+
+
+def as_split(name: str | None) -> Split | None:
+    """A split's name, checked.
+
+    Raises:
+        UnknownNameError: it is none of train, dev and test.
+    """
+    known: tuple[Split, ...] = get_args(Split)
+    if name is None:
+        return None
+    for split in known:
+        if name == split:
+            return split
+    raise UnknownNameError("split", name, known)
 
 
 def check_span(document_id: str, text: str, span: Span, what: str) -> None:
@@ -229,6 +251,14 @@ def check_offsets(document_id: str, text: str, mention: Mention) -> None:
     found = " ".join(text[span.start : span.end] for span in mention.spans)
     if found != mention.text:
         raise OffsetError(document_id, mention.start, mention.end, mention.text, found)
+
+
+def check_answers(document_id: str, mention: Mention) -> None:
+    """Raise FormatError where an answer holds no code, or an empty one; that there is no answer is written as `()`."""
+    if any(not answer or not all(answer) for answer in mention.answers or ()):
+        raise FormatError(
+            f"document {document_id!r}: mention {mention.id!r} has an empty answer", hint="write [] for a mention that is not in the knowledge base"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,13 +444,18 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return _convert(next(arg for arg in get_args(kind) if arg is not type(None)), value, where)
     if origin is Literal:
         if value not in get_args(kind):
-            raise FormatError(f"{where} should be one of {', '.join(map(repr, get_args(kind)))}, not {value!r}")
+            raise _no_choice(where, value, get_args(kind))
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise FormatError(f"{where} should be {kind.__name__}, not {type(value).__name__}")
     return value
+
+
+def _no_choice(where: str, value: Any, known: Sequence[str]) -> FormatError:
+    near = difflib.get_close_matches(value.casefold(), known, n=1) if isinstance(value, str) else []
+    return FormatError(f"{where} should be one of {', '.join(map(repr, known))}, not {value!r}", hint=f"did you mean {near[0]!r}?" if near else "")
 
 
 def _convert_object(kind: type, value: Any, where: str) -> Any:

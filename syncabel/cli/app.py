@@ -4,6 +4,7 @@ Each command group lives in a module of its own and is put in its place here.
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -18,10 +19,14 @@ from syncabel.progress import bars_on_terminals_only
 __all__ = ["app", "main"]
 
 INTERRUPTED = 130
+RESUMED = ("generate", "quickstart")  # started again, these go on where they stopped
 # A wrong option, value or command.  Newer versions of Typer carry a click of their own, so click's name for it is of no use.
 UsageError: Any = typer.BadParameter.__base__
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0] if __doc__ else None)
+# The markup mode holds for all groups and commands under this one; with one, help would lose its `[mention]`.
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"max_content_width": 120}
+)
 app.add_typer(kb.app, name="kb")
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(lexicon.app, name="lexicon")
@@ -63,19 +68,26 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:  # Typer makes a number of Ctrl-C
-        err.print("syncabel: interrupted; run the same command again to go on where it stopped", markup=False)
+        err.print(f"syncabel: interrupted{_how_to_go_on(sys.argv[1:])}")
     sys.exit(status or 0)
 
 
 def _say(problem: str) -> None:
-    err.print(f"syncabel: error: {problem}", style="red", markup=False)
+    err.print(f"syncabel: error: {problem}", style="red")
+
+
+def _how_to_go_on(arguments: Sequence[str]) -> str:
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    return "; run the same command again to go on where it stopped" if command in RESUMED else ""
 
 
 def _say_usage(error: Any) -> None:
-    """A wrong call; one without any arguments was answered with the help and has no message."""
+    """A wrong call, in one line; one without any arguments is answered with the help, which is its message."""
+    if error.ctx and error.message == error.ctx.get_help():
+        err.print(error.message)
+        return
     message = " ".join(error.format_message().split()).rstrip(".")
-    if message:
-        _say(f"{message}; see `{error.ctx.command_path} --help`" if error.ctx else message)
+    _say(f"{message}; see `{error.ctx.command_path} --help`" if error.ctx else message)
 
 
 def _one_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from syncabel.cli.console import err, out, print_json
 from syncabel.corpora import FORMATS, Corpus, CorpusCheck, check_corpus, read_corpus, write_jsonl, write_rejections
@@ -63,10 +64,15 @@ def check(
 
 
 def _report_rejections(corpus: Corpus) -> None:
-    """One line per file and reason on standard error; the rows themselves only go to files."""
-    counts = Counter((rejection.where.rsplit(":", 1)[0], rejection.reason) for rejection in corpus.rejections)
-    for (file, reason), count in counts.items():
-        err.print(f"{file}: {count} rows rejected as {reason}; `syncabel corpus convert` writes them out", markup=False)
+    """One line per file and reason on standard error, with the first place; the rows themselves only go to files."""
+    counts: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], str] = {}
+    for rejection in corpus.rejections:
+        key = (rejection.where.rpartition(":")[0], rejection.reason)
+        counts[key] += 1
+        first.setdefault(key, rejection.where)
+    for key, count in counts.items():
+        err.print(f"{first[key]}: first of {count} rows rejected as {key[1]}; `syncabel corpus convert` writes them out", markup=False)
 
 
 def _table(result: CorpusCheck, kb: str) -> Table:
@@ -76,10 +82,10 @@ def _table(result: CorpusCheck, kb: str) -> Table:
     counted = ("documents", "mentions", "annotated", "nil", "unannotated", "composite", "discontinuous", "abbreviations", "concepts")
     for name in counted:
         table.add_row("not in the vocabulary (NIL)" if name == "nil" else name, f"{getattr(result, name):,}")
-    table.add_row(f"concepts found in {kb}", f"{result.concepts_found:.1%}")
-    table.add_row(f"mentions found in {kb}", f"{result.mentions_found:.1%}")
+    table.add_row(Text(f"concepts found in {kb}"), f"{result.concepts_found:.1%}")
+    table.add_row(Text(f"mentions found in {kb}"), f"{result.mentions_found:.1%}")
     for code, count in list(result.unknown_codes.items())[:5]:
-        table.add_row(f"  unknown: {code}", f"{count:,}")
+        table.add_row(Text(f"  unknown: {code}"), f"{count:,}")
     for reason, count in result.rejections.items():
         table.add_row(f"rejected: {reason}", f"{count:,}")
     return table

@@ -2,64 +2,132 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from data_gen.gates import reason_against
 from syncabel.cli.console import err, tracked
-from syncabel.corpora import read_corpus, split_documents, write_jsonl
-from syncabel.errors import ConfigError
+from syncabel.corpora import read_corpus, split_documents, write_jsonl, write_rejections
+from syncabel.corpora.corpus import refuse_test
+from syncabel.errors import DigestMismatchError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon
-from syncabel.prompt import PromptFormat
-from syncabel.sft import ExampleSettings, make_examples, write_examples
-from syncabel.types import Document, Mention, Rejection, SFTExample, to_json
+from syncabel.prompt import PromptFormat, format_to_config
+from syncabel.sft import ExampleSettings, make_examples, read_type_table, write_examples
+from syncabel.types import Document, Mention, Rejection, SFTExample
 
 __all__ = ["examples"]
+
+FORMAT = "format.json"  # beside the examples: how their prompts are written and for which lexicon; training compares
 
 
 def examples(
     kb: Annotated[str, typer.Argument(help="Knowledge base: a folder, or `doid`.")],
     corpus: Annotated[list[Path], typer.Argument(help="Training documents: human or synthetic, JSON Lines or PubTator.")],
     lexicon: Annotated[Path, typer.Option(help="Lexicon folder, built for the model's tokenizer.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write: human.jsonl, synthetic.jsonl, dev.jsonl, types.json, rejected.jsonl.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to write: human.jsonl, synthetic.jsonl, dev.jsonl, types.json, format.json, rejected.jsonl.")
+    ],
     corpus_format: Annotated[str, typer.Option("--format", help="auto, jsonl, pubtator-ncbi or pubtator-bc5cdr.")] = "auto",
     prompt_format: Annotated[str, typer.Option(help="sentence or syncabel.")] = "sentence",
     language: Annotated[str, typer.Option(help="en, fr or es.")] = "en",
     target: Annotated[str, typer.Option(help="How the name to write is chosen: tfidf, levenshtein or preferred.")] = "tfidf",
+    context_chars: Annotated[int, typer.Option(help="Most characters of the sentence on either side of a mention.")] = PromptFormat().context_chars,
     type_dropout: Annotated[float, typer.Option(help="Share of prompts that do not say the type, a fraction.")] = 0.15,
+    context_dropout: Annotated[float, typer.Option(help="Share of prompts that are the bare mention, a fraction.")] = 0.0,
     dev_fraction: Annotated[float, typer.Option(help="Share of the human training documents split off as dev, a fraction.")] = 0.1,
     types: Annotated[Path | None, typer.Option(help="JSON table from annotated types to groups; counted on the training documents where not given.")] = None,
+    rebase: Annotated[
+        bool, typer.Option("--rebase", help="Take synthetic documents made for another knowledge base; each is checked again, what falls out is listed.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Turn documents into training examples; dev is split off by document, test documents are refused."""
+    fmt = PromptFormat(prompt_format, language, context_chars)  # type: ignore[arg-type]
+    settings = ExampleSettings(target=target, type_dropout=type_dropout, context_dropout=context_dropout, seed=seed)
     base, words = KnowledgeBase.load(kb), Lexicon.load(lexicon)
+    _check_lexicon(words, lexicon, base)
     read = read_corpus(corpus, format=corpus_format)
-    test = [document.id for document in read.documents if document.split == "test"]
-    if test:
-        raise ConfigError(f"{len(test)} documents are of split 'test' (first: {test[0]}); training and selection never see test data, leave them out")
-    train, dev = _split(list(read.documents), dev_fraction, seed)
+    refuse_test(read.documents, ", ".join(map(str, corpus)))
+    documents, fallen = _of_this_kb(read.documents, base, rebase)
+    train, dev = _split(documents, dev_fraction, seed)
     type_map = _type_map(types, train, base)
-    fmt = PromptFormat(prompt_format, language)  # type: ignore[arg-type]
-    made = make_examples(train, words, base.canonical, type_map, fmt, ExampleSettings(target, type_dropout, seed))
-    rows = list(tracked(made, "examples"))
+    rows = list(tracked(make_examples(train, words, base.canonical, type_map, fmt, settings), "examples"))
     good = [row for row in rows if isinstance(row, SFTExample)]
-    bad = [*read.rejections, *(row for row in rows if isinstance(row, Rejection))]
-    output.mkdir(parents=True, exist_ok=True)
+    bad = [*read.rejections, *fallen, *(row for row in rows if isinstance(row, Rejection))]
+    (output / FORMAT).unlink(missing_ok=True)  # comes back last: it speaks for a folder that is whole
+    _write_documents(output, good, [_canonical(document, base) for document in dev])
+    _write_json(output / "types.json", dict(type_map.table))
+    write_rejections(bad, output / "rejected.jsonl")
+    _write_json(output / FORMAT, {**format_to_config(fmt), "lexicon_digest": words.digest})
+    err.print(f"dev: {len(dev):,} documents; types: {dict(type_map.table)}", markup=False)
+    err.print(f"rejected: {len(bad):,} {dict(Counter(row.reason for row in bad))} → {output / 'rejected.jsonl'}", markup=False)
+
+
+def _check_lexicon(lexicon: Lexicon, folder: Path, kb: KnowledgeBase) -> None:
+    made_of = str(lexicon.header["kb_digest"])
+    if made_of != kb.digest:
+        raise DigestMismatchError(f"{folder}: knowledge base of the lexicon", kb.digest, made_of, "build it from this one with `syncabel lexicon build`")
+
+
+def _of_this_kb(documents: Iterable[Document], kb: KnowledgeBase, rebase: bool) -> tuple[list[Document], list[Rejection]]:
+    """The documents to use, and those made for another knowledge base that do not hold in this one."""
+    kept: list[Document] = []
+    fallen: list[Rejection] = []
+    rechecked = 0
+    for document in documents:
+        made_for = document.provenance.kb_digest if document.provenance else ""
+        if made_for in ("", kb.digest):
+            kept.append(document)
+            continue
+        if not rebase:
+            hint = "generate again, or take what still holds with --rebase"
+            raise DigestMismatchError(f"document {document.id!r} was generated for another knowledge base", kb.digest, made_for, hint)
+        row = _rechecked(document, kb)
+        rechecked += 1
+        if isinstance(row, Rejection):
+            fallen.append(row)
+        else:
+            kept.append(row)
+    if rechecked:
+        err.print(f"made for another knowledge base: {rechecked:,} documents, {len(fallen):,} of them do not hold in this one", markup=False)
+    return kept, fallen
+
+
+def _rechecked(document: Document, kb: KnowledgeBase) -> Document | Rejection:
+    """The document with current codes, or why the gates of generation refuse it now."""
+    written_for = document.provenance.concept if document.provenance else ""
+    code = kb.canonical(written_for)
+    if code is None:
+        return Rejection(document.id, written_for, "unknown_code", document.text)
+    current = _canonical(document, kb)
+    reason = reason_against(current, kb.concept(code), kb)
+    return Rejection(document.id, code, reason, document.text) if reason else current
+
+
+def _write_documents(output: Path, examples: list[SFTExample], dev: list[Document]) -> None:
+    """Examples by source, and dev; a file that an earlier run left and this one has nothing for goes."""
     for source in ("human", "synthetic"):
-        chosen = [row for row in good if row.source == source]
+        chosen = [row for row in examples if row.source == source]
         if chosen:
             write_examples(chosen, output / f"{source}.jsonl")
-        err.print(f"{source}: {len(chosen):,} examples")
+        else:
+            (output / f"{source}.jsonl").unlink(missing_ok=True)
+        err.print(f"{source}: {len(chosen):,} examples", markup=False)
     if dev:
-        write_jsonl((_canonical(document, base) for document in dev), output / "dev.jsonl")
-    (output / "types.json").write_text(json.dumps(type_map.table, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    (output / "rejected.jsonl").write_text("".join(json.dumps(to_json(row), ensure_ascii=False) + "\n" for row in bad), encoding="utf-8")
-    err.print(f"dev: {len(dev):,} documents; types: {dict(type_map.table)}")
-    err.print(f"rejected: {len(bad):,} {dict(Counter(row.reason for row in bad))} → {output / 'rejected.jsonl'}")
+        write_jsonl(dev, output / "dev.jsonl")
+    else:
+        (output / "dev.jsonl").unlink(missing_ok=True)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def _split(documents: list[Document], fraction: float, seed: int) -> tuple[list[Document], list[Document]]:
@@ -86,6 +154,15 @@ def _canonical(document: Document, kb: KnowledgeBase) -> Document:
 
 
 def _type_map(table: Path | None, train: list[Document], kb: KnowledgeBase) -> TypeMap:
-    if table is not None:
-        return TypeMap(kb.groups, {kind: tuple(groups) for kind, groups in json.loads(table.read_text(encoding="utf-8")).items()})
-    return TypeMap.counted(train, lambda code: kb.concept(code).groups if code in kb else (), kb.groups)
+    if table is None:
+        return TypeMap.counted(train, lambda code: _groups_of(code, kb), kb.groups)
+    given = read_type_table(table)
+    for group in (group for groups in given.values() for group in groups):
+        if group not in kb.groups:
+            raise UnknownNameError(f"group in {table}", group, kb.groups)
+    return TypeMap(kb.groups, given)
+
+
+def _groups_of(code: str, kb: KnowledgeBase) -> tuple[str, ...]:
+    current = kb.canonical(code)
+    return () if current is None else kb.concept(current).groups

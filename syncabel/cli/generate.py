@@ -9,6 +9,7 @@ import typer
 
 from data_gen import TemplateWriter, Writer, run, shared_short_forms
 from syncabel.cli.console import out, print_json, tracked
+from syncabel.corpora.corpus import text_lines
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.kb import KnowledgeBase
 from syncabel.types import to_json
@@ -59,10 +60,7 @@ def _chosen(base: KnowledgeBase, count: int | None, path: Path | None, seed: int
 
 
 def _codes_of(path: Path) -> list[str]:
-    try:
-        found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise FormatError(f"not UTF-8 at byte {error.start}", path, hint="convert the file to UTF-8") from None
+    found = [line.strip() for _, line in text_lines(path) if line.strip()]
     if not found:
         raise FormatError("holds no code", path, hint="write one code a line")
     return found

@@ -18,7 +18,7 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Make knowledge bases and look into them.")
 
-Reader = Callable[[Path, str], Iterable[Concept | Rejection]]
+Reader = Callable[[Path, str, str], Iterable[Concept | Rejection]]
 
 
 class Format(StrEnum):
@@ -29,7 +29,13 @@ class Format(StrEnum):
     medic = "medic"
 
 
-READERS: dict[Format, Reader] = {Format.obo: read_obo, Format.table: read_table, Format.medic: read_medic}
+def _medic(path: Path, group: str, language: str) -> Iterable[Concept | Rejection]:
+    if language != "en":
+        raise ConfigError(f"{path}: MEDIC's names are English, --language is {language!r}; leave it out")
+    return read_medic(path, group)
+
+
+READERS: dict[Format, Reader] = {Format.obo: read_obo, Format.table: read_table, Format.medic: _medic}
 BY_SUFFIX = {".obo": Format.obo, ".tsv": Format.table}
 KB = Annotated[str, typer.Argument(metavar="KB", help="A folder, or the name of a shipped knowledge base (doid).")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
@@ -41,6 +47,7 @@ def build(
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
     format_: Annotated[Format | None, typer.Option("--format", help="Told from .obo and .tsv where not given.")] = None,
     group: Annotated[str | None, typer.Option(help="Semantic group of all concepts; MEDIC's is Disease.")] = None,
+    language: Annotated[str, typer.Option(help="ISO 639-1 code of all names.")] = "en",
     source_name: Annotated[str | None, typer.Option(help="Which vocabulary this is; the file's name where not given.")] = None,
     release: Annotated[str, typer.Option(help="Which edition of it.")] = "",
     licence: Annotated[str, typer.Option(help="An SPDX identifier where there is one.")] = "unknown",
@@ -48,16 +55,24 @@ def build(
 ) -> None:
     """Make a knowledge base out of a vocabulary's file; what is left out goes to rejected.jsonl with its reason."""
     kind = _format(source, format_)
-    entries = READERS[kind](source, _group(kind, group))
-    kb = KnowledgeBase.build(tracked(entries, "concepts"), source=source_name or source.stem, release=release, licence=licence, redistributable=redistributable)
+    if not (len(language) == 2 and language.isascii() and language.isalpha() and language.islower()):
+        raise ConfigError(f"--language is {language!r}; give an ISO 639-1 code, e.g. fr")
+    entries = READERS[kind](source, _group(kind, group), language)
+    kb = KnowledgeBase.build(
+        tracked(entries, "concepts"), source=source_name or _plain(source).stem, release=release, licence=licence, redistributable=redistributable
+    )
     kb.save(output)
     out.print(f"{output}: {len(kb)} concepts, {kb.n_names} names, digest {kb.digest[:12]}…", markup=False)
     if kb.rejections:
         err.print(f"{len(kb.rejections)} left out: {output / 'rejected.jsonl'} ({_reasons(kb.rejections)})", markup=False)
 
 
+def _plain(source: Path) -> Path:
+    return source.with_suffix("") if source.suffix == ".gz" else source
+
+
 def _format(source: Path, given: Format | None) -> Format:
-    kind = given or BY_SUFFIX.get(source.suffix)
+    kind = given or BY_SUFFIX.get(_plain(source).suffix)
     if kind is None:
         raise ConfigError(f"{source}: the format does not show in the name; give --format obo, table or medic")
     return kind

@@ -46,7 +46,8 @@ def build(
     header = lexicon.header
     err.print(
         f"{output}: {header['entries']:,} names of {header['codes']:,} concepts, {header['shared']:,} told apart because several concepts share them, "
-        f"{header['merged']:,} that tokenise alike merged; {lexicon.trie.n_nodes:,} nodes, {lexicon.trie.nbytes / header['entries']:.1f} bytes a name"
+        f"{header['merged']:,} that tokenise alike merged; {lexicon.trie.n_nodes:,} nodes, {lexicon.trie.nbytes / header['entries']:.1f} bytes a name",
+        markup=False,
     )
 
 
@@ -90,4 +91,4 @@ def tokenizer(
     texts = [document.text for document in read_corpus(documents).documents] if documents else []
     trained = train_tokenizer([*names, *texts], vocabulary)
     trained.save_pretrained(output)
-    err.print(f"{output}: {len(trained):,} tokens, from {len(names):,} names and {len(texts):,} documents")
+    err.print(f"{output}: {len(trained):,} tokens, from {len(names):,} names and {len(texts):,} documents", markup=False)

@@ -1,81 +1,116 @@
 """`syncabel link`: mentions in, JSON Lines with codes out."""
 
-import json
+import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from syncabel.abbreviations import find_abbreviations
 from syncabel.cli.console import err, out, print_json, tracked
-from syncabel.errors import FormatError, InputError, UnknownNameError
+from syncabel.corpora import Corpus, read_corpus, read_jsonl
+from syncabel.corpora.corpus import text_lines
+from syncabel.errors import FormatError, MarkupError, UnknownNameError
 from syncabel.linker import Linker
 from syncabel.prompt import iter_marked
-from syncabel.types import Document, LinkedMention, Mention, Span, from_json, to_json
+from syncabel.types import Document, LinkedMention, Mention, Rejection, Span, to_json
 
-__all__ = ["link"]
+__all__ = ["link", "marked_line"]
+
+_PUBTATOR = re.compile(r"[^|\t\[\]]+\|t\|")  # a marked line may hold bars as well, but not before its first bracket
 
 
 def link(
     model: Annotated[Path, typer.Option(help="Model folder that training exported.")],
-    source: Annotated[Path | None, typer.Argument(help="Lines with [mention]{GROUP}, or Document JSON Lines; standard input where not given.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="Lines with [mention]{GROUP}, Document JSON Lines or PubTator, plain or .gz; standard input (lines) where not given."),
+    ] = None,
     num_beams: Annotated[int, typer.Option(help="Width of the beam, and most answers a mention.")] = 5,
     free: Annotated[bool, typer.Option("--free", help="Let the model write freely instead of holding it to the lexicon.")] = False,
     ranking: Annotated[str, typer.Option(help="sum or mean.")] = "sum",
     layout: Annotated[str, typer.Option("--format", help="jsonl or table.")] = "jsonl",
     device: Annotated[str | None, typer.Option(help="cpu, cuda …; a GPU where there is one.")] = None,
 ) -> None:
-    """Write one JSON object per mention: its place, and up to `num-beams` concepts, best first."""
+    """Write one JSON object per mention: its place, and up to `num-beams` concepts, best first.
+
+    A marked line is read as a document of its own.  One that cannot be read comes out with its error and no mention.
+    """
     if layout not in ("jsonl", "table"):
         raise UnknownNameError("--format", layout, ("jsonl", "table"))
-    documents = list(_documents(source))
-    if not documents:
-        raise FormatError("no line in it", source or "standard input", hint="give lines with [mention]{GROUP}, or Document JSON Lines")
+    rows, rejections = _read(source)
     from syncabel.decoding import DecodingSettings
 
     linker = Linker.from_pretrained(model, DecodingSettings(not free, num_beams, ranking), device)  # type: ignore[arg-type]
-    total = sum(len(document.mentions) for document in documents)
-    failed = _write(tracked(linker.link(documents), "linking", total), layout)
+    if rejections:
+        err.print(f"{rejections[0].where}: {rejections[0].reason}: first of {len(rejections)} rows not read; `syncabel corpus convert` lists them")
+    total = sum(len(row.mentions) if isinstance(row, Document) else 1 for row in rows)
+    failed = _write(tracked(_linked(rows, linker), "linking", total), layout)
     if failed:
-        err.print(f"syncabel: {failed} of {total} mentions could not be linked; their lines say why", markup=False)
+        err.print(f"syncabel: {failed} of {total} mentions could not be linked; their lines say why")
+    if failed or rejections:
         raise typer.Exit(2)
 
 
-def _documents(source: Path | None) -> Iterator[Document]:
-    """Documents from lines of either kind; the kind is told by the line's first character."""
-    place = str(source) if source else "standard input"
-    for number, line in enumerate(_lines(source, place), 1):
-        if not line.strip():
-            continue
-        try:
-            if line.lstrip().startswith("{"):
-                yield from_json(Document, json.loads(line))
-            else:
-                yield _marked_line(line.rstrip("\n"), str(number))
-        except (InputError, json.JSONDecodeError) as error:
-            raise FormatError(str(error), place, number) from None
+def _read(source: Path | None) -> tuple[Sequence[Document | LinkedMention], Sequence[Rejection]]:
+    """Documents in order, with each marked line that cannot be read as its error; and the rows that are no documents.
+
+    The first line that is not blank tells the kind.
+    """
+    place = source or Path("standard input")
+    lines = [(number, line) for number, line in text_lines(place, None if source else sys.stdin.buffer) if line.strip()]
+    if not lines:
+        raise FormatError("no line in it", place, hint="give lines with [mention]{GROUP}, or documents")
+    first = lines[0][1].lstrip()
+    if first.startswith("{"):
+        corpus = read_jsonl(place, lines=lines)
+    elif _PUBTATOR.match(first):
+        corpus = _pubtator(source)
+    else:
+        return [marked_line(line, number, place) for number, line in lines], ()
+    return corpus.documents, corpus.rejections
 
 
-def _lines(source: Path | None, place: str) -> Iterator[str]:
-    with source.open("rb") if source else nullcontext(sys.stdin.buffer) as raw:
-        for number, line in enumerate(raw, 1):
-            try:
-                yield line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise FormatError(f"byte {line[error.start]:#04x} is not UTF-8", place, number, "convert the file to UTF-8") from None
+def _pubtator(source: Path | None) -> Corpus:
+    if source is None:
+        raise FormatError("PubTator is read from files only", "standard input", hint="give the file's name")
+    return read_corpus(source)
 
 
-def _marked_line(line: str, number: str) -> Document:
-    """A line as a document of its own; every `[mention]{GROUP}` of it is one mention."""
-    mentions, text = [], ""
-    for i, (plain, offsets, groups) in enumerate(iter_marked(line), 1):
-        text = plain
+def marked_line(line: str, number: int, place: Path | str) -> Document | LinkedMention:
+    """A line as a document of its own, named by its number; every `[mention]{GROUP}` of it is one mention.
+
+    Args:
+        line: without line end.
+        number: 1-based.
+        place: the file, for errors.
+
+    Returns:
+        The document with its abbreviations, or a linked mention that holds nothing but the error.
+    """
+    try:
+        found = list(iter_marked(line))
+    except MarkupError as error:
+        return LinkedMention(str(number), "", "", 0, 0, (), (), f"{place}:{number}: {error}")
+    text, mentions = found[0][0], []
+    for i, (_, offsets, groups) in enumerate(found, 1):
         spans = tuple(Span(start, end) for start, end in offsets)
-        mentions.append(Mention(str(i), spans, " ".join(plain[span.start : span.end] for span in spans), "|".join(groups) or None))
-    return Document(number, text, tuple(mentions))
+        mentions.append(Mention(str(i), spans, " ".join(text[span.start : span.end] for span in spans), "|".join(groups) or None))
+    return Document(str(number), text, tuple(mentions), abbreviations=find_abbreviations(text))
+
+
+def _linked(rows: Sequence[Document | LinkedMention], linker: Linker) -> Iterator[LinkedMention]:
+    """Results in the order of the rows; the linker batches over documents."""
+    results = linker.link(row for row in rows if isinstance(row, Document))
+    for row in rows:
+        if isinstance(row, Document):
+            yield from islice(results, len(row.mentions))
+        else:
+            yield row
 
 
 def _write(linked: Iterable[LinkedMention], layout: str) -> int:

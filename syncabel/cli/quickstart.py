@@ -8,7 +8,7 @@ from rich.table import Table
 
 from syncabel.cli.console import err, out, print_json
 from syncabel.errors import MissingExtraError
-from syncabel.quickstart import SYSTEMS, TESTS, QuickstartSettings, run
+from syncabel.quickstart import SYSTEMS, QuickstartSettings, run
 
 __all__ = ["quickstart"]
 
@@ -36,8 +36,8 @@ def quickstart(
     if as_json:
         print_json(report)
         return
-    table = Table("Recall@1", *(f"{test.replace('_', ' ')}\nn={report['mentions'][test]}" for test in TESTS))
+    table = Table("Recall@1", *(f"{test.replace('_', ' ')}\nn={n}" for test, n in report["mentions"].items()))
     for system in SYSTEMS:
-        table.add_row(system, *(f"{report['systems'][system][test]:.3f}" for test in TESTS))
+        table.add_row(system, *(f"{report['systems'][system][test]:.3f}" for test in report["mentions"]))
     out.print(table)
-    out.print(f"{report['seconds']:.0f} s, {report['peak_memory_mb']:,} MB at most; in words: {output / 'report.md'}; the model: {output / 'model'}")
+    out.print(f"{report['seconds']:.0f} s, {report['peak_memory_mb'] or '?'} MB at most; in words: {output / 'report.md'}; the model: {output / 'model'}")

@@ -13,7 +13,7 @@ from syncabel.corpora.jsonl import read_jsonl, write_jsonl, write_rejections
 from syncabel.corpora.pubtator import DIALECTS, Dialect, read_pubtator
 from syncabel.corpora.sources import SOURCES, Source, SourceFile, split_of
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
-from syncabel.types import Document
+from syncabel.types import Document, Split, as_split
 
 __all__ = [
     "DIALECTS",
@@ -54,17 +54,18 @@ def read_corpus(paths: Path | str | Sequence[Path | str], format: str = "auto", 
         split: given to the documents (in JSON Lines to those that state none); None takes it from the names of official files.
 
     Raises:
-        UnknownNameError: no such format.
+        UnknownNameError: no such format or split.
         FormatError: a file is empty, not UTF-8, of no known format, or nothing in it is readable.
         ConfigError: no file is given.
     """
     if format not in ("auto", *FORMATS):
         raise UnknownNameError("corpus format", format, ("auto", *FORMATS))
+    given = as_split(split)  # before any file is opened
     files = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
     if not files:
         raise ConfigError("no corpus file is given; name at least one")
     seen: set[str] = set()
-    parts = [FORMATS[format_of(path) if format == "auto" else format](path, split=split or split_of(path.name), seen=seen) for path in files]
+    parts = [FORMATS[format_of(path) if format == "auto" else format](path, split=given or split_of(path.name), seen=seen) for path in files]
     return Corpus(
         documents=tuple(document for part in parts for document in part.documents),
         rejections=tuple(rejection for part in parts for rejection in part.rejections),
@@ -94,7 +95,7 @@ def _pubtator_format(kind: str, path: Path) -> str:
     return {"ncbi_disease": "pubtator-ncbi", "bc5cdr": "pubtator-bc5cdr"}[found]
 
 
-def split_documents(documents: Sequence[Document], fraction: float, seed: int, split: str = "dev") -> tuple[tuple[Document, ...], tuple[Document, ...]]:
+def split_documents(documents: Sequence[Document], fraction: float, seed: int, split: Split = "dev") -> tuple[tuple[Document, ...], tuple[Document, ...]]:
     """Split a part off by document, for corpora that come without a development set.
 
     Which documents go depends on their ids and the seed, not on their order.

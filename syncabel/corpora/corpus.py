@@ -2,14 +2,16 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from syncabel.errors import FormatError
+from syncabel.errors import ConfigError, FormatError
 from syncabel.types import Document, Mention, Rejection
 
-__all__ = ["Corpus", "text_lines"]
+__all__ = ["Corpus", "refuse_test", "text_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +46,37 @@ class Corpus:
                 yield document, mention
 
 
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+def refuse_test(documents: Sequence[Document], where: str) -> None:
+    """Keep test documents out of training and of the choice of a model.
+
+    Args:
+        documents: what is about to be used.
+        where: the files they are from, or what they were given for.
+
+    Raises:
+        ConfigError: a document is of split "test".
+    """
+    if found := [document.id for document in documents if document.split == "test"]:
+        raise ConfigError(
+            f"{where}: {len(found)} documents are of split 'test' (first: {found[0]}); training and selection never see test data, leave them out"
+        )
+
+
+def text_lines(path: Path, stream: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file, plain or `.gz`, with their 1-based numbers and without line ends.
 
     Only line feeds (after a carriage return or not) end a line: U+2028 and its like are text.
+
+    Args:
+        path: the file; of a stream, what messages call it.
+        stream: read instead of the file, e.g. standard input; left open.
 
     Raises:
         FormatError: the file is empty, not UTF-8, or damaged gzip.
         OSError: it cannot be opened.
     """
     number = 0
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
+    with nullcontext(stream) if stream else gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
         try:
             for number, raw in enumerate(handle, 1):
                 yield number, _decoded(raw, path, number)

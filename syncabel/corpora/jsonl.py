@@ -9,12 +9,12 @@ from pathlib import Path
 from syncabel.abbreviations import find_abbreviations
 from syncabel.corpora.corpus import Corpus, text_lines
 from syncabel.errors import FormatError, OffsetError
-from syncabel.types import Document, Rejection, from_json, to_json
+from syncabel.types import Document, Rejection, SFTExample, Split, as_split, from_json, to_json
 
-__all__ = ["read_jsonl", "write_jsonl", "write_rejections"]
+__all__ = ["read_jsonl", "write_jsonl", "write_rejections", "write_rows"]
 
 
-def read_jsonl(path: Path | str, *, split: str | None = None, seen: set[str] | None = None) -> Corpus:
+def read_jsonl(path: Path | str, *, split: str | None = None, seen: set[str] | None = None, lines: Iterable[tuple[int, str]] | None = None) -> Corpus:
     """Read documents, plain or `.gz`.
 
     Abbreviations are found where a row has none.  A row that cannot be taken becomes a rejection; reasons are `json`,
@@ -24,17 +24,19 @@ def read_jsonl(path: Path | str, *, split: str | None = None, seen: set[str] | N
         path: the file.
         split: given to documents that state none; a row's own split stays.
         seen: ids of documents already read from other files; those of this one are added.
+        lines: numbered lines that were read already, e.g. of standard input; `path` then only names them in messages.
 
     Raises:
         FormatError: not UTF-8, empty, or not one row can be taken.
+        UnknownNameError: no such split.
     """
-    path, ids = Path(path), set() if seen is None else seen
+    given, path, ids = as_split(split), Path(path), set() if seen is None else seen
     documents: list[Document] = []
     rejections: list[Rejection] = []
-    for number, line in text_lines(path):
+    for number, line in text_lines(path) if lines is None else lines:
         if not line.strip():
             continue
-        row = _document(line, f"{path}:{number}", split, ids)
+        row = _document(line, f"{path}:{number}", given, ids)
         if isinstance(row, Rejection):
             rejections.append(row)
         else:
@@ -54,7 +56,7 @@ def _refuse_nothing(path: Path, documents: list[Document], rejections: list[Reje
     raise FormatError(f"not one of {len(rejections)} rows is a document; the first fails on: {reason}", path, int(first), "see --format for other formats")
 
 
-def _document(line: str, where: str, split: str | None, ids: set[str]) -> Document | Rejection:
+def _document(line: str, where: str, split: Split | None, ids: set[str]) -> Document | Rejection:
     try:
         document = from_json(Document, _parsed(line))
     except (ValueError, RecursionError) as error:  # the second: thousands of brackets in brackets
@@ -86,15 +88,17 @@ def write_jsonl(documents: Iterable[Document], path: Path | str) -> int:
     Returns:
         The number of documents written.
     """
-    return _write(documents, Path(path))
+    return write_rows(documents, path)
 
 
 def write_rejections(rejections: Iterable[Rejection], path: Path | str) -> int:
     """Write rejections, as `write_jsonl` does documents."""
-    return _write(rejections, Path(path))
+    return write_rows(rejections, path)
 
 
-def _write(rows: Iterable[Document | Rejection], path: Path) -> int:
+def write_rows(rows: Iterable[Document | Rejection | SFTExample], path: Path | str) -> int:
+    """What `write_jsonl` does, for any rows of the project's types."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     count = 0

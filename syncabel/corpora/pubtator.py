@@ -9,7 +9,7 @@ from types import MappingProxyType
 from syncabel.abbreviations import find_abbreviations
 from syncabel.corpora.corpus import Corpus, text_lines
 from syncabel.errors import FormatError, UnknownNameError
-from syncabel.types import Document, Mention, Rejection, Span
+from syncabel.types import Document, Mention, Rejection, Span, as_split
 
 __all__ = ["DIALECTS", "Dialect", "read_pubtator"]
 
@@ -85,12 +85,12 @@ def read_pubtator(path: Path | str, *, split: str | None = None, dialect: str = 
         seen: ids of documents already read from other files; those of this one are added.
 
     Raises:
-        UnknownNameError: no such dialect.
+        UnknownNameError: no such dialect or split.
         FormatError: not UTF-8, empty, or no document in it.
     """
     if dialect not in DIALECTS:
         raise UnknownNameError("PubTator dialect", dialect, DIALECTS)
-    path, ids = Path(path), set() if seen is None else seen
+    given, path, ids = as_split(split), Path(path), set() if seen is None else seen
     documents: list[Document] = []
     rejections: list[Rejection] = []
     rows_read = 0
@@ -105,7 +105,7 @@ def read_pubtator(path: Path | str, *, split: str | None = None, dialect: str = 
             continue
         ids.add(item.id)
         mentions, bad = _mentions(item, path, DIALECTS[dialect])
-        documents.append(Document(item.id, item.text, mentions, split=split, abbreviations=find_abbreviations(item.text)))
+        documents.append(Document(item.id, item.text, mentions, split=given, abbreviations=find_abbreviations(item.text)))
         rejections += bad
     if not documents and not any(rejection.reason == "duplicate" for rejection in rejections):
         raise FormatError("no document in it", path, hint="PubTator documents open with `ID|t|title`; see --format for others")

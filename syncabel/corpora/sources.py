@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from syncabel.types import Split
+
 __all__ = ["SOURCES", "Source", "SourceFile", "split_of"]
 
 
@@ -18,7 +20,7 @@ class SourceFile:
     """
 
     name: str
-    split: str
+    split: Split
     sha256: str
 
 
@@ -73,7 +75,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
 )
 
 
-def split_of(name: str) -> str | None:
+def split_of(name: str) -> Split | None:
     """The split of an official file, told by its name with or without `.gz`; None for any other file."""
     plain = name.removesuffix(".gz")
     return next((file.split for source in SOURCES.values() for file in source.files if file.name == plain), None)

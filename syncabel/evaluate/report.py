@@ -15,6 +15,7 @@ from syncabel.evaluate.linked import aligned
 from syncabel.evaluate.protocols import PROTOCOLS, Answer, Protocol, options
 from syncabel.evaluate.strata import Seen, canonical_answers, shares_name
 from syncabel.kb import KnowledgeBase
+from syncabel.text import fold
 from syncabel.types import Document, LinkedMention, Mention, to_json
 
 __all__ = ["Cell", "Miss", "Report", "evaluate", "report_json", "scores_of"]
@@ -214,8 +215,9 @@ def scores_of(documents: Iterable[Document], linked: Iterable[LinkedMention], kb
 
 
 def _refuse_leak(documents: Sequence[Document], training: Sequence[Document]) -> None:
-    texts = {document.id: document.text for document in training}
-    if leaked := [document.id for document in documents if texts.get(document.id) == document.text]:
+    # By text: the same document may come under another id, from another file.
+    texts = {fold(document.text) for document in training}
+    if leaked := [document.id for document in documents if fold(document.text) in texts]:
         raise ConfigError(f"{len(leaked)} scored documents are training documents, e.g. {leaked[0]!r}; score others, or leave the training files out")
 
 

@@ -8,7 +8,7 @@ import importlib.util
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from syncabel.export.card import Facts, model_card
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat, format_to_config
 
-__all__ = ["COPIED", "export_model", "flat_source"]
+__all__ = ["COPIED", "check_architecture", "check_place", "export_model", "flat_source"]
 
 ENTRY = "syncabel.modeling_syncabel"
 COPIED = (
@@ -47,6 +47,51 @@ def flat_source(module: str) -> str:
     return _IMPORT.sub(lambda match: f"from .{_flat_name(match.group(1))} import ", source)
 
 
+def check_architecture(model_type: str) -> None:
+    """Refuse a model that `sample` cannot be written for.
+
+    Args:
+        model_type: as its configuration has it.
+
+    Raises:
+        ConfigError: it is no Llama.
+    """
+    if model_type != "llama":
+        raise ConfigError(f"a {model_type!r} model cannot be exported with `sample`; only 'llama' can, use `syncabel.linker.Linker` with others")
+
+
+def check_place(folder: Path | str, lexicon_folder: Path | str, keep: Iterable[Path | str] = ()) -> None:
+    """Refuse a place where writing a model would delete anything but a model of syncabel.
+
+    Args:
+        folder: where the model is to go; it need not exist.
+        lexicon_folder: what is copied into it.
+        keep: files and folders that must outlive the writing; the current directory and the lexicon always must.
+
+    Raises:
+        ConfigError: it holds one of them, lies in the lexicon, or is there and neither empty nor a model of syncabel.
+    """
+    place = Path(folder).resolve()
+    for kept in (Path.cwd(), lexicon_folder, *keep):
+        if Path(kept).resolve().is_relative_to(place):
+            raise ConfigError(f"model folder {folder}: writing the model would delete {kept} in it; give a folder of its own")
+    if place.is_relative_to(Path(lexicon_folder).resolve()):
+        raise ConfigError(f"model folder {folder} lies in the lexicon {lexicon_folder}, which is copied into it; give another folder")
+    if place.exists() and not _is_replaceable(place):
+        raise ConfigError(f"model folder {folder} holds files that are no model of syncabel, and writing would delete them; give another folder or empty it")
+
+
+def _is_replaceable(place: Path) -> bool:
+    """Whether it is a folder that is empty or that `export_model` wrote."""
+    if not place.is_dir():
+        return False
+    try:
+        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return not any(place.iterdir())
+    return isinstance(config, dict) and "syncabel" in config
+
+
 def export_model(model: Any, tokenizer: Any, lexicon_folder: Path | str, folder: Path | str, fmt: PromptFormat, facts: Facts) -> Path:
     """Write the complete folder; what stood there before is replaced only once the new one is whole.
 
@@ -59,15 +104,15 @@ def export_model(model: Any, tokenizer: Any, lexicon_folder: Path | str, folder:
         facts: measured, for the model card and config.json.
 
     Raises:
-        ConfigError: the model is no Llama.
+        ConfigError: the model is no Llama, or the folder holds something that is no model of syncabel.
         TokenizerMismatchError: the lexicon was built for another tokenizer.
     """
-    if model.config.model_type != "llama":
-        raise ConfigError(f"a {model.config.model_type!r} model cannot be exported with `sample`; only 'llama' can, use `syncabel.linker.Linker` with others")
+    check_architecture(model.config.model_type)
+    check_place(folder, lexicon_folder)
     lexicon = Lexicon.load(lexicon_folder)
     lexicon.check_tokenizer(tokenizer)
-    folder = Path(folder)
-    part = folder.with_name(folder.name + ".part")
+    place = Path(folder).resolve()
+    part = _beside(place, "part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     model.save_pretrained(part)
@@ -76,10 +121,29 @@ def export_model(model: Any, tokenizer: Any, lexicon_folder: Path | str, folder:
     shutil.copytree(lexicon_folder, part / "lexicon")
     _write_code(part)
     _amend_config(part / "config.json", fmt, lexicon, facts.types)
-    (part / "README.md").write_text(model_card(facts, lexicon, folder.resolve().name), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    part.replace(folder)
-    return folder
+    (part / "README.md").write_text(model_card(facts, lexicon, place.name), encoding="utf-8")
+    _swap(part, place)
+    return Path(folder)
+
+
+def _beside(place: Path, what: str) -> Path:
+    """A sibling by a name that nobody else gives, so that a leftover may be deleted."""
+    return place.with_name(f".{place.name}.syncabel-{what}")
+
+
+def _swap(part: Path, place: Path) -> None:
+    """Put the new folder in place; the old one is deleted last, so that one of the two is there whatever happens."""
+    old = _beside(place, "old")
+    if place.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        place.replace(old)
+    try:
+        part.replace(place)
+    except OSError:
+        if old.exists():
+            old.replace(place)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_code(folder: Path) -> None:
@@ -91,5 +155,10 @@ def _amend_config(path: Path, fmt: PromptFormat, lexicon: Lexicon, types: Mappin
     """Name the remote class and keep what a reader of prompts must know; `model_type` stays what it was."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["auto_map"] = {"AutoModelForCausalLM": "modeling_syncabel.SyncabelForCausalLM"}
-    config["syncabel"] = {**format_to_config(fmt), "lexicon_digest": lexicon.digest, "types": {kind: list(groups) for kind, groups in types.items()}}
+    config["syncabel"] = {
+        **format_to_config(fmt),
+        "lexicon_digest": lexicon.digest,
+        "groups": list(lexicon.groups),
+        "types": {kind: list(groups) for kind, groups in types.items()},
+    }
     path.write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

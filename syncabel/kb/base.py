@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from syncabel.corpora import write_rejections
 from syncabel.errors import ConfigError, IncompleteFolderError, UnknownNameError
 from syncabel.kb.manifest import FORMAT_VERSION, MANIFEST, Manifest, file_digest, read_manifest
 from syncabel.kb.tables import CONCEPT_FIELDS, NAME_FIELDS, Tables, parent_edges, tables_of
@@ -122,7 +123,7 @@ class KnowledgeBase:
         listed = {file.path for file in manifest.files}
         if missing := {*map(_parquet, _TABLES), _INDEX} - listed:
             raise IncompleteFolderError(f"{folder}: {MANIFEST} does not list {', '.join(sorted(missing))}; build it again with `syncabel kb build`")
-        tables = Tables(*(pl.read_parquet(folder / _parquet(name)) for name in _TABLES))
+        tables = Tables(*(pl.read_parquet(folder / _parquet(name), glob=False) for name in _TABLES))
         rejections = _read_rejections(folder / _REJECTED) if _REJECTED in listed else []
         return cls(tables, manifest, rejections, marisa_trie.RecordTrie(_ROW).mmap(str(folder / _INDEX)))
 
@@ -149,7 +150,7 @@ class KnowledgeBase:
         self._index.save(str(folder / _INDEX))
         paths = [*map(_parquet, _TABLES), _INDEX]
         if self.rejections:
-            _write_rejections(self.rejections, folder / _REJECTED)
+            write_rejections(self.rejections, folder / _REJECTED)
             paths.append(_REJECTED)
         manifest = replace(self.manifest, files=tuple(file_digest(folder, path) for path in paths))
         (folder / MANIFEST).write_text(json.dumps(to_json(manifest), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -340,11 +341,6 @@ def _folder(source: str | Path) -> Path:
     if not Path(source).is_dir():
         raise UnknownNameError("knowledge base (neither a folder nor a shipped one)", str(source), SHIPPED)
     return Path(source)
-
-
-def _write_rejections(rejections: Iterable[Rejection], path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(to_json(rejection), ensure_ascii=False) + "\n" for rejection in rejections)
 
 
 def _read_rejections(path: Path) -> list[Rejection]:

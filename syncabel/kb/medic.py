@@ -8,8 +8,8 @@ import html
 from collections.abc import Iterator
 from pathlib import Path
 
+from syncabel.corpora.corpus import text_lines
 from syncabel.errors import FormatError
-from syncabel.kb.lines import numbered_lines
 from syncabel.types import Concept, Name
 
 __all__ = ["read_medic"]
@@ -21,7 +21,7 @@ def read_medic(path: str | Path, group: str = "Disease") -> Iterator[Concept]:
     """One concept a line, in file order; XML entities in names (`&apos;`) are resolved.
 
     Args:
-        path: UTF-8.
+        path: UTF-8, plain or `.gz`.
         group: the semantic group of all concepts.
 
     Raises:
@@ -29,7 +29,7 @@ def read_medic(path: str | Path, group: str = "Disease") -> Iterator[Concept]:
     """
     path = Path(path)
     lines: dict[str, int] = {}
-    for number, line in numbered_lines(path):
+    for number, line in text_lines(path):
         concept = _concept(line, group, path, number)
         if concept.code in lines:
             raise FormatError(f"{concept.code} stands in line {lines[concept.code]} already", path, number, "merge the two lines")

@@ -4,13 +4,14 @@ fastobo (the parser beneath pronto) is used directly: pronto keeps synonyms as u
 same id, stops at a parent that is not in the file, and fetches imports.
 """
 
+import graphlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from syncabel.corpora.corpus import text_lines
 from syncabel.errors import FormatError
-from syncabel.kb.lines import numbered_lines
 from syncabel.types import Concept, Name, Rejection, Scope
 
 __all__ = ["read_obo"]
@@ -25,16 +26,18 @@ def read_obo(path: str | Path, group: str, language: str = "en") -> Iterator[Con
     Relationships other than is_a are not read; imports are not followed.
 
     Args:
-        path: UTF-8.
+        path: UTF-8, plain or `.gz`.
         group: the semantic group of all concepts.
         language: ISO 639-1 code of all names.
 
     Raises:
-        FormatError: a term without id, an id that comes twice, a clause that is not OBO, no term at all, or bytes that are not UTF-8.
+        FormatError: a term without id, an id that comes twice, a clause that is not OBO, no term at all, is_a links that
+            run in a circle, or bytes that are not UTF-8.
     """
     path = Path(path)
     lines = _term_lines(path)
     terms = [(str(frame.id), list(frame)) for frame in _frames(path)]
+    _refuse_circle({code: _values(clauses, "is_a", "term") for code, clauses in terms if not _is_obsolete(clauses)}, path, lines)
     replaced = _replacements(terms)
     for code, clauses in terms:
         if _is_obsolete(clauses):
@@ -47,7 +50,7 @@ def _term_lines(path: Path) -> dict[str, int]:
     """Id -> line of the term's `[Term]`; checks what the parser would name less clearly, or not at all."""
     lines: dict[str, int] = {}
     opened = 0  # line of a `[Term]` whose id is still to come
-    for number, line in numbered_lines(path):
+    for number, line in text_lines(path):
         text = line.strip()
         if not opened:
             opened = number if text.startswith("[Term]") else 0
@@ -72,13 +75,24 @@ def _frames(path: Path) -> Iterator[Any]:
     import fastobo
 
     try:
-        # Every line was decoded before, so the parser sees the bytes as they are, and no open file outlives the loop.
-        for frame in fastobo.iter(io.BytesIO(path.read_bytes())):
+        # Its lines as ours are counted, without a byte order mark; and no open file outlives the loop.
+        for frame in fastobo.iter(io.BytesIO("".join(f"{line}\n" for _, line in text_lines(path)).encode())):
             if isinstance(frame, fastobo.term.TermFrame):
                 yield frame
     except SyntaxError as error:
         line = (error.text or "").strip()
         raise FormatError(f"{line!r} is not OBO ({error.msg})", path, error.lineno, "correct the clause") from None
+
+
+def _refuse_circle(parents: Mapping[str, Iterable[str]], path: Path, lines: Mapping[str, int]) -> None:
+    """What building refuses too, but here with the place: the line of the first term of the circle."""
+    try:
+        graphlib.TopologicalSorter(parents).prepare()
+    except graphlib.CycleError as error:
+        circle = list(reversed(error.args[1]))[1:]  # child before parent; the first had come last again
+        first = circle.index(min(circle, key=lines.__getitem__))
+        shown = " → ".join([*circle[first:], *circle[: first + 1]])
+        raise FormatError(f"is_a runs in a circle: {shown}", path, lines[circle[first]], "remove one of these is_a links") from None
 
 
 def _is_obsolete(clauses: Iterable[Any]) -> bool:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from syncabel.corpora.corpus import text_lines
 from syncabel.errors import FormatError
-from syncabel.kb.lines import numbered_lines
 from syncabel.types import Concept, Name
 
 __all__ = ["read_table"]
@@ -16,7 +16,7 @@ def read_table(path: str | Path, group: str, language: str = "en") -> Iterator[C
     """One concept per code, in order of first appearance; the rows of a code need not stand together.
 
     Args:
-        path: UTF-8.
+        path: UTF-8, plain or `.gz`.
         group: the semantic group of all concepts.
         language: ISO 639-1 code of all names.
 
@@ -25,7 +25,7 @@ def read_table(path: str | Path, group: str, language: str = "en") -> Iterator[C
     """
     path = Path(path)
     names: dict[str, list[Name]] = {}
-    for number, line in numbered_lines(path):
+    for number, line in text_lines(path):
         code, text, preferred = _row(line, path, number)
         names.setdefault(code, []).append(Name(text, language, preferred=preferred))
     for code, of_code in names.items():

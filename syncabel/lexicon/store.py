@@ -63,6 +63,23 @@ class StringTable:
         return bytes(self.blob[self.offsets[index] : self.offsets[index + 1]]).decode()
 
 
+def _read_header(folder: Path) -> dict[str, Any]:
+    path = folder / HEADER
+    if not path.exists():
+        raise IncompleteFolderError(f"{folder}: {HEADER} is missing, the lexicon was half written; build it again")
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IncompleteFolderError(f"{path} is damaged ({error}); build the lexicon again") from None
+    if not isinstance(header, dict):
+        raise IncompleteFolderError(f"{path} is damaged (no JSON object); build the lexicon again")
+    if header.get("format_version") != FORMAT_VERSION:
+        raise FormatError(f"lexicon format {header.get('format_version')}, this version reads {FORMAT_VERSION}", path, hint="build it again")
+    if missing := [name for name in ("digest", "tokenizer_digest", "groups", "entries") if name not in header]:
+        raise IncompleteFolderError(f"{path} does not give {', '.join(missing)}; build the lexicon again")
+    return header
+
+
 @dataclass(frozen=True, eq=False)
 class Lexicon:
     """Names under a trie; every leaf stands for exactly one code.
@@ -91,18 +108,15 @@ class Lexicon:
 
         Raises:
             MissingLexiconError: there is no such folder.
-            IncompleteFolderError: it was half written.
+            IncompleteFolderError: it was half written, or its header is damaged.
+            TrieError: its trie was half written, or is damaged.
             FormatError: it has another format version.
             DigestMismatchError: its files do not belong together.
         """
         folder = Path(folder)
         if not folder.is_dir():
             raise MissingLexiconError(f"{folder}: no lexicon; run `syncabel lexicon build KB --tokenizer DIR -o {folder}`")
-        if not (folder / HEADER).exists():
-            raise IncompleteFolderError(f"{folder}: {HEADER} is missing, the lexicon was half written; build it again")
-        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-        if header.get("format_version") != FORMAT_VERSION:
-            raise FormatError(f"lexicon format {header.get('format_version')}, this version reads {FORMAT_VERSION}", folder / HEADER, hint="build it again")
+        header = _read_header(folder)
 
         def array(name: str) -> NDArray[Any]:
             try:

@@ -10,6 +10,7 @@ goes on from, `run` all of it in order.
 import sys
 from collections.abc import Sequence
 
+from constrained.trie import TrieError
 from syncabel.errors import MissingExtraError, SyncabelError
 from syncabel.progress import bars_on_terminals_only
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bars_on_terminals_only()
     try:
         _train([argument for argument in arguments if argument != "--debug"])
-    except (SyncabelError, OSError) as error:
+    except (SyncabelError, TrieError, OSError) as error:
         if debug:
             raise
         print(f"syncabel: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -13,6 +13,7 @@ import yaml
 from trl import ModelConfig, SFTConfig, TrlParser  # type: ignore[attr-defined]
 
 from syncabel.errors import ConfigError, UnknownNameError
+from syncabel.export.folder import check_place
 from syncabel.prompt import PromptFormat
 
 __all__ = ["Settings", "TrainArguments", "find_config", "parse", "shipped_configs"]
@@ -76,6 +77,11 @@ class Settings:
     def output(self) -> Path:
         """Where checkpoints and reports go."""
         return Path(str(self.sft.output_dir))
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the finished model goes."""
+        return Path(self.own.model_folder or self.output / "model")
 
     @property
     def max_length(self) -> int:
@@ -240,3 +246,11 @@ def _check(settings: Settings) -> None:
         if (path := getattr(own, name)) and not os.path.isfile(path):
             raise ConfigError(f"{name}: there is no file {path}")
     own.format  # noqa: B018 - an unknown format or language is refused now
+    check_place(settings.model_folder, own.lexicon, [settings.output, *_inputs(settings)])
+
+
+def _inputs(settings: Settings) -> list[str]:
+    """The files and folders that a run reads, where they are no names on a hub."""
+    own, sft, model = settings.own, settings.sft, settings.model
+    named = (own.human_examples, own.synthetic_examples, own.dev_documents, own.types, own.tokenizer, model.model_name_or_path, sft.resume_from_checkpoint)
+    return [place for place in named if place and os.path.exists(place)]

@@ -2,16 +2,20 @@
 
 import json
 import re
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 from safetensors import SafetensorError, safe_open
 
-from syncabel.errors import ConfigError, IncompleteFolderError
+from syncabel.errors import IncompleteFolderError
 
-__all__ = ["bind_run", "flaw", "last_complete", "require_complete", "seconds_used"]
+__all__ = ["checkpoints", "flaw", "last_complete", "of_other_runs", "require_complete", "run_of", "seconds_used", "set_aside"]
 
 _NAME = re.compile(r"checkpoint-(\d+)")
-STATE, RUN = "trainer_state.json", "run.json"
+STATE = "trainer_state.json"
 
 
 def flaw(checkpoint: Path) -> str | None:
@@ -22,13 +26,37 @@ def flaw(checkpoint: Path) -> str | None:
     if not checkpoint.is_dir():
         return "it is no folder"
     try:
-        json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+        state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return f"{STATE} is missing or cut off"
-    for name in ("optimizer.pt", "scheduler.pt"):
-        if not (checkpoint / name).exists() and not any(checkpoint.glob("optimizer*")) and not any(checkpoint.glob("global_step*")):
-            return f"{name} is missing"
+    if not isinstance(state, dict):
+        return f"{STATE} holds no object"
+    if (problem := _state_flaw(checkpoint)) is not None:
+        return problem
     return _weights_flaw(checkpoint)
+
+
+def _state_flaw(checkpoint: Path) -> str | None:
+    """What is missing of optimizer, schedule and random numbers; each file is looked at by itself."""
+    if not any(checkpoint.glob("global_step*")):  # DeepSpeed keeps optimizer and schedule there
+        # FSDP writes optimizer.bin or a folder optimizer_0 instead.
+        if not any(any(checkpoint.glob(pattern)) for pattern in ("optimizer.pt", "optimizer.bin", "optimizer_*")):
+            return "optimizer.pt is missing"
+        if not (checkpoint / "scheduler.pt").exists():
+            return "scheduler.pt is missing"
+    for path in sorted([*checkpoint.glob("*.pt"), *checkpoint.glob("optimizer.bin"), *checkpoint.glob("rng_state*.pth")]):
+        if not _whole_zip(path):
+            return f"{path.name} is cut off"
+    return None
+
+
+def _whole_zip(path: Path) -> bool:
+    """Whether torch finished writing it: its files are zips, and the table of a zip comes last."""
+    try:
+        with ZipFile(path):
+            return True
+    except (OSError, BadZipFile):
+        return False
 
 
 def _weights_flaw(checkpoint: Path) -> str | None:
@@ -51,15 +79,59 @@ def _weights_flaw(checkpoint: Path) -> str | None:
     return None
 
 
-def last_complete(folder: Path) -> tuple[Path | None, list[str]]:
-    """The complete checkpoint with the most steps, None where there is none, and a line for each later one that was passed over."""
-    found = {int(match[1]): path for path in folder.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))}
+def last_complete(folder: Path, digest: str | None = None) -> tuple[Path | None, list[str]]:
+    """The complete checkpoint with the most steps, None where there is none, and a line for each later one that was passed over.
+
+    Args:
+        folder: output_dir.
+        digest: of the run whose checkpoints count; None takes those of any.
+    """
     passed: list[str] = []
-    for step in sorted(found, reverse=True):
-        if (problem := flaw(found[step])) is None:
-            return found[step], passed
-        passed.append(f"{found[step]}: {problem}; half written, passed over")
+    for path in reversed(checkpoints(folder)):
+        if (problem := flaw(path)) is not None:
+            passed.append(f"{path}: {problem}; half written, passed over")
+        elif digest is not None and run_of(path) != digest:
+            passed.append(f"{path}: of a run with other data or settings, passed over")
+        else:
+            return path, passed
     return None, passed
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints in a folder, whole or not, by steps."""
+    found = {int(match[1]): path for path in folder.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))}
+    return [found[step] for step in sorted(found)]
+
+
+def run_of(checkpoint: Path) -> str | None:
+    """The digest of the run that wrote a checkpoint, None where it says none.
+
+    It lies in the checkpoint's own state, so that no file beside the checkpoints can speak for all of them.
+    """
+    digest = _kept(checkpoint, "RunMark").get("args", {}).get("digest")
+    return None if digest is None else str(digest)
+
+
+def of_other_runs(folder: Path, digest: str) -> list[Path]:
+    """The whole checkpoints that another run left in a folder, by steps."""
+    return [path for path in checkpoints(folder) if flaw(path) is None and run_of(path) != digest]
+
+
+def set_aside(folder: Path, chosen: Sequence[Path]) -> Path:
+    """Move checkpoints out of the way of a run that does not go on from them; nothing is deleted.
+
+    Args:
+        folder: output_dir.
+        chosen: checkpoints in it.
+
+    Returns:
+        The folder they went to, a new one inside `folder`.
+    """
+    target = next(place for number in count(1) if not (place := folder / f"earlier-{number}").exists())
+    target.mkdir()
+    for path in chosen:
+        path.replace(target / path.name)
+    return target
 
 
 def require_complete(checkpoint: Path) -> Path:
@@ -73,34 +145,13 @@ def require_complete(checkpoint: Path) -> Path:
     return checkpoint
 
 
-def bind_run(folder: Path, digest: str, resuming: bool, write: bool) -> None:
-    """Tie an output folder to one run, so that a rerun with other data or settings does not go on from its checkpoints.
-
-    Args:
-        folder: output_dir.
-        digest: over data, order and the settings that decide the result.
-        resuming: whether a checkpoint of the folder is to be taken.
-        write: whether this process writes.
-
-    Raises:
-        ConfigError: the checkpoints are of another run.
-    """
-    path = folder / RUN
-    if resuming:
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))["digest"]
-        except (OSError, ValueError, KeyError):
-            before = None
-        if before != digest:
-            raise ConfigError(f"{folder}: its checkpoints are of a run with other data or settings; give another output_dir, delete it, or set resume: false")
-    if write:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
-
-
 def seconds_used(checkpoint: Path) -> float:
     """Training seconds spent before a checkpoint, as the budget's callback kept them."""
+    return float(_kept(checkpoint, "Budget").get("attributes", {}).get("seconds_before", 0.0))
+
+
+def _kept(checkpoint: Path, callback: str) -> dict[str, Any]:
+    """What a callback kept in the checkpoint's state."""
     state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-    kept = state.get("stateful_callbacks", {}).get("Budget", {})
-    kept = kept[0] if isinstance(kept, list) else kept
-    return float(kept.get("attributes", {}).get("seconds_before", 0.0))
+    kept = state.get("stateful_callbacks", {}).get(callback, {})
+    return dict(kept[0] if isinstance(kept, list) else kept)

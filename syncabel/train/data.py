@@ -1,23 +1,27 @@
 """Examples to token ids, checked against the lexicon, packed source by source, laid out in the order of the whole run."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, DigestMismatchError, FormatError
 from syncabel.lexicon.store import Lexicon
 from syncabel.mixing import Mixture, Side, bucketed, mix, parse_ratio
-from syncabel.prompt import encode_names, encode_prompt
+from syncabel.prompt import VERB, PromptFormat, encode_names, encode_prompt, format_to_config
 from syncabel.types import Rejection, SFTExample
 
-__all__ = ["IGNORED", "RunData", "Tokens", "build_run", "check_targets", "encode_examples", "pack"]
+__all__ = ["IGNORED", "RunData", "Tokens", "build_run", "check_format", "check_targets", "encode_examples", "pack"]
 
 IGNORED = -100  # the label of a token without loss, as torch and TRL have it
+FORMAT = "format.json"
+_MEND = "set prompt_format, language and context_chars to what the examples were made with, or run `syncabel examples` again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +57,49 @@ class Tokens:
     def loss_tokens(self) -> NDArray[np.int64]:
         """Tokens with loss per item. Shape: (items,)."""
         return self._per_item(self.labels != IGNORED)
+
+
+def check_format(examples: Sequence[SFTExample], path: str | Path, fmt: PromptFormat, lexicon: Lexicon) -> None:
+    """Refuse examples that were made with another prompt format, language, context or lexicon than training declares.
+
+    Separator and verb are in every prompt; context and lexicon are known where `syncabel examples` left its format.json.
+
+    Args:
+        examples: of the file, one a line.
+        path: the file.
+        fmt: as declared; it goes into the model, which is then asked in it.
+        lexicon: what is trained for.
+
+    Raises:
+        ConfigError: the format is another one.
+        DigestMismatchError: the lexicon is.
+        FormatError: format.json cannot be read.
+    """
+    _check_declared(Path(path).with_name(FORMAT), fmt, lexicon)
+    asked = f"] {VERB[fmt.language]}"
+    for number, example in enumerate(examples, 1):
+        if example.prompt.separated != (fmt.name == "syncabel"):
+            made = "syncabel" if example.prompt.separated else "sentence"
+            raise ConfigError(f"{path}:{number}: an example in the prompt format {made!r}, training is set to {fmt.name!r}; {_MEND}")
+        if not example.prompt.question.endswith(asked):
+            raise ConfigError(f"{path}:{number}: the question does not end in {asked[2:]!r}, the verb of language {fmt.language!r}; {_MEND}")
+
+
+def _check_declared(path: Path, fmt: PromptFormat, lexicon: Lexicon) -> None:
+    """Compare with format.json, where there is one."""
+    if not path.exists():
+        return
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+        declared = {name: made[name] for name in format_to_config(fmt)}
+        digest = str(made["lexicon_digest"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"does not say how the examples were made: {error}", path, hint="run `syncabel examples` again") from None
+    for name, value in format_to_config(fmt).items():
+        if declared[name] != value:
+            raise ConfigError(f"{path}: the examples were made with {name} {declared[name]!r}, training is set to {value!r}; {_MEND}")
+    if digest != lexicon.digest:
+        raise DigestMismatchError(f"{path}: the lexicon of the examples", lexicon.digest, digest, "give that lexicon, or run `syncabel examples` again")
 
 
 def check_targets(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer: Any) -> list[list[int]]:

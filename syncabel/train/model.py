@@ -1,13 +1,16 @@
 """The tokenizer and the model that are trained, adapters included, and what is left of them at the end."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from safetensors import SafetensorError
 from trl import ModelConfig, SFTConfig, get_peft_config, get_quantization_config  # type: ignore[attr-defined]
 from trl.trainer.utils import create_model_from_path
 
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, IncompleteFolderError
+from syncabel.export.folder import check_architecture
 from syncabel.prompt import SEPARATOR, prepare_tokenizer
 from syncabel.train.arguments import Settings, TrainArguments
 from syncabel.train.scratch import random_llama
@@ -20,10 +23,12 @@ def load_tokenizer(settings: Settings) -> Any:
 
     Raises:
         ConfigError: there is none, or it has no end token.
+        IncompleteFolderError: its file was half written.
     """
     from transformers import AutoTokenizer
 
     place = settings.own.tokenizer or settings.model.model_name_or_path
+    _check_tokenizer_file(Path(str(place)) / "tokenizer.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, revision=settings.model.model_revision, trust_remote_code=settings.sft.trust_remote_code)
     except (OSError, ValueError) as error:
@@ -31,18 +36,30 @@ def load_tokenizer(settings: Settings) -> Any:
     return prepare_tokenizer(tokenizer, settings.own.format)
 
 
+def _check_tokenizer_file(path: Path) -> None:
+    """The tokenizers library says of a cut-off file no more than `Exception`, so it is looked at before."""
+    if not path.is_file():
+        return
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IncompleteFolderError(f"{path} is damaged ({error}); download or save the tokenizer again") from None
+
+
 def load_model(settings: Settings, tokenizer: Any) -> Any:
     """The model before any adapter, with a row for every token.
 
     Raises:
-        ConfigError: it cannot be loaded, or `max_length` exceeds its context.
+        ConfigError: it cannot be loaded or is no Llama, or `max_length` exceeds its context.
+        IncompleteFolderError: its weights were half written.
     """
     own = settings.own
     model = _random(own, settings.sft, tokenizer) if own.init == "random" else _pretrained(settings.sft, settings.model)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    before = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > before:
         # The mean of the other rows is the starting point that disturbs the model least; sampling around it would need a seed.
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        _mean_rows(model, len(tokenizer))
+        _mean_rows(model, before)
     limit = model.config.max_position_embeddings
     if settings.max_length > limit:
         raise ConfigError(f"max_length is {settings.max_length}, the model's context holds {limit} tokens; lower it")
@@ -55,6 +72,8 @@ def _random(own: TrainArguments, sft: SFTConfig, tokenizer: Any) -> Any:
 
 
 def _pretrained(sft: SFTConfig, arguments: ModelConfig) -> Any:
+    from transformers import AutoConfig
+
     options: dict[str, Any] = {
         "revision": arguments.model_revision,
         "trust_remote_code": sft.trust_remote_code,
@@ -64,23 +83,28 @@ def _pretrained(sft: SFTConfig, arguments: ModelConfig) -> Any:
         **({"attn_implementation": arguments.attn_implementation} if arguments.attn_implementation else {}),
         **(sft.model_init_kwargs if isinstance(sft.model_init_kwargs, dict) else {}),
     }
+    place = str(arguments.model_name_or_path)
     try:
+        # Before the weights, which take minutes: what cannot be exported need not be trained.
+        check_architecture(AutoConfig.from_pretrained(place, revision=arguments.model_revision, trust_remote_code=sft.trust_remote_code).model_type)
         if (quantization := get_quantization_config(arguments)) is not None:
             options["quantization_config"] = quantization
         sft.model_init_kwargs = None
-        return create_model_from_path(str(arguments.model_name_or_path), **options)
+        return create_model_from_path(place, **options)
     except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"model_name_or_path: {arguments.model_name_or_path!r} cannot be loaded: {error}") from None
+        raise ConfigError(f"model_name_or_path: {place!r} cannot be loaded: {error}") from None
+    except SafetensorError as error:
+        raise IncompleteFolderError(f"model_name_or_path: the weights in {place!r} are damaged ({error}); download or save them again") from None
 
 
-def _mean_rows(model: Any, rows: int) -> None:
+def _mean_rows(model: Any, before: int) -> None:
+    """Give every row beyond the first `before` the mean of these."""
     import torch
 
-    before = model.config.vocab_size if model.config.vocab_size < rows else rows - 1
     with torch.no_grad():
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
             if layer is not None:
-                layer.weight[before:rows] = layer.weight[:before].mean(0)
+                layer.weight[before:] = layer.weight[:before].mean(0)
 
 
 def adapter_config(settings: Settings, tokenizer: Any) -> Any:

@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from syncabel.errors import ConfigError, FormatError
+from syncabel.errors import ConfigError
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
-from syncabel.sft import read_examples
+from syncabel.sft import read_examples, read_type_table
 from syncabel.train.arguments import Settings
-from syncabel.train.checkpoints import bind_run, last_complete, require_complete, seconds_used
-from syncabel.train.data import RunData, build_run, encode_examples
+from syncabel.train.checkpoints import checkpoints, last_complete, of_other_runs, require_complete, seconds_used, set_aside
+from syncabel.train.data import RunData, Tokens, build_run, check_format, encode_examples
 from syncabel.train.model import adapter_config, load_model, load_tokenizer, merged
 from syncabel.train.optimizer import muon_factory
-from syncabel.train.trainer import Budget, DevSample, Interrupt, LinkingTrainer, refuse_test
+from syncabel.train.trainer import Budget, DevSample, Interrupt, LinkingTrainer, RunMark
 from syncabel.types import to_json
 
 __all__ = ["Result", "make_trainer", "train"]
@@ -65,7 +65,7 @@ def train(settings: Settings) -> Result:
         KeyboardInterrupt: after Ctrl-C; a checkpoint was saved.
     """
     trainer, data, interrupt = make_trainer(settings)
-    checkpoint = _checkpoint(settings, data, trainer)
+    checkpoint = _checkpoint(settings, trainer)
     with interrupt.listening(), warnings.catch_warnings():
         # CPU machines: torch's loader warns that there is nothing to pin memory for.
         warnings.filterwarnings("ignore", message=".*pin_memory.*", category=UserWarning)
@@ -87,7 +87,7 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
     lexicon = Lexicon.load(own.lexicon)
     lexicon.check_tokenizer(tokenizer)
     dev = _dev(settings, lexicon, tokenizer)
-    sources = {name: encode_examples(read_examples(path), lexicon, tokenizer, settings.max_length) for name, path in _example_files(settings).items()}
+    sources = {name: _tokens(path, settings, lexicon, tokenizer) for name, path in _example_files(settings).items()}
     data = build_run(
         sources,
         ratio=_ratio(settings),
@@ -102,7 +102,7 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
     if sft.process_index == 0:
         _report(data, settings.output)
     sft.max_steps, sft.num_train_epochs = data.steps, 1
-    budget, interrupt = Budget(own.max_minutes), Interrupt()
+    budget, interrupt, mark = Budget(own.max_minutes), Interrupt(), RunMark(_digest(settings, data))
     trainer = LinkingTrainer(
         model=load_model(settings, tokenizer),
         args=sft,
@@ -111,11 +111,19 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
         processing_class=tokenizer,
         peft_config=adapter_config(settings, tokenizer),
         optimizer_cls_and_kwargs=_optimizer(settings),
-        callbacks=[budget, interrupt],
+        callbacks=[budget, interrupt, mark],
         dev=dev,
         budget=budget,
+        mark=mark,
     )
     return trainer, data, interrupt
+
+
+def _tokens(path: str, settings: Settings, lexicon: Lexicon, tokenizer: Any) -> Tokens:
+    """The examples of a file, which were made as this run says."""
+    examples = read_examples(path)
+    check_format(examples, path, settings.own.format, lexicon)
+    return encode_examples(examples, lexicon, tokenizer, settings.max_length)
 
 
 def _optimizer(settings: Settings) -> tuple[Any, dict[str, Any]] | None:
@@ -146,6 +154,7 @@ def _dev(settings: Settings, lexicon: Lexicon, tokenizer: Any) -> DevSample | No
     if not own.dev_documents:
         return None
     from syncabel.corpora import read_jsonl
+    from syncabel.corpora.corpus import refuse_test
 
     documents = read_jsonl(own.dev_documents).documents
     refuse_test(documents, own.dev_documents)
@@ -155,13 +164,7 @@ def _dev(settings: Settings, lexicon: Lexicon, tokenizer: Any) -> DevSample | No
 
 
 def _type_table(path: str | None) -> dict[str, tuple[str, ...]]:
-    if path is None:
-        return {}
-    try:
-        table = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {str(kind): tuple(map(str, groups)) for kind, groups in table.items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise FormatError(f"no table from types to groups: {error}", path, hint="write {type: [groups]}") from None
+    return {} if path is None else read_type_table(path)
 
 
 def _named(dev: DevSample) -> Any:
@@ -180,22 +183,34 @@ def _report(data: RunData, folder: Path) -> None:
     print(f"dropped by max_length: {len(data.rejected):,} examples{f' → {rejects}' if data.rejected else ''}; {data.steps:,} steps", file=sys.stderr)
 
 
-def _checkpoint(settings: Settings, data: RunData, trainer: LinkingTrainer) -> Path | None:
-    """The checkpoint to go on from, if there is one; says which were passed over and why."""
+def _checkpoint(settings: Settings, trainer: LinkingTrainer) -> Path | None:
+    """The checkpoint to go on from, if there is one; says which were passed over and why, and moves those of other runs away.
+
+    Raises:
+        ConfigError: output_dir holds checkpoints, all of other runs.
+        IncompleteFolderError: the one named by hand is not whole.
+    """
     sft, folder = settings.sft, settings.output
-    first = sft.process_index == 0
+    passed: list[str] = []
+    aside: list[Path] = []
     if sft.resume_from_checkpoint:
         checkpoint: Path | None = require_complete(Path(sft.resume_from_checkpoint))
-        passed: list[str] = []
+    elif settings.own.resume:
+        checkpoint, passed = last_complete(folder, trainer.mark.digest)
+        aside = of_other_runs(folder, trainer.mark.digest)
+        if checkpoint is None and aside:
+            raise ConfigError(f"{folder}: its checkpoints are of a run with other data or settings; give another output_dir, delete it, or set resume: false")
     else:
-        checkpoint, passed = last_complete(folder) if settings.own.resume else (None, [])
-        bind_run(folder, _digest(settings, data), checkpoint is not None, write=first)
-    if first:
+        checkpoint, aside = None, checkpoints(folder)
+    trainer.accelerator.wait_for_everyone()  # all have looked before one moves
+    if sft.process_index == 0:
         for line in passed:
             print(line, file=sys.stderr)
+        if aside:
+            print(f"checkpoints that this run does not go on from were moved to {set_aside(folder, aside)}", file=sys.stderr)
     if checkpoint is not None:
         trainer.budget.seconds_before = seconds_used(checkpoint)
-        if first:
+        if sft.process_index == 0:
             print(f"going on from {checkpoint}", file=sys.stderr)
     return checkpoint
 
@@ -214,9 +229,8 @@ def _finish(settings: Settings, trainer: LinkingTrainer, data: RunData, recall: 
     """Merge, export, and write down what was measured; one process does."""
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     loss = float(losses[-1]) if losses else math.nan
-    folder = Path(settings.own.model_folder or settings.output / "model")
     facts = _facts(settings, trainer, data, loss)
-    result = Result(folder, trainer.state.global_step, loss, trainer.budget.seconds, recall, facts)
+    result = Result(settings.model_folder, trainer.state.global_step, loss, trainer.budget.seconds, recall, facts)
     model = _whole_model(trainer, settings)
     if trainer.is_world_process_zero():
         _export(settings, trainer, model, result)

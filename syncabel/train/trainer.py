@@ -22,17 +22,7 @@ from syncabel.prompt import PromptFormat, encode_prompt
 from syncabel.train.data import IGNORED
 from syncabel.types import Document, Query
 
-__all__ = ["Budget", "DevSample", "Interrupt", "LinkingTrainer", "refuse_test"]
-
-
-def refuse_test(documents: Sequence[Document], where: str) -> None:
-    """Keep test data out of the choice of a model.
-
-    Raises:
-        ConfigError: a document is of split "test".
-    """
-    if found := [document.id for document in documents if document.split == "test"]:
-        raise ConfigError(f"{where}: {len(found)} documents are of split 'test' (first: {found[0]}); test data is refused for selection, give dev documents")
+__all__ = ["Budget", "DevSample", "Interrupt", "LinkingTrainer", "RunMark"]
 
 
 @dataclass(frozen=True)
@@ -140,6 +130,21 @@ class Budget(TrainerCallback, ExportableState):
         return {"args": {"minutes": self.minutes}, "attributes": {"seconds_before": self.seconds}}
 
 
+class RunMark(TrainerCallback, ExportableState):
+    """Writes into every checkpoint which run it is of.
+
+    Args:
+        digest: over the data, their order and the settings that decide the weights.
+    """
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"args": {"digest": self.digest}, "attributes": {}}
+
+
 class Interrupt(TrainerCallback):
     """The first Ctrl-C ends training after the step, with a checkpoint; the second one ends it at once."""
 
@@ -190,11 +195,12 @@ class LinkingTrainer(SFTTrainer):
     Args:
         dev: the sample, or None.
         budget: the training time; also among the callbacks.
+        mark: which run it is; also among the callbacks.
         rest: of SFTTrainer.
     """
 
-    def __init__(self, *rest: Any, dev: DevSample | None, budget: Budget, **named: Any) -> None:
-        self.dev, self.budget = dev, budget
+    def __init__(self, *rest: Any, dev: DevSample | None, budget: Budget, mark: RunMark, **named: Any) -> None:
+        self.dev, self.budget, self.mark = dev, budget, mark
         super().__init__(*rest, **named)
         if not on_a_terminal():  # what is logged stays in the trainer's state and goes to log.json
             self.remove_callback(ProgressCallback)

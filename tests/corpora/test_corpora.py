@@ -26,6 +26,7 @@ from syncabel.corpora import (
     split_documents,
     write_jsonl,
 )
+from syncabel.corpora.corpus import refuse_test
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.prompt import PromptFormat, from_document, prompt_text
 from syncabel.types import Abbreviation, Document, Mention, Provenance, Span, to_json
@@ -239,6 +240,9 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path) 
         ('{"id": "3"}', "schema"),
         ('{"id": "3", "text": 7}', "schema"),
         ('{"id": "3", "text": "a", "txt": ""}', "schema"),
+        ('{"id": "3", "text": "a", "mentions": [{"id": "1", "spans": [{"start": 0, "end": 1}], "text": "a", "answers": [[]]}]}', "schema"),
+        ('{"id": "3", "text": "a", "mentions": [{"id": "1", "spans": [{"start": 0, "end": 1}], "text": "a", "answers": [["X:1", ""]]}]}', "schema"),
+        ('{"id": "3", "text": "a", "split": "Test"}', "schema"),
         ('{"id": "3", "text": "a b", "mentions": [{"id": "1", "spans": [{"start": 1, "end": 2}], "text": "b"}]}', "offset"),
         ('{"id": "12", "text": "again"}', "duplicate"),
     ],
@@ -255,6 +259,25 @@ def test_a_row_s_own_split_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "split.jsonl"
     write_jsonl([Document("1", "a", split="test"), Document("2", "b")], path)
     assert [document.split for document in read_jsonl(path, split="train")] == ["test", "train"]
+
+
+def test_a_split_of_another_spelling_is_no_way_around_the_refusal_of_test_documents(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="unknown split 'Test'; did you mean 'test'"):
+        read_corpus(as_jsonl(tmp_path), split="Test")
+    for read in (read_jsonl, read_pubtator):
+        with pytest.raises(UnknownNameError, match="'test'"):
+            read(ncbi_file(tmp_path), split="Test")
+    with pytest.raises(UnknownNameError, match="'test'"):
+        Document("1", "a", split="Test")  # type: ignore[arg-type]
+    path = as_jsonl(tmp_path)
+    path.write_text(path.read_text("utf-8") + '{"id": "3", "text": "a", "split": "TEST"}\n', "utf-8")
+    assert "did you mean 'test'" in read_jsonl(path).rejections[0].text
+
+
+def test_test_documents_are_refused_where_models_are_made() -> None:
+    refuse_test([Document("1", "a", split="train"), Document("2", "a")], "files")
+    with pytest.raises(ConfigError, match=r"files: 1 documents are of split 'test' \(first: 3\)"):
+        refuse_test([Document("1", "a"), Document("3", "a", split="test")], "files")
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:

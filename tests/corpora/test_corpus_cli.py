@@ -53,7 +53,26 @@ def test_check_prints_a_table_and_reports_rejections_apart(tmp_path: Path) -> No
     ran = CliRunner().invoke(app, ["check", str(source), "--kb", str(folder), "--json"])
     assert ran.exit_code == 0, ran.output
     assert json.loads(ran.stdout)["concepts_found"] == pytest.approx(1 / 2)
-    assert "1 rows rejected as offset" in ran.stderr
+    assert f"{source}:4: first of 1 rows rejected as offset" in ran.stderr
     assert "D003110" not in ran.stderr
     shown = CliRunner().invoke(app, ["check", str(source), "--kb", str(folder)])
     assert "50.0%" in shown.stdout
+
+
+def test_check_names_the_first_place_of_each_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "kb"
+    KnowledgeBase.build([Concept("A", (Name("a"),), ("G",))], source="", release="", licence="", redistributable=True).save(folder)
+    source = source_file(tmp_path, ROWS + "11\t1\t2\tx\tModifier\tA\n99\t0\t1\tC\tModifier\tA\n11\t2\t3\ty\tModifier\tA\n")
+    told = CliRunner().invoke(app, ["check", str(source), "--kb", str(folder)]).stderr.splitlines()
+    assert sorted(line.split(";")[0] for line in told) == [
+        f"{source}:6: first of 2 rows rejected as offset",
+        f"{source}:7: first of 1 rows rejected as orphan",
+    ]
+
+
+def test_a_knowledge_base_in_brackets_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / "kb[/b]"
+    KnowledgeBase.build([Concept("A", (Name("a"),), ("G",))], source="", release="", licence="", redistributable=True).save(folder)
+    shown = CliRunner().invoke(app, ["check", str(source_file(tmp_path)), "--kb", str(folder)])
+    assert shown.exit_code == 0, shown.output
+    assert "kb[/b]" in shown.stdout

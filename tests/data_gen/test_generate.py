@@ -98,7 +98,7 @@ def test_kept_and_rejected_sum_to_generated(kb):
     rows = list(generate_documents(kb, TemplateWriter(), per_concept=50, seed=0))
     assert len(rows) == 50 * len(kb)
     reasons = {row.reason for row in rows if isinstance(row, Rejection)}
-    assert {"bracket", "duplicate"} <= reasons
+    assert "duplicate" in reasons
 
 
 def test_a_subset_of_concepts_gets_the_same_rows(kb):
@@ -206,6 +206,22 @@ def test_each_gate_refuses_what_it_is_for_and_nothing_else(kb):
     assert _judge(mention_is_other_concept, "no dilated cardiomyopathy here", "dilated cardiomyopathy", kb) == "mention_is_other_concept"
     assert _judge(mention_is_other_concept, "tight MS with a loud murmur", "MS", kb) is None
     assert _judge(reason_against, "She has mitral stenosis.", "mitral stenosis", kb) is None
+
+
+def test_a_name_s_own_brackets_are_no_markup(kb):
+    made = _documents(generate_documents(kb, TemplateWriter(), per_concept=20, seed=0, codes=["T:5"]))
+    assert any("[bracketed]" in document.mentions[0].text for document in made)
+    for text in ("Odd [Bracketed] disease.", "A disease, odd [bracketed]."):
+        assert _judge(bracket, text, "isease", kb, "T:5") is None
+    for text in ("odd [[bracketed] disease]{Disease}", "odd [bracketed] disease{Disease}", "odd [bracketed disease", "[odd] bracketed disease"):
+        assert _judge(bracket, text, "isease", kb, "T:5") == "bracket"
+
+
+def test_the_brackets_of_a_parent_s_name_may_stand_beside_its_child():
+    concepts = [_concept("P:1", ("benz[a]anthracene tumor", (), ())), _concept("P:2", ("quux", (), ("P:1",)))]
+    kb = KnowledgeBase.build(concepts, source="test", release="1", licence="CC0", redistributable=True)
+    assert _judge(bracket, "quux, a benz[a]anthracene tumor", "quux", kb, "P:2") is None
+    assert _judge(bracket, "a [benz[a]anthracene] tumor, quux", "quux", kb, "P:2") == "bracket"
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -134,6 +134,14 @@ def test_a_scored_document_among_the_training_documents_is_refused():
         evaluate([doc], linked(doc, ["A"]), KB, train=[doc])
 
 
+def test_a_training_document_under_another_id_is_refused_just_as_well():
+    doc = document("d", ("alpha", ONE_A))
+    for other in (replace(doc, id="e"), Document("e", "ALPHA\n")):
+        with pytest.raises(ConfigError, match="'d'"):
+            evaluate([doc], linked(doc, ["A"]), KB, synthetic=[other])
+    assert evaluate([doc], linked(doc, ["A"]), KB, train=[document("d", ("beta", (("B",),)))]).correct == 1
+
+
 def test_predictions_that_do_not_belong_to_the_documents_are_refused():
     doc = document("d", ("alpha", ONE_A))
     result = linked(doc, ["A"])[0]

@@ -70,7 +70,6 @@ def broken(tmp_path: Path) -> Path:
         "format-version: 1.2\n\n[Term]\nid: X:1\nname: one\nis_a: X:2\n\n[Term]\nid: X:2\nname: two\nis_a: X:1\n", encoding="utf-8"
     )
     (tmp_path / "marked.txt").write_text("the patient has [fever]{Disease}\n", encoding="utf-8")
-    (tmp_path / "stray.txt").write_text("fine [fever]{Disease}\nopen [fever\n", encoding="utf-8")
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "half" / "tokenizer.json").write_text('{"version": ', encoding="utf-8")
@@ -96,7 +95,6 @@ WRONG = (
     (("link", "--model", "@nowhere", "@marked.txt"), "nowhere"),
     (("link", "--model", "@half", "@marked.txt"), "half"),
     (("link", "--model", "@half", "@empty"), "empty"),
-    (("link", "--model", "@half", "@stray.txt"), "stray.txt:2"),
     (("link", "--model", "@half", "@latin1.txt"), "latin1.txt:1"),
     (("evaluate", "--tsv", "@nowhere.tsv"), "nowhere.tsv"),
     (("evaluate", "--tsv", "@empty"), "empty"),
@@ -130,6 +128,35 @@ def test_every_command_has_help(call: Call, command: tuple[str, ...]) -> None:
     assert done.code == 0
     assert "Usage" in done.out
     assert " ".join(command) in done.out
+
+
+def test_help_keeps_its_brackets_and_opens_with_what_the_program_does(call: Call) -> None:
+    assert "[mention]{GROUP}" in call("link", "--help").out
+    assert "Codes out of text" in call("--help").out
+    assert "Typer" not in call("--help").out
+
+
+# A file of each reader with something wrong behind the name of a patient, and the command that reads it.
+PRIVATE = {
+    "json.jsonl": ('{"id": "1", "text": "Quill\n', ("corpus", "convert", "-o", "@c.jsonl")),
+    "offset.jsonl": (
+        '{"id": "1", "text": "Quill"}\n{"id": "2", "text": "Quill", "mentions": [{"id": "1", "spans": [{"start": 1, "end": 5}], "text": "Quill"}]}\n',
+        ("corpus", "check", "--kb", "doid"),
+    ),
+    "schema.jsonl": ('{"id": "1", "text": "Quill", "mentions": "Quill"}\n', ("link", "--model", "@half")),
+    "pubtator.txt": ("1|t|Quill\n1|a|Quill\n1\t1\t6\tQuill\tDisease\tD1\n", ("corpus", "check", "--kb", "doid")),
+    "predictions.jsonl": ('{"document_id": "1", "text": "Quill"\n', ("evaluate", "@good.jsonl", "--kb", "doid")),
+}
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_no_message_holds_the_text_it_is_about(call: Call, broken: Path, name: str) -> None:
+    content, command = PRIVATE[name]
+    (broken / name).write_text(content, encoding="utf-8")
+    (broken / "good.jsonl").write_text('{"id": "1", "text": "Quill"}\n', encoding="utf-8")
+    done = call(*placed(command, broken), broken / name)
+    assert done.err
+    assert "Quill" not in done.err
 
 
 @pytest.mark.parametrize(("arguments", "word"), WRONG, ids=title)
@@ -192,7 +219,7 @@ def test_no_arguments_are_answered_with_the_help(call: Call, command: tuple[str,
     done = call(*command)
     assert done.code == 2
     assert "Usage" in done.out + done.err
-    assert "error" not in done.err
+    assert "syncabel: error" not in done.err
 
 
 def test_a_command_keeps_the_exit_code_it_chose(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,19 +238,23 @@ def test_a_command_keeps_the_exit_code_it_chose(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, typer.Abort])
-def test_an_interrupted_command_says_how_to_go_on(stop: type[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    app_of_one = typer.Typer()
+@pytest.mark.parametrize(("command", "resumes"), [("generate", True), ("quickstart", True), ("link", False), ("kb", False)])
+def test_an_interrupted_command_says_how_to_go_on_where_it_can(call: Call, stop: type[BaseException], command: str, resumes: bool) -> None:
+    stand_in = typer.Typer()
 
-    @app_of_one.command()
+    @stand_in.callback()
+    def root(debug: bool = False) -> None:
+        pass
+
+    @stand_in.command(command)
     def wait() -> None:
         raise stop
 
-    monkeypatch.setattr("syncabel.cli.app.app", app_of_one)
-    monkeypatch.setattr(sys, "argv", ["syncabel"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 130
-    assert "run the same command again" in capsys.readouterr().err
+    call.monkeypatch.setattr("syncabel.cli.app.app", stand_in)
+    done = call("--debug", command)
+    assert done.code == 130
+    assert done.err.startswith("syncabel: interrupted")
+    assert ("run the same command again" in done.err) is resumes
 
 
 def test_facts_are_not_wrapped_where_output_is_piped(call: Call) -> None:

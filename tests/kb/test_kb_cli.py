@@ -100,3 +100,13 @@ def test_show_names_the_nearest_code_to_an_unknown_one() -> None:
     assert isinstance(done.exception, UnknownNameError)
     assert "DOID:9351" in str(done.exception)
     assert isinstance(run("info", "dodi").exception, UnknownNameError)
+
+
+def test_names_are_of_the_language_that_is_given(table: Path, tmp_path: Path) -> None:
+    assert run("build", table, "--group", "G", "--language", "fr", "-o", tmp_path / "kb").exit_code == 0
+    assert KnowledgeBase.load(tmp_path / "kb").manifest.languages == ("fr",)
+    (tmp_path / "medic.txt").write_text("D1|5||Name\n", encoding="utf-8")
+    for arguments in ((table, "--group", "G", "--language", "French"), (tmp_path / "medic.txt", "--format", "medic", "--language", "fr")):
+        done = run("build", *arguments, "-o", tmp_path / "other")
+        assert isinstance(done.exception, ConfigError)
+        assert "--language" in str(done.exception)

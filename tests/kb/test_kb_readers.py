@@ -1,5 +1,6 @@
 """Every reader of vocabularies: one contract, then what is special to each format, then bad input."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -143,8 +144,18 @@ def test_an_obo_term_without_a_name_is_rejected_not_lost(tmp_path: Path) -> None
 
 def test_an_obo_with_a_cycle_is_an_error_that_names_it(tmp_path: Path) -> None:
     terms = "".join(f"[Term]\nid: A:{i}\nname: n{i}\nis_a: A:{i % 3 + 1}\n\n" for i in (1, 2, 3))
-    with pytest.raises(FormatError, match="A:1 → A:2 → A:3 → A:1"):
-        built(read_obo(written(tmp_path, "format-version: 1.2\n\n" + terms), "Disease"))
+    path = written(tmp_path, "format-version: 1.2\n\n[Term]\nid: A:9\nname: below\nis_a: A:2\n\n" + terms)
+    with pytest.raises(FormatError) as caught:
+        built(read_obo(path, "Disease"))
+    assert str(caught.value) == f"{path}:8: is_a runs in a circle: A:1 → A:2 → A:3 → A:1; remove one of these is_a links"
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_compressed_vocabulary_is_read_as_the_plain_one(kind: str, tmp_path: Path) -> None:
+    read, text, _ = READERS[kind]
+    plain = [entry for entry in read(written(tmp_path, text)) if isinstance(entry, Concept)]
+    packed = written(tmp_path, gzip.compress(text.encode()), "source.txt.gz")
+    assert [entry for entry in read(packed) if isinstance(entry, Concept)] == plain
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_the_folder_is_complete_and_holds_no_pickle(folder: Path) -> None:
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "modeling_syncabel.py", "lexicon/lexicon.json"} <= names
     assert {Path(name).suffix for name in names} <= {".json", ".safetensors", ".md", ".py", ".npy", ".jinja"}
-    assert not folder.with_name("model.part").exists()
+    assert not [path.name for path in folder.parent.iterdir() if path.name.startswith(".")]
 
 
 def load(folder: Path) -> Any:
@@ -202,6 +202,46 @@ def test_a_lexicon_of_another_tokenizer_is_not_exported(tiny_tokenizer: Any, tin
     with pytest.raises(TokenizerMismatchError):
         export_model(tiny_llama(len(other)), other, tmp_path / "lexicon", tmp_path / "model", PromptFormat(), FACTS)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_that_is_no_model_of_syncabel_is_never_replaced(tiny_tokenizer: Any, tiny_llama: Any, small_lexicon: Any, tmp_path: Path) -> None:
+    small_lexicon.save(tmp_path / "lexicon")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "config.json").write_text('{"model_type": "llama"}')
+    rest = (tiny_llama(len(tiny_tokenizer)), tiny_tokenizer, tmp_path / "lexicon")
+    for folder in (mine, tmp_path, tmp_path / "lexicon", tmp_path / "lexicon" / "model"):
+        with pytest.raises(ConfigError, match="model folder"):
+            export_model(*rest, folder, PromptFormat(), FACTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lexicon", "mine"]
+    assert (mine / "config.json").read_text() == '{"model_type": "llama"}'
+
+
+def test_an_earlier_model_is_replaced_and_its_neighbours_stay(tiny_tokenizer: Any, tiny_llama: Any, small_lexicon: Any, tmp_path: Path) -> None:
+    small_lexicon.save(tmp_path / "lexicon")
+    rest = (tiny_llama(len(tiny_tokenizer)), tiny_tokenizer, tmp_path / "lexicon", tmp_path / "model", PromptFormat())
+    (tmp_path / "model.part").mkdir()
+    (tmp_path / "model.part" / "mine").touch()
+    export_model(*rest, FACTS)
+    (tmp_path / "model" / "stale").touch()
+    assert export_model(*rest, Facts("another title", "random")) == tmp_path / "model"
+    assert not (tmp_path / "model" / "stale").exists()
+    assert "# another title" in (tmp_path / "model" / "README.md").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lexicon", "model", "model.part"]
+    assert (tmp_path / "model.part" / "mine").exists()
+
+
+def test_a_lexicon_whose_header_was_cut_off_is_refused_in_one_line(small_lexicon: Any, tmp_path: Path) -> None:
+    from syncabel.errors import IncompleteFolderError
+    from syncabel.lexicon.store import Lexicon
+
+    small_lexicon.save(tmp_path)
+    header = tmp_path / "lexicon.json"
+    whole = header.read_text()
+    for damaged in (whole[: len(whole) // 2], "[]", json.dumps({"format_version": 1})):
+        header.write_text(damaged)
+        with pytest.raises(IncompleteFolderError, match=r"lexicon\.json .*build the lexicon again"):
+            Lexicon.load(tmp_path)
 
 
 def test_the_model_card_says_what_was_measured(folder: Path) -> None:

@@ -1,16 +1,20 @@
+import gzip
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from syncabel.cli.link import marked_line
 from syncabel.decoding import DecodingSettings
-from syncabel.errors import ConfigError, IncompleteFolderError, MissingLexiconError, UnknownNameError
+from syncabel.errors import ConfigError, DigestMismatchError, IncompleteFolderError, MissingLexiconError, UnknownNameError
 from syncabel.export import export_model
 from syncabel.export.card import Facts
 from syncabel.linker import Linker
-from syncabel.prompt import PromptFormat
+from syncabel.prompt import PromptFormat, encode_name, encode_prompt, from_sentence
 from syncabel.types import Document, LinkedMention, Mention, Query, Span, from_json, to_json
 
 
@@ -38,11 +42,29 @@ def document(text: str, *mentions: str, kind: str | None = "Disease", name: str 
 def test_the_linker_and_sample_give_the_same_answers(folder: Path, linker: Linker) -> None:
     from syncabel.modeling_syncabel import SyncabelForCausalLM
 
-    model = SyncabelForCausalLM.from_pretrained(folder).eval()
-    public = model.sample(["The cold came with [angina]{Disease}."])[0]
+    model: Any = SyncabelForCausalLM.from_pretrained(folder)
+    public = model.eval().sample(["The cold came with [angina]{Disease}."])[0]
     (linked,) = linker.link([document("The cold came with angina.", "angina")])
     assert [p.code for p in linked.predictions] == [a["pred_concept_code"] for a in public]
     assert [p.log_prob for p in linked.predictions] == pytest.approx([a["log_prob"] for a in public], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The cold came with [angina]{Disease}.",
+        "He left. Then [angina]{Disease} came, e.g. at night. She left.",
+        "word " * 200 + "[breast]{Disease} and [ovarian cancer]{Disease|Physiology} " + "word " * 200,
+        "an untyped [cold]",
+    ],
+)
+def test_a_line_to_link_and_a_sentence_to_sample_have_one_prompt(linker: Linker, line: str) -> None:
+    read = marked_line(line, 1, "here")
+    assert isinstance(read, Document)
+    for mention in read.mentions:
+        groups = tuple(mention.type.split("|")) if mention.type else ()
+        if len(read.mentions) == 1:
+            assert linker.prompt(Query(read, mention, groups)) == from_sentence(line, linker.fmt)
 
 
 def test_every_mention_comes_back_in_order_even_where_it_cannot_be_linked(linker: Linker) -> None:
@@ -60,8 +82,6 @@ def test_every_mention_comes_back_in_order_even_where_it_cannot_be_linked(linker
 
 
 def test_soft_and_hard_groups_are_separate_switches(linker: Linker) -> None:
-    from dataclasses import replace
-
     doc = document("A cold.", "cold", kind="Physiology")
     query = Query(doc, doc.mentions[0], ("Physiology",))
     wide = replace(linker, hard_groups=False, settings=DecodingSettings(num_beams=20))
@@ -72,11 +92,27 @@ def test_soft_and_hard_groups_are_separate_switches(linker: Linker) -> None:
 
 
 def test_mean_ranking_orders_by_the_published_score(linker: Linker) -> None:
-    from dataclasses import replace
-
     doc = document("A cold.", "cold")
     mean = replace(linker, settings=DecodingSettings(num_beams=8, ranking="mean")).rank([Query(doc, doc.mentions[0])], 8)[0]
     assert [p.beam_score for p in mean] == sorted((p.beam_score for p in mean), reverse=True)
+
+
+def test_mean_ranking_shows_each_concept_by_its_best_name_under_that_score(linker: Linker) -> None:
+    import math
+
+    from constrained.search import score_entries
+
+    doc = document("A cold.", "cold")
+    query, lexicon = Query(doc, doc.mentions[0]), linker.lexicon
+    assert lexicon is not None
+    paths = [encode_name(lexicon.name(entry), linker.tokenizer) for entry in range(len(lexicon))]
+    log_probs = score_entries(linker.model, encode_prompt(linker.prompt(query), linker.tokenizer), paths)
+    best: dict[str, float] = {}
+    for entry, (path, log_prob) in enumerate(zip(paths, log_probs, strict=True)):
+        code = lexicon.code(entry)
+        best[code] = max(best.get(code, 0.0), math.exp(log_prob / len(path)))
+    found = replace(linker, settings=DecodingSettings(num_beams=len(lexicon), ranking="mean")).rank([query], len(lexicon))[0]
+    assert {p.code: p.beam_score for p in found} == pytest.approx(best, abs=1e-5)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
@@ -87,8 +123,6 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 
 
 def test_a_linker_without_lexicon_refuses_constrained_decoding(linker: Linker) -> None:
-    from dataclasses import replace
-
     doc = document("A cold.", "cold")
     with pytest.raises(MissingLexiconError):
         replace(linker, lexicon=None).rank([Query(doc, doc.mentions[0])])
@@ -96,12 +130,42 @@ def test_a_linker_without_lexicon_refuses_constrained_decoding(linker: Linker) -
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_half_written_model_folder_is_named(folder: Path, missing: str, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(folder, tmp_path / "m")
     (tmp_path / "m" / missing).unlink()
     with pytest.raises(IncompleteFolderError, match="export"):
         Linker.from_pretrained(tmp_path / "m", device="cpu")
+
+
+@pytest.mark.parametrize("damaged", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_truncated_file_of_a_model_folder_is_named(folder: Path, damaged: str, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "m")
+    whole = (tmp_path / "m" / damaged).read_bytes()
+    (tmp_path / "m" / damaged).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(IncompleteFolderError, match="safetensors" if "safe" in damaged else damaged):
+        Linker.from_pretrained(tmp_path / "m", device="cpu")
+
+
+def test_a_lexicon_other_than_the_exported_one_is_refused(folder: Path, tmp_path: Path) -> None:
+    from syncabel.modeling_syncabel import SyncabelForCausalLM
+
+    shutil.copytree(folder, tmp_path / "m")
+    header = tmp_path / "m" / "lexicon" / "lexicon.json"
+    header.write_text(json.dumps({**json.loads(header.read_text()), "digest": "f" * 64}))
+    with pytest.raises(DigestMismatchError, match="lexicon: digest ffffffff…"):
+        Linker.from_pretrained(tmp_path / "m", device="cpu")
+    model: Any = SyncabelForCausalLM.from_pretrained(tmp_path / "m")
+    with pytest.raises(DigestMismatchError, match="lexicon: digest ffffffff…"):
+        model.eval().sample(["a [cold]"])
+
+
+def test_free_decoding_without_a_lexicon_still_knows_the_groups(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "m", ignore=shutil.ignore_patterns("lexicon"))
+    bare = Linker.from_pretrained(tmp_path / "m", DecodingSettings(constrained=False, num_beams=1, max_new_tokens=4), device="cpu")
+    assert bare.lexicon is None
+    kinds = ("Disease", "SpecificDisease", "Disease|Physiology", "Plant")
+    linked = list(bare.link(document("A cold.", "cold", kind=kind) for kind in kinds))
+    assert [bool(result.predictions) for result in linked] == [True, True, True, False]
+    assert linked[1].groups == ("Disease",)
 
 
 def invoke(folder: Path, text: str | bytes, *arguments: str, tmp_path: Path) -> Any:
@@ -137,10 +201,10 @@ def test_a_table_shows_name_and_code(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ok [cold]\nbad [co[l]d]\n", "in.txt:2.*stray"),
-        ("", "in.txt.*no line"),
+        ("", "in.txt.*empty"),
+        ("\n \n", "in.txt.*no line"),
         (b"ok [cold]\n[caf\xe9]\n", "in.txt:2.*0xe9.*UTF-8"),
-        ('{"id": "1", "text": "x", "mentions": [{"id": "1", "spans": [{"start": 0, "end": 9}], "text": "cold"}]}\n', "in.txt:1.*0–9"),
+        ('{"id": "1", "text": "x", "mentions": [{"id": "1", "spans": [{"start": 0, "end": 9}], "text": "cold"}]}\n', "in.txt:1.*offset"),
         ("{not json}\n", "in.txt:1"),
     ],
 )
@@ -150,6 +214,75 @@ def test_bad_input_names_file_and_line(folder: Path, text: str | bytes, message:
     result = invoke(folder, text, tmp_path=tmp_path)
     assert result.exit_code != 0
     assert re.search(message, str(result.exception))
+
+
+def test_a_line_that_cannot_be_read_fails_alone_and_in_its_place(folder: Path, tmp_path: Path) -> None:
+    result = invoke(folder, "a [cold]\nbad [co[l]d]\n\nan [angina]\n", tmp_path=tmp_path)
+    assert result.exit_code == 2
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(row["document_id"], bool(row["predictions"])) for row in rows] == [("1", True), ("2", False), ("4", True)]
+    assert "in.txt:2: stray" in rows[1]["error"]
+    assert "bad" not in rows[1]["error"]
+    assert "1 of 3" in result.stderr
+
+
+DEFINED = "A man with multiple sclerosis (MS) came. His MS was mild."
+
+
+def linked_names(stdout: str) -> list[tuple[str, float]]:
+    return [(p["name"], p["log_prob"]) for line in stdout.splitlines() for p in json.loads(line)["predictions"]]
+
+
+def documents_file(path: Path) -> Path:
+    start = DEFINED.rindex("MS")
+    doc = Document("d", DEFINED, (Mention("1", (Span(start, start + 2),), "MS", "Disease"),))
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(to_json(doc)).encode() + b"\n")
+    return path
+
+
+def test_a_mention_is_linked_with_the_long_form_its_text_defines(folder: Path, linker: Linker, tmp_path: Path) -> None:
+    """Training finds abbreviations when it reads; a file, standard input and marked lines must be read the same way."""
+    from syncabel.cli.app import app
+    from syncabel.corpora import read_corpus
+
+    path = documents_file(tmp_path / "documents.jsonl")
+    (doc,) = read_corpus(path).documents
+    assert "MS = multiple sclerosis" in linker.prompt(Query(doc, doc.mentions[0], ("Disease",))).source
+    (known,) = linker.link([doc])
+    (unknown,) = linker.link([replace(doc, abbreviations=())])
+    assert known.predictions != unknown.predictions
+    expected = [name for p in known.predictions for name in (p.name, pytest.approx(p.log_prob, abs=1e-5))]
+    command = ["link", "--model", str(folder), "--device", "cpu"]
+    marked = DEFINED.replace("His MS", "His [MS]{Disease}").encode()
+    for given in (CliRunner().invoke(app, [*command, str(path)]), *(CliRunner().invoke(app, command, input=text) for text in (path.read_bytes(), marked))):
+        assert given.exit_code == 0, given.output
+        assert [part for pair in linked_names(given.stdout) for part in pair] == expected
+
+
+def test_compressed_files_and_pubtator_are_linked_as_they_are(folder: Path, tmp_path: Path) -> None:
+    from syncabel.cli.app import app
+
+    plain = documents_file(tmp_path / "documents.jsonl")
+    (tmp_path / "documents.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    (tmp_path / "corpus.txt").write_text("7|t|A cold\n7|a|It went.\n7\t2\t6\tcold\tSpecificDisease\tA:5\n")
+    runs = [CliRunner().invoke(app, ["link", "--model", str(folder), "--device", "cpu", str(tmp_path / name)]) for name in ("documents.jsonl.gz", "corpus.txt")]
+    assert [run.exit_code for run in runs] == [0, 0]
+    assert [(row["document_id"], row["text"]) for row in (json.loads(run.stdout) for run in runs)] == [("d", "MS"), ("7", "cold")]
+
+
+def test_a_document_that_comes_twice_is_linked_once_and_named(folder: Path, tmp_path: Path) -> None:
+    line = json.dumps(to_json(document("A cold came.", "cold")))
+    result = invoke(folder, f"{line}\n{line}\n", tmp_path=tmp_path)
+    assert result.exit_code == 2
+    assert len(result.stdout.splitlines()) == 1
+    assert "in.txt:2: duplicate" in result.stderr
+
+
+def test_a_table_shows_brackets_as_they_are(folder: Path, tmp_path: Path) -> None:
+    doc = document("A benz[a]anthracene, a [/a] and a :x: came.", "benz[a]anthracene", "[/a]", ":x:")
+    result = invoke(folder, json.dumps(to_json(doc)), "--format", "table", "--num-beams", "1", tmp_path=tmp_path)
+    assert result.exit_code == 0, result.output
+    assert all(mention.text in result.stdout for mention in doc.mentions)
 
 
 def test_an_unknown_group_fails_its_own_line_and_loses_no_other(folder: Path, tmp_path: Path) -> None:

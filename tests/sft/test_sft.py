@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.prompt import PromptFormat
-from syncabel.sft import ExampleSettings, make_examples, read_examples, write_examples
+from syncabel.sft import ExampleSettings, make_examples, read_examples, read_type_table, write_examples
 from syncabel.targets import METHODS, TargetNames
 from syncabel.types import Abbreviation, Document, Mention, Rejection, SFTExample, Span
 
@@ -77,6 +77,40 @@ def test_every_mention_becomes_an_example_or_a_rejection_with_its_reason(small_k
     made = run(documents, small_kb, small_lexicon)
     assert [row.reason if isinstance(row, Rejection) else "example" for row in made if not isinstance(row, SFTExample)] == ["nil", "composite", "unknown_code"]
     assert [row.code for row in made if isinstance(row, SFTExample)] == ["A:3", "A:1"]
+
+
+def test_two_codes_of_one_concept_are_one_answer(small_kb: Any, small_lexicon: Any) -> None:
+    (made,) = run([document("MS today", "MS", ("A:1", "A:100"))], small_kb, small_lexicon)
+    assert isinstance(made, SFTExample)
+    assert made.code == "A:1"
+
+
+@pytest.mark.parametrize("type_dropout", [0.0, 1.0])
+def test_a_mention_of_an_unknown_type_is_left_out_and_the_others_stay(type_dropout: float, small_kb: Any, small_lexicon: Any) -> None:
+    documents = [document("angina today", "angina", ("A:3",), kind=kind, name=str(kind)) for kind in ("Disease", "Desease", None)]
+    made = run(documents, small_kb, small_lexicon, type_dropout=type_dropout)
+    (rejected,) = (row for row in made if isinstance(row, Rejection))
+    assert (rejected.where, rejected.code, rejected.reason) == ("Desease#1", "A:3", "unknown_type")
+    assert "did you mean 'Disease'" in rejected.text
+    assert [row.document_id for row in made if isinstance(row, SFTExample)] == ["Disease", "None"]
+
+
+def test_an_answer_without_a_code_is_refused_where_the_document_is_made() -> None:
+    for answer in ((), ("",)):
+        with pytest.raises(FormatError, match="document 'd': mention '1' has an empty answer"):
+            document("angina today", "angina", answer)
+
+
+def test_a_table_of_types_reads_as_it_was_written(tmp_path: Any) -> None:
+    (tmp_path / "types.json").write_text('{"Modifier": ["Disease"], "é": []}', encoding="utf-8")
+    assert read_type_table(tmp_path / "types.json") == {"Modifier": ("Disease",), "é": ()}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a": "Disease"}', b'{"a": [1]}', b'{"\xe9": []}'])
+def test_a_bad_table_of_types_is_an_error_with_its_name(content: bytes, tmp_path: Any) -> None:
+    (tmp_path / "types.json").write_bytes(content)
+    with pytest.raises(FormatError, match=r"types\.json: .*write \{type: \[groups\]\}"):
+        read_type_table(tmp_path / "types.json")
 
 
 def test_the_type_is_dropped_for_the_stated_share_whatever_the_order(small_kb: Any, small_lexicon: Any) -> None:

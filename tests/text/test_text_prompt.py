@@ -76,6 +76,13 @@ def test_offsets_and_groups_are_read_back_from_a_marked_sentence(case: tuple[str
     assert list(iter_marked(marked(text, offsets, groups))) == [(escape_markup(text), offsets, groups)]
 
 
+@given(text_and_spans(), st.integers(0, 90))
+def test_the_shape_of_a_bracket_does_not_move_the_end_of_a_sentence(case: tuple[str, tuple[Span, ...]], context: int) -> None:
+    """Documents hold them as written, marked sentences as parentheses; the prompt must be the same."""
+    text, spans = case
+    assert sentence_around(text, spans, context) == sentence_around(escape_markup(text), spans, context)
+
+
 @given(st.text())
 def test_escaping_keeps_the_length_and_leaves_no_markup(text: str) -> None:
     escaped = escape_markup(text)
@@ -124,6 +131,20 @@ def test_a_document_of_one_line_and_its_marked_sentence_give_one_prompt(case: tu
 def test_markup_that_cannot_be_read_raises(sentence: str) -> None:
     with pytest.raises(MarkupError):
         list(iter_marked(sentence))
+
+
+@pytest.mark.parametrize("noise", ["", "[a", "[]", "{Quill}", "[a]{Quill|}", "[Quill [a]]", "a] Quill", "[a]{Quill} {Quill}"])
+def test_a_markup_error_says_where_and_never_what(noise: str) -> None:
+    with pytest.raises(MarkupError) as raised:
+        list(iter_marked("Zoë Quill has " + noise))
+    assert "Quill" not in str(raised.value)
+
+
+def test_a_sentence_is_cut_and_titled_as_a_document_is() -> None:
+    long = "word " * 40
+    assert from_sentence("Hi. " + long + "a [cold]{Disease} came. Bye.", PromptFormat("sentence", "en", 10)).source == "word a [cold]{Disease} came.\n"
+    assert from_sentence("Report\nHi. A [cold] came.", PromptFormat()).source == "Report\nA [cold] came.\n"
+    assert from_sentence("Report\nA [cold] came.", PromptFormat("syncabel")).source == "A [cold] came."
 
 
 def test_two_mentions_are_two_and_one_prompt_refuses_them() -> None:

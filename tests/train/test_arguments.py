@@ -1,5 +1,6 @@
 """Configurations: every shipped one parses, nothing unknown or contradictory passes."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,38 @@ def test_settings_that_contradict_each_other_are_refused(more: list[str], messag
         parse(flags(*more))
 
 
+def test_a_model_folder_that_writing_would_destroy_is_refused_before_training(
+    flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("a year of work")
+    (tmp_path / "file").touch()
+    refused = {
+        tmp_path / "mine": "no model of syncabel",
+        tmp_path / "file": "no model of syncabel",
+        tmp_path / "run": "would delete",
+        tmp_path: "would delete",
+        prepared(): "would delete",
+        prepared() / "lexicon": "would delete",
+        prepared() / "lexicon" / "model": "lies in the lexicon",
+    }
+    for folder, message in refused.items():
+        with pytest.raises(ConfigError, match=message):
+            parse(flags("--model_folder", str(folder)))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="would delete"):
+        parse(flags("--model_folder", "."))
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "a year of work"
+
+
+def test_an_empty_folder_or_a_model_of_syncabel_may_be_replaced(flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    assert parse(flags("--model_folder", str(folder))).model_folder == folder
+    (folder / "config.json").write_text('{"syncabel": {}}')
+    assert parse(flags("--model_folder", str(folder))).model_folder == folder
+
+
 def test_no_data_is_refused(flags: Callable[..., list[str]]) -> None:
     with pytest.raises(ConfigError, match="no training data"):
         parse(flags(sources=()))
@@ -110,6 +143,21 @@ def test_no_data_is_refused(flags: Callable[..., list[str]]) -> None:
 def test_bf16_is_off_on_a_cpu_unless_asked_for(flags: Callable[..., list[str]]) -> None:
     assert not parse(flags("--use_cpu", "true")).sft.bf16
     assert parse(flags("--use_cpu", "true", "--bf16", "true")).sft.bf16
+
+
+@pytest.mark.parametrize("damaged", ["lexicon/trie/token.npy", "lexicon/trie/trie.json", "lexicon/lexicon.json", "tokenizer/tokenizer.json", "human.jsonl"])
+def test_a_file_that_was_cut_off_is_one_line_and_exit_code_2(
+    damaged: str, flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(prepared(), copy)
+    whole = (copy / damaged).read_bytes()
+    (copy / damaged).write_bytes(whole[: len(whole) // 2])
+    assert main([flag.replace(str(prepared()), str(copy)) for flag in flags()]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("syncabel: error: ")
+    assert damaged.rsplit("/", 1)[-1] in err
+    assert err.count("\n") == 1
 
 
 def test_an_error_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

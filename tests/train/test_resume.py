@@ -14,7 +14,7 @@ import pytest
 
 from syncabel.errors import ConfigError, IncompleteFolderError
 from syncabel.train.arguments import parse
-from syncabel.train.checkpoints import flaw, last_complete, seconds_used
+from syncabel.train.checkpoints import flaw, last_complete, run_of, seconds_used
 from syncabel.train.run import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,31 @@ def test_a_resumed_run_ends_with_the_steps_and_the_weights_of_an_uninterrupted_o
     assert resumed.seconds > seconds_used(tmp_path / "run" / "checkpoint-8") > 0
 
 
-@pytest.mark.parametrize("missing", ["trainer_state.json", "model.safetensors", "optimizer.pt", "cut off"])
+@pytest.mark.parametrize("missing", ["trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt"])
+def test_every_file_that_resuming_reads_is_looked_at_by_itself(missing: str, stopped: Path) -> None:
+    last = stopped / "checkpoint-8"
+    (last / missing).rename(last / "optimizer-away")
+    assert flaw(last) is not None
+    assert last_complete(stopped)[0] == stopped / "checkpoint-4"
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_file_of_torch_that_was_cut_off_is_noticed(name: str, tmp_path: Path) -> None:
+    import torch
+    from safetensors.numpy import save_file
+
+    for file in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save({"step": torch.arange(1000)}, tmp_path / file)
+    save_file({}, tmp_path / "model.safetensors")
+    (tmp_path / "trainer_state.json").write_text("{}")
+    assert flaw(tmp_path) is None
+    whole = (tmp_path / name).read_bytes()
+    for size in (0, 100, len(whole) - 1):
+        (tmp_path / name).write_bytes(whole[:size])
+        assert flaw(tmp_path) == f"{name} is cut off"
+
+
+@pytest.mark.parametrize("missing", ["trainer_state.json", "optimizer.pt", "cut off"])
 def test_a_half_written_checkpoint_is_passed_over_and_said(
     missing: str, stopped: Path, flags: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,6 +96,25 @@ def test_checkpoints_of_a_run_with_other_settings_are_refused(stopped: Path, fla
     with pytest.raises(ConfigError, match="a run with other data or settings"):
         train(parse(flags(*SAVING, "--learning_rate", "0.01")))
     assert train(parse(flags(*SAVING, "--learning_rate", "0.01", "--resume", "false"))).steps == 12
+
+
+def test_a_run_that_started_over_and_was_killed_goes_on_from_its_own_checkpoint_only(
+    stopped: Path, flags: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = flags(*SAVING, "--learning_rate", "0.01")
+    earlier = {path.name for path in stopped.glob("checkpoint-*")}
+    train(parse([*other, "--resume", "false"]))
+    assert "were moved to" in capsys.readouterr().err
+    assert {path.name for path in (stopped / "earlier-1").iterdir()} == earlier == {"checkpoint-4", "checkpoint-8"}
+    # As a kill after four steps leaves it, with a later checkpoint of the first run still beside its own.
+    for step in (8, 12):
+        shutil.rmtree(stopped / f"checkpoint-{step}")
+    shutil.copytree(stopped / "earlier-1" / "checkpoint-8", stopped / "checkpoint-8")
+    assert train(parse(other)).steps == 12
+    err = capsys.readouterr().err
+    assert f"{stopped / 'checkpoint-8'}: of a run with other data or settings, passed over" in err
+    assert f"going on from {stopped / 'checkpoint-4'}" in err
+    assert len({run_of(path) for path in stopped.glob("checkpoint-*")}) == 1
 
 
 @pytest.mark.slow

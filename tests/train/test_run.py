@@ -3,11 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, FormatError, IncompleteFolderError, SyncabelError
+from syncabel.prompt import PromptFormat
 from syncabel.train.arguments import parse
+from syncabel.train.data import check_format
 from syncabel.train.run import make_trainer, train
 
 
@@ -50,7 +53,7 @@ def test_examples_longer_than_max_length_are_counted_and_kept_with_their_reason(
 def test_test_data_is_refused_for_selection(flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path) -> None:
     path = tmp_path / "dev.jsonl"
     path.write_text((prepared() / "dev.jsonl").read_text().replace('"split": "dev"', '"split": "test"', 1))
-    with pytest.raises(ConfigError, match="test data is refused for selection"):
+    with pytest.raises(ConfigError, match="never see test data"):
         make_trainer(parse(flags("--dev_documents", str(path))))
 
 
@@ -64,6 +67,105 @@ def test_a_lexicon_of_another_tokenizer_is_refused(flags: Callable[..., list[str
 
     with pytest.raises(TokenizerMismatchError):
         make_trainer(parse(flags("--lexicon", str(prepared("syncabel") / "lexicon"))))
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "message"),
+    [
+        (["--prompt_format", "syncabel"], "sentence", "an example in the prompt format 'sentence', training is set to 'syncabel'"),
+        (["--prompt_format", "sentence"], "syncabel", "an example in the prompt format 'syncabel', training is set to 'sentence'"),
+        (["--language", "fr"], "sentence", r"human\.jsonl:1: the question does not end in 'est'"),
+        (["--language", "es"], "sentence", "the question does not end in 'es'"),
+    ],
+)
+def test_examples_of_another_format_or_language_are_refused(
+    more: list[str], name: str, message: str, flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
+) -> None:
+    lexicon = prepared("syncabel")  # its tokenizer has the separator, so that nothing else stands in the way
+    places = ["--lexicon", str(lexicon / "lexicon"), "--tokenizer", str(lexicon / "tokenizer")]
+    with pytest.raises(ConfigError, match=message):
+        make_trainer(parse(flags(*places, *more, name=name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("format", "syncabel", "made with format 'syncabel', training is set to 'sentence'"),
+        ("language", "fr", "made with language 'fr', training is set to 'en'"),
+        ("context_chars", 80, "made with context_chars 80, training is set to 600"),
+        ("lexicon_digest", "0" * 64, "the lexicon of the examples: digest 00000000"),
+        ("language", None, "does not say how the examples were made"),
+    ],
+)
+def test_examples_whose_format_file_differs_from_the_settings_are_refused(
+    name: str, value: Any, message: str, flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
+) -> None:
+    from syncabel.lexicon.store import Lexicon
+    from syncabel.sft import read_examples
+
+    examples = read_examples(prepared() / "human.jsonl")
+    lexicon = Lexicon.load(prepared() / "lexicon")
+    made = {"format": "sentence", "language": "en", "context_chars": 600, "lexicon_digest": lexicon.digest}
+    path = tmp_path / "human.jsonl"
+    (tmp_path / "format.json").write_text(json.dumps(made))
+    check_format(examples, path, PromptFormat(), lexicon)
+    changed = {**made, name: value} if value is not None else {key: kept for key, kept in made.items() if key != name}
+    (tmp_path / "format.json").write_text(json.dumps(changed))
+    with pytest.raises(SyncabelError, match=message):
+        check_format(examples, path, PromptFormat(), lexicon)
+
+
+def test_an_examples_file_in_another_encoding_is_refused_with_its_line(prepared: Callable[..., Path], tmp_path: Path) -> None:
+    from syncabel.sft import read_examples
+
+    first = (prepared() / "human.jsonl").read_bytes().splitlines()[0]
+    (tmp_path / "human.jsonl").write_bytes(first + b"\n" + first.replace(b"patient", "café".encode("latin-1")) + b"\n")
+    with pytest.raises(FormatError, match=r"human\.jsonl:2: not a training example: 'utf-8' codec"):
+        read_examples(tmp_path / "human.jsonl")
+
+
+def pretrained(prepared: Callable[..., Path], folder: Path, model: Any) -> list[str]:
+    """Flags for a model saved with the tokenizer of the prepared folder."""
+    from transformers import AutoTokenizer
+
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(prepared() / "tokenizer").save_pretrained(folder)
+    return ["--init", "pretrained", "--model_name_or_path", str(folder)]
+
+
+def test_a_model_that_cannot_be_exported_is_refused_before_training(flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    more = pretrained(prepared, tmp_path / "base", GPT2LMHeadModel(GPT2Config(vocab_size=400, n_embd=8, n_layer=1, n_head=1)))
+    with pytest.raises(ConfigError, match="'gpt2' model cannot be exported"):
+        make_trainer(parse(flags(*more)))
+
+
+def test_weights_that_were_cut_off_are_refused(flags: Callable[..., list[str]], prepared: Callable[..., Path], tiny_llama: Any, tmp_path: Path) -> None:
+    more = pretrained(prepared, tmp_path / "base", tiny_llama(400))
+    weights = tmp_path / "base" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(IncompleteFolderError, match=r"the weights in .* are damaged"):
+        make_trainer(parse(flags(*more)))
+
+
+def test_every_new_token_starts_as_the_mean_of_the_rows_the_model_came_with(
+    flags: Callable[..., list[str]], prepared: Callable[..., Path], tiny_llama: Any, tmp_path: Path
+) -> None:
+    import torch
+
+    from syncabel.train.model import load_model, load_tokenizer
+
+    more = pretrained(prepared, tmp_path / "base", tiny_llama(len(load_tokenizer(parse(flags())))))
+    settings = parse(flags(*more))
+    tokenizer = load_tokenizer(settings)
+    old = len(tokenizer)
+    mean = load_model(settings, tokenizer).get_input_embeddings().weight.mean(0)
+    tokenizer.add_tokens(["<one>", "<two>", "<three>"], special_tokens=True)
+    model = load_model(parse(flags(*more)), tokenizer)
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        assert len(layer.weight) == old + 3
+        torch.testing.assert_close(layer.weight[old:], mean.expand(3, -1))
 
 
 def test_max_length_beyond_the_context_is_refused(flags: Callable[..., list[str]]) -> None:

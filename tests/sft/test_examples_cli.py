@@ -1,0 +1,137 @@
+"""`syncabel examples`: what the folder holds is of this run, this knowledge base and this lexicon."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from syncabel.cli.examples import examples
+from syncabel.corpora import write_jsonl
+from syncabel.errors import ConfigError, DigestMismatchError, FormatError, UnknownNameError
+from syncabel.sft import read_examples
+from syncabel.types import Document, Mention, Provenance, Span
+
+app = typer.Typer()
+app.command()(examples)
+
+
+def document(name: str, mention: str, code: str, *, split: Any = "train", kb_digest: str | None = None, kind: str = "Disease") -> Document:
+    text = f"There was {mention} in the record of patient {name}, and nothing else of note."
+    made = None if kb_digest is None else Provenance(code, "template", kb_digest=kb_digest)
+    found = Mention("1", (Span(10, 10 + len(mention)),), mention, kind, ((code,),))
+    return Document(name, text, (found,), source="human" if made is None else "synthetic", split=split, provenance=made)
+
+
+@pytest.fixture
+def places(small_kb: Any, small_lexicon: Any, tmp_path: Path) -> Path:
+    """A folder with kb/ and lexicon/ that belong together."""
+    small_kb.save(tmp_path / "kb")
+    small_lexicon.save(tmp_path / "lexicon")
+    return tmp_path
+
+
+def run(places: Path, documents: list[Document], *options: Any) -> Result:
+    write_jsonl(documents, places / "documents.jsonl")
+    arguments = (places / "kb", places / "documents.jsonl", "--lexicon", places / "lexicon", "-o", places / "out", *options)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def made(places: Path) -> list[str]:
+    return sorted(path.name for path in (places / "out").iterdir())
+
+
+def rejected(places: Path) -> list[tuple[str, str]]:
+    rows = [json.loads(line) for line in (places / "out" / "rejected.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [(row["where"], row["reason"]) for row in rows]
+
+
+def human(count: int = 20) -> list[Document]:
+    return [document(f"h{i}", "angina", "A:3") for i in range(count)]
+
+
+def test_files_of_an_earlier_run_do_not_outlive_it(places: Path, small_kb: Any) -> None:
+    synthetic = [document(f"s{i}", "angina", "A:3", kb_digest=small_kb.digest) for i in range(3)]
+    assert run(places, [*human(), *synthetic]).exit_code == 0
+    assert made(places) == ["dev.jsonl", "format.json", "human.jsonl", "rejected.jsonl", "synthetic.jsonl", "types.json"]
+    assert run(places, human(), "--dev-fraction", 0).exit_code == 0
+    assert made(places) == ["format.json", "human.jsonl", "rejected.jsonl", "types.json"]
+    assert run(places, synthetic).exit_code == 0
+    assert made(places) == ["format.json", "rejected.jsonl", "synthetic.jsonl", "types.json"]
+
+
+def test_the_folder_says_how_its_prompts_are_written_and_for_which_lexicon(places: Path, small_lexicon: Any) -> None:
+    assert run(places, human(), "--language", "fr", "--context-chars", 12, "--prompt-format", "syncabel").exit_code == 0
+    said = json.loads((places / "out" / "format.json").read_text(encoding="utf-8"))
+    assert said == {"format": "syncabel", "language": "fr", "context_chars": 12, "lexicon_digest": small_lexicon.digest}
+    prompts = [example.prompt for example in read_examples(places / "out" / "human.jsonl")]
+    assert all(prompt.question == "[angina] est" and prompt.separated for prompt in prompts)
+    assert not any("patient" in prompt.source for prompt in prompts)
+
+
+def test_context_is_dropped_for_the_stated_share_whatever_the_seed(places: Path) -> None:
+    for share, bare in ((0, set()), (1, {True})):
+        assert run(places, human(), "--seed", 1, "--context-dropout", share, "--dev-fraction", 0).exit_code == 0
+        dropped = {"record" not in example.prompt.source for example in read_examples(places / "out" / "human.jsonl")}
+        assert dropped == (bare or {False})
+
+
+def test_a_lexicon_of_another_knowledge_base_is_refused(places: Path, small_kb: Any) -> None:
+    small_kb.subset(["A:3", "A:4"]).save(places / "kb")
+    done = run(places, human())
+    assert isinstance(done.exception, DigestMismatchError)
+    assert "syncabel lexicon build" in str(done.exception)
+    assert not (places / "out").exists()
+
+
+def test_sentences_made_for_another_knowledge_base_are_taken_only_with_rebase_and_checked_again(places: Path, small_kb: Any) -> None:
+    documents = [
+        document("own", "angina", "A:3", kb_digest=small_kb.digest),
+        document("holds", "stenocardia", "A:4", kb_digest="0" * 64),
+        document("renumbered", "disseminated sclerosis", "A:100", kb_digest="0" * 64),
+        document("gone", "angina", "A:99", kb_digest="0" * 64),
+        document("another's name now", "angina", "A:4", kb_digest="0" * 64),
+    ]
+    refused = run(places, documents)
+    assert isinstance(refused.exception, DigestMismatchError)
+    assert "'holds'" in str(refused.exception)
+    assert "--rebase" in str(refused.exception)
+    done = run(places, documents, "--rebase")
+    assert done.exit_code == 0, done.output
+    assert "4 documents, 2 of them do not hold" in done.stderr
+    assert [(row.document_id, row.code) for row in read_examples(places / "out" / "synthetic.jsonl")] == [
+        ("own", "A:3"),
+        ("holds", "A:4"),
+        ("renumbered", "A:1"),
+    ]
+    assert rejected(places) == [("gone", "unknown_code"), ("another's name now", "mention_is_other_concept")]
+
+
+def test_an_unknown_type_costs_its_mention_and_not_the_run(places: Path) -> None:
+    (places / "types.json").write_text('{"DISO": ["Disease"]}', encoding="utf-8")
+    documents = [document("a", "angina", "A:3", kind="DISO"), document("b", "angina", "A:3", kind="PHYS")]
+    assert run(places, documents, "--types", places / "types.json", "--dev-fraction", 0).exit_code == 0
+    assert rejected(places) == [("b#1", "unknown_type")]
+
+
+def test_types_are_counted_on_alternative_codes_too(places: Path) -> None:
+    assert run(places, [document("a", "MS", "A:100", kind="DISO")], "--dev-fraction", 0).exit_code == 0
+    assert json.loads((places / "out" / "types.json").read_text(encoding="utf-8")) == {"DISO": ["Disease"]}
+
+
+def test_a_bad_table_of_types_is_an_error_that_names_it(places: Path) -> None:
+    for content, kind in (("{", FormatError), ('{"DISO": "Disease"}', FormatError), ('{"DISO": ["Desease"]}', UnknownNameError)):
+        (places / "types.json").write_text(content, encoding="utf-8")
+        done = run(places, human(), "--types", places / "types.json")
+        assert isinstance(done.exception, kind)
+        assert "types.json" in str(done.exception)
+
+
+def test_a_test_document_is_refused_before_anything_is_written(places: Path) -> None:
+    done = run(places, [*human(), replace(human(1)[0], id="t", split="test")])
+    assert isinstance(done.exception, ConfigError)
+    assert "first: t" in str(done.exception)
+    assert not (places / "out").exists()
