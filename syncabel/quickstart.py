@@ -48,8 +48,8 @@ RATIO = "1:9"
 FILES = {"tokenizer": "", "lexicon": "", "human_examples": ".jsonl", "synthetic_examples": ".jsonl", "types": ".json"}  # argument -> ending
 MARKER = ".syncabel-quickstart"  # only folders that hold it are ever emptied
 CONTEXT_CHARS = 80  # on either side of a mention: enough to tell namesakes apart, and half of the tokens of whole sentences
-CONTEXT_DROPOUT = 0.75  # a prompt without its sentence teaches a name at half the tokens
-LONGEST_NAME = 40  # code points; longer names only make the demonstration slower
+CONTEXT_DROPOUT = 0.6  # a prompt without its sentence teaches a name at half the tokens
+LONGEST_NAME = 32  # code points; longer names only make the demonstration slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class QuickstartSettings:
         per_concept: synthetic sentences asked for per concept.
         held_out: synonyms held out of knowledge base and training.
         short_forms: short forms, each of two concepts of different branches, that only the context tells apart.
-        steps: optimizer steps of batch 32.
+        steps: optimizer steps of batch 24.
         vocabulary: tokens of the tokenizer trained on names and sentences.
         num_beams: width of the beam.
         seed: of everything.
@@ -71,11 +71,11 @@ class QuickstartSettings:
 
     kb: str = "doid"
     concepts: int = 500
-    per_concept: int = 130
+    per_concept: int = 125
     held_out: int = 150
     short_forms: int = 30
-    steps: int = 2150
-    vocabulary: int = 800
+    steps: int = 2800
+    vocabulary: int = 600
     num_beams: int = 5
     seed: int = 0
     output: Path = Path("out/quickstart")
@@ -107,7 +107,7 @@ def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dic
     say("2. documents: demo sentences as human annotation, template sentences as synthetic data")
     human = [document for document in demo if document.split == "train"]
     made = generate(
-        whole, TemplateWriter("train", short_form_share=0.4, unchanged_share=0.15), data / "synthetic", per_concept=settings.per_concept, seed=settings.seed,
+        whole, TemplateWriter("train", short_form_share=0.4, unchanged_share=0.25), data / "synthetic", per_concept=settings.per_concept, seed=settings.seed,
         codes=kb.codes, exclude_names=held_out, short_forms=short_forms,
     )  # fmt: skip
     synthetic = list(read_jsonl(data / "synthetic" / "documents.jsonl").documents)

@@ -78,11 +78,13 @@ def sentence_around(text: str, spans: Sequence[Span], context_chars: int) -> Spa
     first, last = spans[0].start, spans[-1].end
     low, high = max(0, first - context_chars), min(len(text), last + context_chars)
     start, end = low, high
-    # A match may begin before the window's text is cut, so the lookbehind words stay visible: search the whole range.
     for match in _BREAK.finditer(text, low, high):
         if match.end() <= first and _is_break(text, match):
             start = match.end()
-        elif match.start() >= last and _is_break(text, match):
+    # A line end breaks even where the stop before it is part of a longer match that reaches into the mention.
+    start = max(start, text.rfind("\n", low, first) + 1)
+    for match in _BREAK.finditer(text, last, high):
+        if _is_break(text, match):
             end = match.start() + len(match.group().rstrip())
             break
     if start == low > 0 and not text[low - 1].isspace():

@@ -18,7 +18,7 @@ DEFAULTS = QuickstartSettings()
 def quickstart(
     kb: Annotated[str, typer.Option(help="Knowledge base: a folder, or `doid`.")] = DEFAULTS.kb,
     concepts: Annotated[int, typer.Option(min=20, help="Concepts to link to.")] = DEFAULTS.concepts,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of batch 32.")] = DEFAULTS.steps,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of batch 24.")] = DEFAULTS.steps,
     per_concept: Annotated[int, typer.Option(min=1, help="Synthetic sentences asked for per concept.")] = DEFAULTS.per_concept,
     seed: Annotated[int, typer.Option(help="Random seed.")] = DEFAULTS.seed,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = DEFAULTS.output,

@@ -43,6 +43,7 @@ class TrainArguments:
     num_heads: int = field(default=4, metadata={"help": "Of the random Llama."})
     context_length: int = field(default=512, metadata={"help": "Of the random Llama, in tokens."})
     initializer_range: float = field(default=0.02, metadata={"help": "Of the random Llama: standard deviation of its first weights."})
+    word_cuts: float = field(default=0.0, metadata={"help": "Share of the places inside a prompt's words where it is tokenised apart, a fraction."})
     muon_factor: float | None = field(default=None, metadata={"help": "Train the random Llama's matrices with Muon, at so many times learning_rate."})
     dev_sample: int = field(default=200, metadata={"help": "Mentions of the dev documents that are linked at each evaluation."})
     dev_beams: int = field(default=2, metadata={"help": "Width of the beam in evaluations."})

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError
 from syncabel.lexicon.store import Lexicon
 from syncabel.mixing import Mixture, Side, bucketed, mix, parse_ratio
-from syncabel.prompt import VERB, PromptFormat, encode_names, encode_prompt, format_to_config
+from syncabel.prompt import VERB, PromptFormat, encode_names, encode_prompt, encode_text, format_to_config, word_cutter
 from syncabel.types import Rejection, SFTExample
 
 __all__ = ["IGNORED", "RunData", "Tokens", "build_run", "check_format", "check_targets", "encode_examples", "pack"]
@@ -122,7 +122,7 @@ def check_targets(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer: A
     return [paths[example.completion] for example in examples]
 
 
-def encode_examples(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer: Any, max_length: int) -> Tokens:
+def encode_examples(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer: Any, max_length: int, word_cuts: float = 0.0) -> Tokens:
     """Prompts and names as token ids; loss on the name and its end token only.
 
     Args:
@@ -130,10 +130,17 @@ def encode_examples(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer:
         lexicon: built for the tokenizer.
         tokenizer: the model's.
         max_length: longer examples are dropped whole, with a reason: a cut one would teach half a name.
+        word_cuts: share of the places inside a prompt's words where it is tokenised apart, a fraction.
+
+    Raises:
+        ConfigError: word_cuts with a tokenizer whose pieces do not add up to the text.
     """
+    if word_cuts:
+        _check_pieces(tokenizer)
     rows, dropped = [], []
     for example, name in zip(examples, check_targets(examples, lexicon, tokenizer), strict=True):
-        prompt = encode_prompt(example.prompt, tokenizer)
+        cut = word_cutter(word_cuts, f"{example.document_id}#{example.mention_id}") if word_cuts else None
+        prompt = encode_prompt(example.prompt, tokenizer, cut)
         if len(prompt) + len(name) > max_length:
             text = f"{len(prompt) + len(name)} tokens: {example.prompt.mention}"
             dropped.append(Rejection(f"{example.document_id}#{example.mention_id}", example.code, "too_long", text))
@@ -143,6 +150,13 @@ def encode_examples(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer:
     labels = np.fromiter(chain.from_iterable(chain(repeat(IGNORED, len(prompt)), name) for prompt, name in rows), np.int32)
     lengths = np.array([len(prompt) + len(name) for prompt, name in rows], np.int64)
     return Tokens(ids, labels, lengths, np.ones(len(rows), np.int64), tuple(dropped))
+
+
+def _check_pieces(tokenizer: Any) -> None:
+    """Refuse tokenizers that put a space before whatever they are given: a cut word would become two."""
+    ids = [token for piece in ("ang", "ina") for token in encode_text(piece, tokenizer)]
+    if tokenizer.decode(ids) != "angina":
+        raise ConfigError("word_cuts goes with a byte-level tokenizer without a leading space; leave it out")
 
 
 def pack(tokens: Tokens, size: int, seed: int) -> Tokens:

@@ -123,7 +123,7 @@ def _tokens(path: str, settings: Settings, lexicon: Lexicon, tokenizer: Any) -> 
     """The examples of a file, which were made as this run says."""
     examples = read_examples(path)
     check_format(examples, path, settings.own.format, lexicon)
-    return encode_examples(examples, lexicon, tokenizer, settings.max_length)
+    return encode_examples(examples, lexicon, tokenizer, settings.max_length, settings.own.word_cuts)
 
 
 def _optimizer(settings: Settings) -> tuple[Any, dict[str, Any]] | None:

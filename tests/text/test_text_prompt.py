@@ -1,5 +1,6 @@
 """Sentences, markup and prompts hold for any text, not only for the polite ones."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -7,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncabel.errors import MarkupError
-from syncabel.prompt import PromptFormat, encode_name, encode_names, encode_prompt, encode_text, from_document, from_sentence, iter_marked, marked, prompt_text
+from syncabel.prompt import (
+    PromptFormat,
+    encode_name,
+    encode_names,
+    encode_prompt,
+    encode_text,
+    from_document,
+    from_sentence,
+    iter_marked,
+    marked,
+    prompt_text,
+    word_cutter,
+)
 from syncabel.text import clean_name, escape_markup, has_markup, sentence_around
 from syncabel.types import Document, Mention, Span
 
@@ -168,3 +181,18 @@ def test_names_encoded_together_are_those_encoded_apart(tiny_tokenizer: Any) -> 
     names = ["breast cancer", "cáncer", "<|end|>", "a  b", "🙂"]
     assert encode_names(names, tiny_tokenizer) == [encode_name(name, tiny_tokenizer) for name in names]
     assert encode_names([], tiny_tokenizer) == []
+
+
+@given(st.text(max_size=80), st.floats(0, 1), st.text(max_size=5))
+def test_cut_words_add_up_to_the_text_and_are_reproducible(text: str, share: float, key: str) -> None:
+    pieces = word_cutter(share, key)(text)
+    assert "".join(pieces) == text
+    assert pieces == word_cutter(share, key)(text)
+    assert all(a[-1].isalnum() and b[0].isalnum() for a, b in pairwise(pieces))
+
+
+def test_a_cut_prompt_is_other_tokens_of_the_same_text(tiny_tokenizer: Any) -> None:
+    prompt = from_sentence("The patient had [chronic kidney disease]{Disease} in 1997.", PromptFormat())
+    whole, cut = encode_prompt(prompt, tiny_tokenizer), encode_prompt(prompt, tiny_tokenizer, word_cutter(0.5, "k"))
+    assert len(cut) > len(whole)
+    assert tiny_tokenizer.decode(cut) == tiny_tokenizer.decode(whole) == prompt_text(prompt)
