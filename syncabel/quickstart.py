@@ -71,10 +71,10 @@ class QuickstartSettings:
 
     kb: str = "doid"
     concepts: int = 500
-    per_concept: int = 125
+    per_concept: int = 110
     held_out: int = 150
     short_forms: int = 30
-    steps: int = 2800
+    steps: int = 2450
     vocabulary: int = 600
     num_beams: int = 5
     seed: int = 0
@@ -343,7 +343,7 @@ def _score(
         for test, documents in tests.items():
             linked = apply(ranker, documents, types.of, k=5)
             _write_predictions(linked, output / "predictions" / f"{test}.{system}.jsonl")
-            scores[system][test] = evaluate(documents, linked, kb, protocol="any", rounds=1).recall_at_1
+            scores[system][test] = evaluate(documents, linked, kb, protocol="any").recall_at_1
             if system == "constrained":
                 invalid += sum((p.name, p.code) not in real for result in linked for p in result.predictions)
     return scores, invalid

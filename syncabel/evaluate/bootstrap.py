@@ -37,7 +37,8 @@ def document_interval(
     """The 95 % interval of sum(credit) / sum(weight) over multinomial replicates of the documents.
 
     This is the published one: `numpy.random.default_rng(seed).multinomial(D, [1/D] * D, size=rounds)` over the sorted
-    distinct document ids as strings, quantiles 0.025 and 0.975, linear.  Replicates whose weight is 0 say nothing and are left out.
+    distinct document ids as strings, quantiles 0.025 and 0.975, linear.  Replicates whose weight is 0 say nothing and are left
+    out; where that is all of them the interval is (0, 1).
 
     Args:
         documents: each row's document. Shape: (rows,).
@@ -57,6 +58,8 @@ def document_interval(
         raise ConfigError("an interval needs at least one scored row; none is left")
     tops, bottoms = zip(*((counts @ numerator, counts @ denominator) for counts in _replicates(len(numerator), rounds, seed)), strict=True)
     top, bottom = np.concatenate(tops), np.concatenate(bottoms)
+    if not (bottom > 0).any():
+        return 0.0, 1.0
     low, high = np.quantile(top[bottom > 0] / bottom[bottom > 0], [0.025, 0.975])
     return float(low), float(high)
 

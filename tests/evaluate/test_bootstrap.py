@@ -69,3 +69,8 @@ def test_mentions_of_one_document_flip_together():
 def test_no_rows_or_scores_of_another_length_are_refused(rows):
     with pytest.raises(ConfigError, match="give one score per row"):
         document_interval(*rows)
+
+
+def test_an_interval_from_replicates_without_weight_says_nothing() -> None:
+    documents = [str(i) for i in range(200)]
+    assert document_interval(documents, [1.0] + [0.0] * 199, [1.0] + [0.0] * 199, rounds=1, seed=1) in {(0.0, 1.0), (1.0, 1.0)}
