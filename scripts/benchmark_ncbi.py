@@ -20,12 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from data_gen import TemplateWriter
 from data_gen import run as generate
 from syncabel import __version__
-from syncabel.baselines import apply, standard_baselines
+from syncabel.baselines import Cascade, apply, standard_baselines
 from syncabel.corpora import read_corpus, read_jsonl
 from syncabel.decoding import DecodingSettings
 from syncabel.evaluate import evaluate
@@ -80,7 +81,9 @@ def main() -> None:
     systems: dict[str, Ranker] = {}
     for long_forms in (False, True):
         named = "_long_forms" if long_forms else ""
-        systems |= {f"{name}{named}": ranker for name, ranker in standard_baselines(kb, fitted, long_forms).items()}
+        baselines = standard_baselines(kb, fitted, long_forms)
+        baselines["dictionary_then_exact"] = Cascade((baselines["dictionary"], baselines["exact"]))
+        systems |= {f"{name}{named}": ranker for name, ranker in baselines.items()}
     types = TypeMap.counted(fitted, lambda _code: kb.groups, kb.groups)
     scores = {name: scored(ranker, splits["test"], kb, types, fitted) for name, ranker in systems.items()}
     recipe: dict[str, Any] = {}
@@ -150,7 +153,7 @@ def write_results(args: argparse.Namespace, kb: KnowledgeBase, scores: Mapping[s
     """The results file: figures, and everything needed to get them again."""
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     content = {
-        "name": "ncbi_disease",
+        "name": args.results.stem,
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
         "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
@@ -158,6 +161,7 @@ def write_results(args: argparse.Namespace, kb: KnowledgeBase, scores: Mapping[s
         "kb": {"source": kb.manifest.source, "release": kb.manifest.release, "digest": kb.digest},
         "data": {"baselines": "NCBI disease train + dev", "model": "NCBI disease train, and template sentences for every concept", "test": "NCBI disease test"},
         "seed": 42,
+        "threads": torch.get_num_threads(),
         "hardware": recipe.get("hardware") or f"{os.cpu_count()} × {platform.machine()} CPU",
         "software": {"syncabel": __version__, "python": platform.python_version(), "torch": version("torch"), "transformers": version("transformers")},
         "seconds": round(seconds),
