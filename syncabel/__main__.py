@@ -1,5 +1,5 @@
 """`python -m syncabel`."""
 
-from syncabel.cli import main
+from syncabel.cli.app import main
 
 main()

@@ -1,5 +1,1 @@
-"""The command line: `syncabel …`, also `python -m syncabel`."""
-
-from syncabel.cli.app import main
-
-__all__ = ["main"]
+"""The command line, one module per command group; `app` puts them together."""

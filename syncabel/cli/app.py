@@ -1,4 +1,4 @@
-"""The Typer application and how it ends: 0 done, 1 a check failed, 2 an error of one line, 130 interrupted.
+"""The Typer application and how it ends: 0 done, 2 an error of one line, 130 interrupted.
 
 Each command group lives in a module of its own and is put in its place here.
 """

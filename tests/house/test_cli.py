@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 import typer
 
-from syncabel.cli import main
+from syncabel.cli.app import main
 from syncabel.errors import SyncabelError
 
 COMMANDS = (
