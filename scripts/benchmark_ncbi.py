@@ -36,7 +36,7 @@ from syncabel.lexicon.build import build_lexicon
 from syncabel.linker import Linker
 from syncabel.progress import bars_on_terminals_only
 from syncabel.prompt import PromptFormat
-from syncabel.sft import make_examples, write_examples
+from syncabel.sft import make_examples, write_examples, write_format
 from syncabel.train.arguments import parse
 from syncabel.train.run import train
 from syncabel.train.scratch import train_tokenizer
@@ -109,6 +109,7 @@ def fine_tuned(args: argparse.Namespace, kb: KnowledgeBase, human: Sequence[Docu
     made = [row for row in make_examples([*human, *synthetic], lexicon, kb.canonical, types, fmt) if isinstance(row, SFTExample)]
     counts = {source: write_examples((row for row in made if row.source == source), data / f"{source}.jsonl") for source in ("human", "synthetic")}
     (data / "types.json").write_text(json.dumps(dict(types.table)), encoding="utf-8")
+    write_format(data, fmt, lexicon)
     result = train(parse(training_flags(args, data)))
     linker = Linker.from_pretrained(args.output / "model", DecodingSettings(num_beams=args.beams))
     return linker, synthetic, {"examples": counts, "lexicon_entries": len(lexicon), "training_seconds": round(result.seconds), **result.training}

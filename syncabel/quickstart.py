@@ -33,7 +33,7 @@ from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat
-from syncabel.sft import ExampleSettings, make_examples, write_examples
+from syncabel.sft import ExampleSettings, make_examples, write_examples, write_format
 from syncabel.text import fold
 from syncabel.types import Concept, Document, LinkedMention, Name, Ranker, Rejection, SFTExample, to_json
 
@@ -44,7 +44,6 @@ __all__ = ["SYSTEMS", "TESTS", "QuickstartSettings", "run"]
 
 TESTS = ("known_perturbed", "unseen_synonyms", "shared_short_forms", "demo_sentences")
 SYSTEMS = ("constrained", "free", "dictionary", "exact", "tfidf", "cascade")
-RATIO = "1:9"
 FILES = {"tokenizer": "", "lexicon": "", "human_examples": ".jsonl", "synthetic_examples": ".jsonl", "types": ".json"}  # argument -> ending
 MARKER = ".syncabel-quickstart"  # only folders that hold it are ever emptied
 CONTEXT_CHARS = 80  # on either side of a mention: enough to tell namesakes apart, and half of the tokens of whole sentences
@@ -119,12 +118,14 @@ def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dic
     say(f"3. a tokenizer of {settings.vocabulary} tokens, and the lexicon: a trie of every name")
     lexicon = _lexicon(kb, synthetic, settings.vocabulary, data)
 
-    say(f"4. fine-tuning a small Llama from nothing: {settings.steps} steps, human : synthetic = {RATIO} in loss tokens")
-    say(f"   (not 1:1: {len(human)} sentences cycled 1:1 would take half of the budget)")
+    config = _config(settings, mixed=bool(human))
+    say(f"4. fine-tuning a small Llama from nothing: {settings.steps} steps")
+    if human:
+        say(f"   human : synthetic = {config['mix']} in loss tokens (not 1:1: {len(human)} sentences cycled 1:1 would take half of the budget)")
     types = TypeMap(kb.groups, {})
     made_examples = _examples([*human, *synthetic], kb, lexicon, types, data)
     say(f"   {made_examples}")
-    trained = _train(settings, mixed=bool(human))
+    trained = _train(config, data / "sft.yaml")
 
     say("5. linking the test sets: the model held to the trie, the model left free, and the baselines")
     systems = _systems(kb, [*human, *synthetic], settings)
@@ -295,30 +296,36 @@ def _lexicon(kb: KnowledgeBase, synthetic: Sequence[Document], vocabulary: int, 
 
 def _examples(documents: Sequence[Document], kb: KnowledgeBase, lexicon: Lexicon, types: TypeMap, data: Path) -> str:
     """Write the training examples; says how many, and how many mentions were left out for which reason."""
-    settings = ExampleSettings(context_dropout=CONTEXT_DROPOUT)
-    rows = list(make_examples(documents, lexicon, kb.canonical, types, PromptFormat(context_chars=CONTEXT_CHARS), settings))
+    settings, fmt = ExampleSettings(context_dropout=CONTEXT_DROPOUT), PromptFormat(context_chars=CONTEXT_CHARS)
+    rows = list(make_examples(documents, lexicon, kb.canonical, types, fmt, settings))
     examples = [row for row in rows if isinstance(row, SFTExample)]
     rejected = [row for row in rows if isinstance(row, Rejection)]
     for source in ("human", "synthetic"):
         write_examples((row for row in examples if row.source == source), data / f"{source}.jsonl")
     (data / "types.json").write_text(json.dumps(dict(types.table)) + "\n", encoding="utf-8")
     write_rejections(rejected, data / "rejected.jsonl")
+    write_format(data, fmt, lexicon)
     return f"{len(rows):,} mentions = {len(examples):,} examples + {len(rejected):,} left out {dict(Counter(row.reason for row in rejected)) or ''}".rstrip()
 
 
-def _train(settings: QuickstartSettings, mixed: bool) -> "Result":
-    """The same entry that `accelerate launch scripts/train_sft.py --config configs/sft/tiny-cpu.yaml` goes through."""
-    from syncabel.train.arguments import parse, shipped_configs
-    from syncabel.train.run import train
+def _config(settings: QuickstartSettings, mixed: bool) -> dict[str, Any]:
+    """The shipped tiny-cpu configuration over the quickstart's own files; without human data it has nothing to mix."""
+    from syncabel.train.arguments import shipped_configs
 
     data, output = settings.output / "data", settings.output
-    config = yaml.safe_load(shipped_configs()["tiny-cpu"].read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.safe_load(shipped_configs()["tiny-cpu"].read_text(encoding="utf-8"))
     config |= {key: str(data / f"{key.removesuffix('_examples')}{end}") for key, end in FILES.items()}
     config |= {"output_dir": str(output / "run"), "model_folder": str(output / "model"), "max_steps": settings.steps, "context_chars": CONTEXT_CHARS}
-    if not mixed:
-        config = {key: value for key, value in config.items() if key not in ("human_examples", "mix")}
-    (data / "sft.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    return train(parse(["--config", str(data / "sft.yaml")]))
+    return config if mixed else {key: value for key, value in config.items() if key not in ("human_examples", "mix")}
+
+
+def _train(config: Mapping[str, Any], path: Path) -> "Result":
+    """The same entry that `accelerate launch scripts/train_sft.py --config configs/sft/tiny-cpu.yaml` goes through."""
+    from syncabel.train.arguments import parse
+    from syncabel.train.run import train
+
+    path.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+    return train(parse(["--config", str(path)]))
 
 
 def _systems(kb: KnowledgeBase, documents: Sequence[Document], settings: QuickstartSettings) -> dict[str, Ranker]:

@@ -11,13 +11,14 @@ from syncabel.corpora.jsonl import write_rows
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
-from syncabel.prompt import PromptFormat, from_document
+from syncabel.prompt import PromptFormat, format_to_config, from_document
 from syncabel.targets import TargetNames
 from syncabel.types import Document, Mention, Rejection, SFTExample, from_json
 
-__all__ = ["ExampleSettings", "make_examples", "read_examples", "read_type_table", "write_examples"]
+__all__ = ["ExampleSettings", "make_examples", "read_examples", "read_type_table", "write_examples", "write_format"]
 
 SHORT_FORM = 5  # characters
+FORMAT = "format.json"  # beside examples: how their prompts are written and for which lexicon; training compares
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,12 @@ def _dropped(document: Document, mention: Mention, settings: ExampleSettings) ->
 def write_examples(examples: Iterable[SFTExample], path: Path) -> int:
     """Write JSON Lines; the file is there whole or not at all.  Returns the number of rows."""
     return write_rows(examples, path)
+
+
+def write_format(folder: Path, fmt: PromptFormat, lexicon: Lexicon) -> None:
+    """Write down how the examples of a folder were made; comes last, for it speaks for a folder that is whole."""
+    row = {**format_to_config(fmt), "lexicon_digest": lexicon.digest}
+    (folder / FORMAT).write_text(json.dumps(row, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def read_examples(path: Path | str) -> list[SFTExample]:

@@ -17,13 +17,11 @@ from syncabel.errors import DigestMismatchError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon
-from syncabel.prompt import PromptFormat, format_to_config
-from syncabel.sft import ExampleSettings, make_examples, read_type_table, write_examples
+from syncabel.prompt import PromptFormat
+from syncabel.sft import FORMAT, ExampleSettings, make_examples, read_type_table, write_examples, write_format
 from syncabel.types import Document, Mention, Rejection, SFTExample
 
 __all__ = ["examples"]
-
-FORMAT = "format.json"  # beside the examples: how their prompts are written and for which lexicon; training compares
 
 
 def examples(
@@ -64,7 +62,7 @@ def examples(
     _write_documents(output, good, [_canonical(document, base) for document in dev])
     _write_json(output / "types.json", dict(type_map.table))
     write_rejections(bad, output / "rejected.jsonl")
-    _write_json(output / FORMAT, {**format_to_config(fmt), "lexicon_digest": words.digest})
+    write_format(output, fmt, words)
     err.print(f"dev: {len(dev):,} documents; types: {dict(type_map.table)}", markup=False)
     err.print(f"rejected: {len(bad):,} {dict(Counter(row.reason for row in bad))} → {output / 'rejected.jsonl'}", markup=False)
 

@@ -1,17 +1,18 @@
 """What a reader hands back, and the lines it reads from."""
 
 import gzip
+import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from syncabel.errors import ConfigError, FormatError
 from syncabel.types import Document, Mention, Rejection
 
-__all__ = ["Corpus", "refuse_test", "text_lines"]
+__all__ = ["Corpus", "json_lines", "refuse_test", "text_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +94,23 @@ def _decoded(raw: bytes, path: Path, number: int) -> str:
         problem = f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line is not UTF-8"
         raise FormatError(problem, path, number, "convert the file, e.g. iconv -f latin1 -t utf-8") from None
     return line.removesuffix("\n").removesuffix("\r")
+
+
+def json_lines(path: Path, hint: str) -> Iterator[tuple[int, Any]]:
+    """The values of a JSON Lines file in which every row must be one, with their 1-based line numbers; blank lines are no rows.
+
+    Args:
+        path: plain or `.gz`.
+        hint: what to do about a row that is not JSON.
+
+    Raises:
+        FormatError: as `text_lines`, and for a row that is not JSON.
+    """
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise FormatError(f"not JSON: {error}", path, number, hint) from None
+        yield number, value

@@ -7,13 +7,12 @@ A mention without a prediction is wrong under both.  Rows: {"id", "gold": [ids],
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncabel.corpora.corpus import text_lines
+from syncabel.corpora.corpus import json_lines
 from syncabel.errors import FormatError
 
 __all__ = ["BelbReport", "BelbSystem", "belb_json", "evaluate_belb"]
@@ -72,13 +71,7 @@ def _system(rows: Sequence[tuple[frozenset[int | str], Sequence[int | str]]]) ->
 
 def _rows(path: Path) -> Iterator[_Row]:
     seen: set[str] = set()
-    for number, line in text_lines(path):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise FormatError(f"not JSON: {error}", path, number, "write one object a line") from None
+    for number, value in json_lines(path, "write one object a line"):
         problem = _problem(value)
         if problem is None and str(value["id"]) in seen:
             problem = f"id {value['id']!r} occurs twice"

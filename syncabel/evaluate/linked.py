@@ -1,11 +1,10 @@
 """Prediction files, as `syncabel link` writes them, and their place beside the documents."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from syncabel.corpora.corpus import text_lines
+from syncabel.corpora.corpus import json_lines
 from syncabel.errors import FormatError
 from syncabel.types import Document, LinkedMention, Mention, from_json
 
@@ -21,13 +20,7 @@ def read_linked(path: Path | str) -> Iterator[tuple[int, LinkedMention]]:
         FormatError: not UTF-8, empty, not JSON, or not a linked mention.
     """
     path = Path(path)
-    for number, line in text_lines(path):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise FormatError(f"not JSON: {error}", path, number, "write one object a line, as `syncabel link` does") from None
+    for number, value in json_lines(path, "write one object a line, as `syncabel link` does"):
         try:
             yield number, _linked(value)
         except FormatError as error:

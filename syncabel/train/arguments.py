@@ -239,6 +239,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError("max_minutes goes with lr_scheduler_type linear, constant or constant_with_warmup")
     if sft.eval_strategy != "no" and not own.dev_documents:
         raise ConfigError(f"eval_strategy is {str(getattr(sft.eval_strategy, 'value', ''))!r} without dev_documents; give them, or eval_strategy: 'no'")
+    if not 0 <= own.word_cuts <= 1:
+        raise ConfigError(f"word_cuts is {own.word_cuts}; it is a fraction, give 0 to 1")
     if own.muon_factor is not None and (own.init != "random" or own.muon_factor <= 0):
         raise ConfigError(f"muon_factor is {own.muon_factor} with init {own.init!r}; it is a positive factor and goes with init: random, leave it out")
     if own.bucket_batches < 1 or own.dev_sample < 1 or own.dev_beams < 1:

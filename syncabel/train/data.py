@@ -15,12 +15,12 @@ from syncabel.errors import ConfigError, DigestMismatchError, FormatError
 from syncabel.lexicon.store import Lexicon
 from syncabel.mixing import Mixture, Side, bucketed, mix, parse_ratio
 from syncabel.prompt import VERB, PromptFormat, encode_names, encode_prompt, encode_text, format_to_config, word_cutter
+from syncabel.sft import FORMAT
 from syncabel.types import Rejection, SFTExample
 
 __all__ = ["IGNORED", "RunData", "Tokens", "build_run", "check_format", "check_targets", "encode_examples", "pack"]
 
 IGNORED = -100  # the label of a token without loss, as torch and TRL have it
-FORMAT = "format.json"
 _MEND = "set prompt_format, language and context_chars to what the examples were made with, or run `syncabel examples` again"
 
 

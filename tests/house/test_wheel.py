@@ -120,7 +120,7 @@ def test_the_wheel_alone_trains_with_a_shipped_config(installed: Path, tmp_path:
     files = ("human/documents.jsonl", "synthetic/documents.jsonl")
     done("-m", "syncabel", "lexicon", "tokenizer", "kb", "--vocabulary", "400", "-o", "tokenizer")
     done("-m", "syncabel", "lexicon", "build", "kb", "--tokenizer", "tokenizer", "-o", "lexicon")
-    done("-m", "syncabel", "examples", "kb", *files, "--lexicon", "lexicon", "--dev-fraction", "0", "-o", "examples")
+    done("-m", "syncabel", "examples", "kb", *files, "--lexicon", "lexicon", "--dev-fraction", "0", "--context-chars", "80", "-o", "examples")
     places = {name: f"examples/{name.removesuffix('_examples')}.jsonl" for name in ("human_examples", "synthetic_examples")}
     places |= {"types": "examples/types.json", "tokenizer": "tokenizer", "lexicon": "lexicon", "output_dir": "run", "model_folder": "model"}
     small = {"max_steps": "3", "per_device_train_batch_size": "4", "hidden_size": "32", "intermediate_size": "64", "num_layers": "1", "warmup_steps": "1"}

@@ -96,6 +96,8 @@ def test_a_value_of_a_wrong_type_is_refused_with_its_file(line: str, message: st
         (["--dev_documents", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
         (["--max_steps", "many"], "invalid int value"),
         (["--train_sampling_strategy", "random"], "the mix decides the order"),
+        (["--muon_factor", "-1"], "positive factor"),
+        (["--word_cuts", "2"], "word_cuts is 2.0; it is a fraction"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(more: list[str], message: str, flags: Callable[..., list[str]]) -> None:
