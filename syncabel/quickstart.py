@@ -10,6 +10,7 @@ is played by demo sentences written for this project.
 """
 
 import json
+import math
 import random
 import shutil
 import sys
@@ -137,7 +138,7 @@ def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dic
         "invalid_names": invalid,
         "mentions": {name: sum(len(document.mentions) for document in documents) for name, documents in tests.items()},
         "systems": scores,
-        "training": {"steps": trained.steps, "loss": trained.loss, "seconds": round(trained.seconds, 1)},
+        "training": {"steps": trained.steps, "loss": None if math.isnan(trained.loss) else trained.loss, "seconds": round(trained.seconds, 1)},
         "kb": {"source": kb.manifest.source, "release": kb.manifest.release, "concepts": len(kb), "names": kb.n_names, "digest": kb.digest},
         "settings": {**to_json(replace(settings, output=Path())), "output": str(settings.output)},
     }
@@ -387,7 +388,7 @@ def report_text(report: Mapping[str, Any]) -> str:
         "",
         (
             f"{report['seconds']:.0f} s in all, {report['training']['seconds']:.0f} s of them training ({report['training']['steps']} steps, "
-            f"loss {report['training']['loss']:.3f}); peak memory {report['peak_memory_mb'] or '?'} MB; "
+            f"loss {report['training']['loss'] or math.nan:.3f}); peak memory {report['peak_memory_mb'] or '?'} MB; "
             f"{report['invalid_names']} constrained answers that are no real name."
         ),
         "",
