@@ -22,6 +22,7 @@ __all__ = [
     "Document",
     "LinkedMention",
     "Linker",
+    "MapRule",
     "Mention",
     "Name",
     "Prediction",
@@ -31,6 +32,7 @@ __all__ = [
     "Ranker",
     "Rejection",
     "Relation",
+    "Retired",
     "SFTExample",
     "Scope",
     "Source",
@@ -102,6 +104,43 @@ class Relation:
     kind: str
     target: str
     role_group: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A code that is no longer a concept, and what its vocabulary says of it.
+
+    One-to-one replacements are `Concept.alt_codes` and not repeated here: this is for codes that have no successor or several.
+
+    Attributes:
+        code: the retired one.
+        reason: the vocabulary's word, e.g. "obsolete", "POSSIBLY_EQUIVALENT_TO", "consider".
+        successors: codes that may stand for it now; none of them is the same concept.
+    """
+
+    code: str
+    reason: str
+    successors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MapRule:
+    """One row of a map to another vocabulary, with the rule under which it holds.
+
+    Attributes:
+        code: the concept.
+        target: "VOCABULARY:code", as in `Concept.xrefs`.
+        group, priority: rules of one group are tried by ascending priority and the first that holds wins; 0 where the map has none.
+        rule: the condition as written, e.g. "TRUE", "IFA 248152002 | Female |"; "" for none.
+        advice: the map's words for people, or "".
+    """
+
+    code: str
+    target: str
+    group: int = 0
+    priority: int = 0
+    rule: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
