@@ -64,7 +64,7 @@ def mention_is_other_concept(document: Document, concept: Concept, kb: "Knowledg
     Its own initials may be: "MS" in a heart's context is the valve's, whosever name it is.
     """
     for mention in document.mentions:
-        owners = kb.codes_for(mention.text)
+        owners = kb.codes_of(mention.text)
         if owners and not set(owners) & set(mention.codes) and not _is_own_short_form(mention.text, concept):
             return "mention_is_other_concept"
     return None

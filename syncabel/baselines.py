@@ -157,7 +157,7 @@ class ExactName:
     def _rank(self, query: Query) -> list[Prediction]:
         key = _key(query.document, query.mention, self._long_forms)
         names = self._vocabulary.names
-        codes = sorted(self._kb.codes_for(key), key=lambda code: (fold(names[code]) != key, code))
+        codes = sorted(self._kb.codes_of(key), key=lambda code: (fold(names[code]) != key, code))
         return [Prediction((code,), names[code], 0.0) for code in codes if self._vocabulary.allows((code,), query.groups)]
 
 

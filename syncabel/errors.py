@@ -91,13 +91,15 @@ class UnknownNameError(SyncabelError):
     Args:
         kind: what it should have been a name of, e.g. "group".
         name: the unknown one.
-        known: all known ones; the nearest is named in the message.
+        known: all known ones, or those that may be near; the nearest is named in the message.
+        total: how many are known in all, where `known` is but some of them.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], total: int | None = None) -> None:
         self.kind, self.name, self.known = kind, name, tuple(known)
         near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.0)
-        listed = f" ({len(self.known)} known)" if len(self.known) > 8 else f" (known: {', '.join(self.known)})"
+        count = len(self.known) if total is None else total
+        listed = f" ({count} known)" if count > 8 else f" (known: {', '.join(self.known)})"
         super().__init__(f"unknown {kind} {name!r}" + (f"; did you mean {near[0]!r}?{listed}" if near else "; none is known"))
 
 

@@ -31,7 +31,7 @@ from syncabel.corpora import read_jsonl, write_jsonl, write_rejections
 from syncabel.errors import ConfigError
 from syncabel.evaluate import evaluate
 from syncabel.groups import TypeMap
-from syncabel.kb import KnowledgeBase
+from syncabel.kb import About, KnowledgeBase
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat
 from syncabel.sft import ExampleSettings, make_examples, write_examples, write_format
@@ -139,7 +139,7 @@ def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dic
         "mentions": {name: sum(len(document.mentions) for document in documents) for name, documents in tests.items()},
         "systems": scores,
         "training": {"steps": trained.steps, "loss": None if math.isnan(trained.loss) else trained.loss, "seconds": round(trained.seconds, 1)},
-        "kb": {"source": kb.manifest.source, "release": kb.manifest.release, "concepts": len(kb), "names": kb.n_names, "digest": kb.digest},
+        "kb": {"source": kb.about.source, "release": kb.about.release, "concepts": len(kb), "names": kb.n_names, "digest": kb.digest},
         "settings": {**to_json(replace(settings, output=Path())), "output": str(settings.output)},
     }
     (settings.output / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1, default=str) + "\n", encoding="utf-8")
@@ -217,11 +217,10 @@ def _held_out(whole: KnowledgeBase, codes: Sequence[str], count: int, rng: rando
             name = rng.choice(fit)
             taken.add((code, fold(name.text)))
             concepts[code] = replace(concept, names=tuple(n for n in concept.names if n is not name))
-    manifest = whole.manifest
     kb = KnowledgeBase.build(
         (replace(concept, parents=tuple(p for p in concept.parents if p in concepts)) for concept in concepts.values()),
-        source=f"{manifest.source}, {len(codes)} concepts", release=manifest.release, licence=manifest.licence, redistributable=manifest.redistributable,
-    )  # fmt: skip
+        replace(whole.about, source=f"{whole.about.source}, {len(codes)} concepts"),
+    )
     return kb, taken
 
 
@@ -277,8 +276,8 @@ def _with_synonym(whole: KnowledgeBase, code: str, folded: str, writer: Template
     text = next(name.text for name in concept.names if fold(name.text) == folded)
     renamed = KnowledgeBase.build(
         [replace(c, names=(Name(text, preferred=True),)) if c.code == code else c for c in map(whole.concept, [code, *whole.ancestors(code)])],
-        source="", release="", licence="", redistributable=False,
-    )  # fmt: skip
+        About("one synonym"),
+    )
     made = generate_documents(renamed, writer, per_concept=64, seed=seed, codes=[code])
     return next(item for item in made if isinstance(item, Document) and item.mentions[0].text == text and not item.abbreviations)
 

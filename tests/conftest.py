@@ -76,7 +76,7 @@ def concept(code: str, *names: str, group: str = "Disease", parents: tuple[str, 
 @pytest.fixture(scope="session")
 def small_kb() -> Any:
     """Eight concepts of two groups; `MS` and `cold` are shared, A:1 has an alternative id."""
-    from syncabel.kb import KnowledgeBase
+    from syncabel.kb import About, KnowledgeBase
 
     return KnowledgeBase.build(
         [
@@ -89,10 +89,10 @@ def small_kb() -> Any:
             concept("A:7", "nervous system disease"),
             concept("A:8", "heart disease", "cardiac disease"),
         ],
-        source="test",
+        About(source="test",
         release="1",
         licence="CC0-1.0",
-        redistributable=True,
+        redistributable=True),
     )
 
 

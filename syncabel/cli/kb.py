@@ -11,7 +11,7 @@ from rich.text import Text
 
 from syncabel.cli.console import err, out, print_json, tracked
 from syncabel.errors import ConfigError, UnknownNameError
-from syncabel.kb import KnowledgeBase, read_medic, read_obo, read_table
+from syncabel.kb import About, KnowledgeBase, read_medic, read_obo, read_table
 from syncabel.types import Concept, Name, Rejection, to_json
 
 __all__ = ["app"]
@@ -59,7 +59,7 @@ def build(
         raise ConfigError(f"--language is {language!r}; give an ISO 639-1 code, e.g. fr")
     entries = READERS[kind](source, _group(kind, group), language)
     kb = KnowledgeBase.build(
-        tracked(entries, "concepts"), source=source_name or _plain(source).stem, release=release, licence=licence, redistributable=redistributable
+        tracked(entries, "concepts"), About(source=source_name or _plain(source).stem, release=release, licence=licence, redistributable=redistributable)
     )
     kb.save(output)
     out.print(f"{output}: {len(kb)} concepts, {kb.n_names} names, digest {kb.digest[:12]}…", markup=False)

@@ -53,4 +53,4 @@ def canonical_answers(answers: Sequence[Sequence[str]], canonical: Callable[[str
 
 def shares_name(text: str, kb: KnowledgeBase) -> str:
     """`shared` where the text is a name of two concepts or more, else `other`."""
-    return "shared" if len(kb.codes_for(text)) > 1 else "other"
+    return "shared" if len(kb.codes_of(text)) > 1 else "other"

@@ -27,6 +27,7 @@ COPIED = (
     "syncabel.types",
     "syncabel.text",
     "syncabel.prompt",
+    "syncabel.strings",
     "syncabel.lexicon.store",
     "syncabel.decoding",
     ENTRY,

@@ -1,42 +1,39 @@
-"""The knowledge base in use: look-ups over tables, saved as a folder.
+"""The knowledge base in use: look-ups over a mapped index, columns for what goes over all of it, saved as a folder.
 
     manifest.json                 facts, counts and digests; written last
-    concepts.parquet names.parquet relations.parquet
-    index/names.marisa            folded name -> rows of its concepts
+    concepts.parquet names.parquet relations.parquet retired.parquet maps.parquet
+    index/                        the mapped index (`syncabel.kb.index`); made in memory where a folder comes without it
     rejected.jsonl                what building left out, where there was something
 
-No Concept is kept in memory: one is made from the tables when it is asked for.
+No Concept is kept in memory: one is made from the index when it is asked for.
 """
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-import marisa_trie
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from syncabel.corpora import write_rejections
 from syncabel.errors import ConfigError, IncompleteFolderError, UnknownNameError
-from syncabel.kb.manifest import FORMAT_VERSION, MANIFEST, Manifest, file_digest, read_manifest
-from syncabel.kb.tables import CONCEPT_FIELDS, NAME_FIELDS, Tables, parent_edges, tables_of
-from syncabel.text import fold
-from syncabel.types import Concept, Name, Rejection, Relation, from_json, to_json
+from syncabel.kb.index import NAMES, Index, Rows, arrays_of, files, name_trie, arrays_of, files, name_trie
+from syncabel.kb.manifest import FORMAT_VERSION, MANIFEST, FileDigest, Manifest, check_digest, file_digest, read_manifest
+from syncabel.kb.tables import TABLES, Tables, tables_of
+from syncabel.kb.vocabulary import About, Entry, Frames, schema_of
+from syncabel.types import Concept, MapRule, Rejection, Relation, Retired, to_json
 
 __all__ = ["SHIPPED", "KnowledgeBase"]
 
 SHIPPED = ("doid",)  # folders under syncabel/kb/data, each made by a script in scripts/
-_TABLES = ("concepts", "names", "relations")
-_INDEX = "index/names.marisa"
+_INDEX = "index"
 _REJECTED = "rejected.jsonl"
-_ROW = "<I"  # a concept's row as the name index stores it: uint32, little-endian
-_BATCH = 8_192
+_NEIGHBOURS = 8
+_ZSTD = 3  # a higher level takes minutes for ten million names and saves a fifth
+_INDEX_FILES = tuple(f"{_INDEX}/{name}" for name in files())
 
 
 class KnowledgeBase:
@@ -46,89 +43,87 @@ class KnowledgeBase:
 
     Attributes:
         manifest: facts and counts.
-        rejections: what building left out.
     """
 
-    def __init__(self, tables: Tables, manifest: Manifest, rejections: Sequence[Rejection] = (), index: Any = None) -> None:
+    def __init__(self, manifest: Manifest, tables: Callable[[], Tables], rejected: Callable[[], pl.DataFrame], index: Index | None = None) -> None:
         self.manifest = manifest
-        self.rejections = tuple(rejections)
-        self._tables = tables
-        self._given_index = index
+        self._read_tables, self._read_rejected, self._given_index = tables, rejected, index
 
     @classmethod
-    def build(
-        cls,
-        concepts: Iterable[Concept | Rejection],
-        *,
-        source: str,
-        release: str,
-        licence: str,
-        redistributable: bool,
-        relations: Iterable[Relation] = (),
-    ) -> "KnowledgeBase":
-        """A knowledge base out of concepts in any order.
+    def build(cls, content: Iterable[Entry] | Frames, about: About) -> "KnowledgeBase":
+        """A knowledge base out of what a reader hands back, in any order.
 
-        Names are cleaned and each kept once per concept; names with control characters, concepts without a name, alternative
-        codes that are no one-to-one link, and parents that do not exist are listed in `rejections`.
-
-        Args:
-            concepts: what a reader yields, its rejections included.
-            source, release: which vocabulary, and which edition of it.
-            licence: an SPDX identifier where there is one.
-            redistributable: whether the names may be passed on.
-            relations: relationships other than is_a.
+        Names are cleaned and each kept once per concept and language; names with control characters, concepts without a name,
+        alternative codes that are no one-to-one link, parents and relations that lead nowhere are listed in `rejections`.
 
         Raises:
             FormatError: a code comes twice, is_a runs in a circle, a concept has no group, or there is no concept.
             MarkupError: a group's name holds `|`, a brace or a bracket.
         """
-        tables, rejections = tables_of(concepts, relations, source)
-        return cls._described(tables, rejections, source=source, release=release, licence=licence, redistributable=redistributable)
+        tables, rejected = tables_of(content, about.source)
+        return cls.of_tables(tables, about, rejected)
 
     @classmethod
-    def _described(cls, tables: Tables, rejections: Sequence[Rejection], *, source: str, release: str, licence: str, redistributable: bool) -> "KnowledgeBase":
+    def of_tables(cls, tables: Tables, about: About, rejected: pl.DataFrame | None = None, parts: tuple[About, ...] = ()) -> "KnowledgeBase":
+        """The knowledge base of tables that `tables_of` made, or a part of such.
+
+        Args:
+            tables: checked ones.
+            about: facts for the manifest.
+            rejected: what was left out, columns of `Rejection`; None for nothing.
+            parts: what it was merged from.
+        """
+        left_out = pl.DataFrame(schema=schema_of(Rejection)) if rejected is None else rejected
         manifest = Manifest(
             FORMAT_VERSION,
-            source,
-            release,
-            licence,
-            redistributable,
-            concepts=tables.concepts.height,
-            names=tables.names.height,
-            relations=tables.relations.height,
-            ambiguous_names=tables.ambiguous_names(),
-            groups=tuple(sorted(set(tables.concepts["groups"].explode().to_list()))),
-            languages=tuple(sorted(tables.names["language"].unique())),
-            digest=tables.digest(),
-            rejected=len(rejections),
+            about,
+            tables.digest(),
+            **{name: getattr(tables, name).height for name in TABLES},
+            ambiguous_names=tables.ambiguous().height,
+            groups=tuple(sorted(set(tables.concepts["groups"].explode().unique()))),
+            languages=tuple(sorted(tables.names["language"].cast(pl.String).unique())),
+            rejected=left_out.height,
+            parts=parts,
         )
-        return cls(tables, manifest, rejections)
+        return cls(manifest, lambda: tables, lambda: left_out)
 
     @classmethod
-    def load(cls, source: str | Path) -> "KnowledgeBase":
-        """A saved or a shipped knowledge base, its files checked against their digests.
+    def load(cls, source: str | Path, verify: bool = False) -> "KnowledgeBase":
+        """A saved or a shipped knowledge base.  Nothing is read but the manifest: files are mapped, tables read when asked for.
 
         Args:
             source: a folder, or the name of a shipped one; a string that is a shipped name means that, write `./doid` for
                 a folder of the same name.
+            verify: read every file and compare its digest; without it only sizes are compared.
 
         Raises:
             UnknownNameError: neither a folder nor a shipped name.
             IncompleteFolderError: it was half written, or files are missing.
-            DigestMismatchError: a file was altered.
+            DigestMismatchError: a file was altered.  (Tables and rejections are compared whenever they are read.)
             FormatError: it has another format version.
         """
         folder = _folder(source)
-        manifest = read_manifest(folder)
-        listed = {file.path for file in manifest.files}
-        if missing := {*map(_parquet, _TABLES), _INDEX} - listed:
+        manifest = read_manifest(folder, verify)
+        listed = {file.path: file for file in manifest.files}
+        index_missing = set(_INDEX_FILES) - listed.keys()
+        missing = {_parquet(name) for name in TABLES} - listed.keys() | (set() if len(index_missing) == len(_INDEX_FILES) else index_missing)
+        if missing:
             raise IncompleteFolderError(f"{folder}: {MANIFEST} does not list {', '.join(sorted(missing))}; build it again with `syncabel kb build`")
-        tables = Tables(*(pl.read_parquet(folder / _parquet(name), glob=False) for name in _TABLES))
-        rejections = _read_rejections(folder / _REJECTED) if _REJECTED in listed else []
-        return cls(tables, manifest, rejections, marisa_trie.RecordTrie(_ROW).mmap(str(folder / _INDEX)))
 
-    def save(self, folder: str | Path) -> None:
+        def tables() -> Tables:
+            return Tables(*(_read_table(folder, listed[_parquet(name)]) for name in TABLES))
+
+        def rejected() -> pl.DataFrame:
+            return _read_rejected(folder, listed.get(_REJECTED))
+
+        return cls(manifest, tables, rejected, None if index_missing else Index.load(folder / _INDEX))
+
+    def save(self, folder: str | Path, index: bool = True) -> None:
         """Write the folder beside its place, then move it there: readers see the old one, or none, or the whole new one.
+
+        Args:
+            folder: a new one, or that of a knowledge base to replace.
+            index: also write the mapped index; without it the folder is several times smaller, and each opening makes it in memory.
 
         Raises:
             ConfigError: something stands there that is no knowledge base.
@@ -138,19 +133,21 @@ class KnowledgeBase:
             raise ConfigError(f"{folder} exists and is no knowledge base; give another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-            self._write(Path(temporary, "new"))
+            self._write(Path(temporary, "new"), index)
             if folder.exists():
                 folder.rename(Path(temporary, "old"))
             Path(temporary, "new").rename(folder)
 
-    def _write(self, folder: Path) -> None:
-        (folder / _INDEX).parent.mkdir(parents=True)
-        for name in _TABLES:
-            getattr(self._tables, name).write_parquet(folder / _parquet(name), compression="zstd", compression_level=19)
-        self._index.save(str(folder / _INDEX))
-        paths = [*map(_parquet, _TABLES), _INDEX]
-        if self.rejections:
-            write_rejections(self.rejections, folder / _REJECTED)
+    def _write(self, folder: Path, index: bool) -> None:
+        (folder / _INDEX if index else folder).mkdir(parents=True)
+        paths = [_parquet(name) for name in TABLES]
+        for name, path in zip(TABLES, paths, strict=True):
+            getattr(self.tables, name).write_parquet(folder / path, compression="zstd", compression_level=_ZSTD)
+        if index:
+            _write_index(self.tables, folder / _INDEX)
+            paths += _INDEX_FILES
+        if self.manifest.rejected:
+            self._rejected.write_ndjson(folder / _REJECTED)
             paths.append(_REJECTED)
         manifest = replace(self.manifest, files=tuple(file_digest(folder, path) for path in paths))
         (folder / MANIFEST).write_text(json.dumps(to_json(manifest), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -159,10 +156,18 @@ class KnowledgeBase:
         return self.manifest.concepts
 
     def __contains__(self, code: object) -> bool:
-        return code in self._rows
+        return isinstance(code, str) and self._index.codes.find(code) >= 0
+
+    def __getitem__(self, code: str) -> Concept:
+        return self.concept(code)
 
     def __repr__(self) -> str:
-        return f"KnowledgeBase({self.manifest.source!r}, {self.manifest.release!r}: {len(self)} concepts, {self.n_names} names)"
+        return f"KnowledgeBase({self.about.source!r}, {self.about.release!r}: {len(self)} concepts, {self.n_names} names)"
+
+    @property
+    def about(self) -> About:
+        """Which vocabulary it is, and under what terms."""
+        return self.manifest.about
 
     @property
     def digest(self) -> str:
@@ -185,37 +190,40 @@ class KnowledgeBase:
         return self.manifest.groups
 
     @cached_property
+    def tables(self) -> Tables:
+        """All of it as columns; of a loaded one, read from its Parquet files now."""
+        return self._read_tables()
+
+    @cached_property
+    def _rejected(self) -> pl.DataFrame:
+        return self._read_rejected()
+
+    @property
+    def rejections(self) -> tuple[Rejection, ...]:
+        """What building left out, the reader's own first."""
+        return tuple(Rejection(*row) for row in self._rejected.iter_rows())
+
+    def rejected_by_reason(self) -> dict[str, int]:
+        """How many rejections there are of each reason, by reason."""
+        return dict(self._rejected.group_by("reason").len().sort("reason").iter_rows())
+
+    @cached_property
     def codes(self) -> tuple[str, ...]:
         """All codes, sorted."""
-        return tuple(self._tables.concepts["code"])
+        return tuple(self._index.codes)
 
     @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {code: row for row, code in enumerate(self.codes)}
-
-    @cached_property
-    def _alternatives(self) -> dict[str, int]:
-        pairs = self._tables.concepts.select(pl.row_index("row"), "alt_codes").filter(pl.col("alt_codes").list.len() > 0).explode("alt_codes")
-        return dict(zip(pairs["alt_codes"], pairs["row"], strict=True))
-
-    @cached_property
-    def _name_starts(self) -> NDArray[np.int64]:
-        """First name of each concept. Shape: (concepts + 1,)."""
-        return np.searchsorted(self._tables.names["concept"].to_numpy(), np.arange(len(self) + 1)).astype(np.int64)
-
-    @cached_property
-    def _index(self) -> Any:
-        if self._given_index is not None:
-            return self._given_index
-        rows = self._tables.names.select("text", "concept").iter_rows()
-        return marisa_trie.RecordTrie(_ROW, sorted({(fold(text), (row,)) for text, row in rows}))
+    def _index(self) -> Index:
+        return Index.of(self.tables) if self._given_index is None else self._given_index
 
     def canonical(self, code: str) -> str | None:
         """The concept's own code, for itself or an alternative one; None for an unknown code."""
-        if code in self._rows:
-            return code
-        row = self._alternatives.get(code)
-        return None if row is None else self.codes[row]
+        row = self._index.canonical(code)
+        return None if row < 0 else self._index.codes[row]
+
+    def retired(self, code: str) -> tuple[Retired, ...]:
+        """What the vocabulary says of a retired code, one per reason; empty for any other code."""
+        return tuple(Retired(code, reason, successors) for reason, successors in self._retired.get(code, ()))
 
     def concept(self, code: str) -> Concept:
         """The concept of a code (alternative ones go through `canonical` first).
@@ -223,12 +231,11 @@ class KnowledgeBase:
         Raises:
             UnknownNameError: no concept has this code.
         """
-        return next(self._slice(self._row(code), 1))
+        return self._concept(self._row(code))
 
     def concepts(self) -> Iterator[Concept]:
         """All concepts in code order."""
-        for start in range(0, len(self), _BATCH):
-            yield from self._slice(start, min(_BATCH, len(self) - start))
+        return (self._concept(row) for row in range(len(self)))
 
     def in_group(self, group: str) -> Iterator[Concept]:
         """The concepts of a semantic group, in code order.
@@ -242,11 +249,42 @@ class KnowledgeBase:
 
     def relations(self) -> Iterator[Relation]:
         """Relationships other than is_a, sorted."""
-        return (Relation(*row) for row in self._tables.relations.iter_rows())
+        return (Relation(*row) for row in self.tables.relations.iter_rows())
 
-    def codes_for(self, name: str) -> tuple[str, ...]:
+    def relations_of(self, code: str) -> tuple[Relation, ...]:
+        """Relationships that start or end at a concept, sorted.
+
+        Raises:
+            UnknownNameError: no concept has this code.
+        """
+        self._row(code)
+        ends = (pl.col("source") == code) | (pl.col("target") == code)
+        return tuple(Relation(*row) for row in self.tables.relations.filter(ends).iter_rows())
+
+    def maps_of(self, code: str) -> tuple[MapRule, ...]:
+        """Rows of maps to other vocabularies for a concept, sorted by target, group and priority.
+
+        Raises:
+            UnknownNameError: no concept has this code.
+        """
+        self._row(code)
+        return tuple(MapRule(*row) for row in self.tables.maps.filter(pl.col("code") == code).iter_rows())
+
+    def codes_of(self, name: str) -> tuple[str, ...]:
         """Codes of the concepts that have this name, case and width aside (`text.fold`), in code order."""
-        return tuple(self.codes[row] for row in sorted(row for (row,) in self._index.get(fold(name), ())))
+        return tuple(self._index.codes[row] for row in self._index.rows_of(name))
+
+    def names_starting_with(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """(folded name, code) for the names that start with a prefix, case and width aside, in the index's order."""
+        return ((name, self._index.codes[row]) for name, row in self._index.starting_with(prefix))
+
+    def parents(self, code: str) -> tuple[str, ...]:
+        """Direct parents that are concepts, in the order stated.
+
+        Raises:
+            UnknownNameError: no concept has this code.
+        """
+        return tuple(self._index.codes[row] for row in self._index.parents[self._row(code)])
 
     def children(self, code: str) -> tuple[str, ...]:
         """Direct children, in code order.
@@ -254,7 +292,7 @@ class KnowledgeBase:
         Raises:
             UnknownNameError: no concept has this code.
         """
-        return tuple(self.codes[row] for row in self._down(self._row(code)))
+        return tuple(self._index.codes[row] for row in self._index.children[self._row(code)])
 
     def ancestors(self, code: str) -> list[str]:
         """All concepts above, nearest first, each once.
@@ -262,12 +300,31 @@ class KnowledgeBase:
         Raises:
             UnknownNameError: no concept has this code.
         """
-        found: dict[int, None] = {}
-        level = [self._row(code)]
-        while level:
-            level = list(dict.fromkeys(parent for row in level for parent in self._up(row) if parent not in found))
-            found.update(dict.fromkeys(level))
-        return [self.codes[row] for row in found]
+        return [self._index.codes[row] for level in self._levels(self._row(code), self._index.parents) for row in level]
+
+    def descendants(self, code: str) -> list[str]:
+        """All concepts below, nearest first, each once.
+
+        Raises:
+            UnknownNameError: no concept has this code.
+        """
+        return [self._index.codes[row] for level in self._levels(self._row(code), self._index.children) for row in level]
+
+    def levels_up(self, code: str) -> list[tuple[str, ...]]:
+        """The concepts above by their depth: parents first, each concept where the shortest way meets it.
+
+        Raises:
+            UnknownNameError: no concept has this code.
+        """
+        return [tuple(self._index.codes[row] for row in level) for level in self._levels(self._row(code), self._index.parents)]
+
+    def levels_down(self, code: str) -> list[tuple[str, ...]]:
+        """The concepts below by their depth: children first, each concept where the shortest way meets it.
+
+        Raises:
+            UnknownNameError: no concept has this code.
+        """
+        return [tuple(self._index.codes[row] for row in level) for level in self._levels(self._row(code), self._index.children)]
 
     def subset(self, codes: Iterable[str]) -> "KnowledgeBase":
         """The knowledge base of some of the concepts, as they are; relations where both ends are kept.
@@ -276,59 +333,45 @@ class KnowledgeBase:
             UnknownNameError: no concept has one of the codes.
         """
         rows = np.unique(np.fromiter((self._row(code) for code in codes), np.int64))
-        about = self.manifest
-        return self._described(
-            self._tables.subset(rows), (), source=about.source, release=about.release, licence=about.licence, redistributable=about.redistributable
-        )
+        return self.of_tables(self.tables.subset(rows), self.about, parts=self.manifest.parts)
 
     def _row(self, code: str) -> int:
-        row = self._rows.get(code)
-        if row is None:
-            raise UnknownNameError("concept code", code, self.codes)
+        row = self._index.codes.find(code)
+        if row < 0:
+            raise UnknownNameError("concept code", code, self._near(code), total=len(self))
         return row
 
-    def _slice(self, start: int, length: int) -> Iterator[Concept]:
-        """Concepts of consecutive rows."""
-        starts = self._name_starts[start : start + length + 1].tolist()
-        first = starts[0]
-        names = [_name(row) for row in self._tables.names.slice(first, starts[-1] - first).iter_rows()]
-        rows = self._tables.concepts.slice(start, length).iter_rows()
-        for i, row in enumerate(rows):
-            yield _concept(row, tuple(names[starts[i] - first : starts[i + 1] - first]))
+    def _near(self, code: str) -> list[str]:
+        """Codes that sort next to an unknown one: among millions, comparing with each would take minutes."""
+        table = self._index.codes
+        place = table.place(code.encode("utf-8", "surrogatepass"))
+        return [table[i] for i in range(max(0, place - _NEIGHBOURS), min(len(table), place + _NEIGHBOURS))]
+
+    def _concept(self, row: int) -> Concept:
+        index = self._index
+        lists = {name: values[row] for name, values in index.lists.items()}
+        return Concept(index.codes[row], index.names(row), definition=index.definitions[row] or None, **lists)
+
+    @staticmethod
+    def _levels(row: int, edges: Rows) -> Iterator[list[int]]:
+        found = {row}
+        level = [row]
+        while level := list(dict.fromkeys(other for one in level for other in edges[one] if other not in found)):
+            found.update(level)
+            yield level
 
     @cached_property
-    def _edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return parent_edges(self._tables.concepts)
-
-    @cached_property
-    def _by_parent(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The edges again as (sorted parents, their children), children ascending."""
-        child, parent = self._edges
-        order = np.lexsort((child, parent))
-        return parent[order], child[order]
-
-    def _up(self, row: int) -> list[int]:
-        child, parent = self._edges
-        return _run(child, parent, row)
-
-    def _down(self, row: int) -> list[int]:
-        parent, child = self._by_parent
-        return _run(parent, child, row)
+    def _retired(self) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+        found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+        for code, reason, successors in self.tables.retired.iter_rows():
+            found.setdefault(code, []).append((reason, tuple(successors)))
+        return found
 
 
-def _run(keys: NDArray[np.int64], values: NDArray[np.int64], key: int) -> list[int]:
-    """The values of one key; keys are sorted."""
-    found: list[int] = values[np.searchsorted(keys, key) : np.searchsorted(keys, key, side="right")].tolist()
-    return found
-
-
-def _concept(row: tuple[Any, ...], names: tuple[Name, ...]) -> Concept:
-    values: dict[str, Any] = {field: tuple(value) if isinstance(value, list) else value for field, value in zip(CONCEPT_FIELDS, row, strict=True)}
-    return Concept(names=names, **values)
-
-
-def _name(row: tuple[Any, ...]) -> Name:
-    return Name(**dict(zip(NAME_FIELDS, row[1:], strict=True)))
+def _write_index(tables: Tables, folder: Path) -> None:
+    for name, values in arrays_of(tables):
+        np.save(folder / f"{name}.npy", values, allow_pickle=False)
+    name_trie(tables).save(str(folder / NAMES))
 
 
 def _parquet(table: str) -> str:
@@ -343,6 +386,15 @@ def _folder(source: str | Path) -> Path:
     return Path(source)
 
 
-def _read_rejections(path: Path) -> list[Rejection]:
-    with path.open(encoding="utf-8") as file:
-        return [from_json(Rejection, json.loads(line), str(path)) for line in file]
+def _read_table(folder: Path, file: FileDigest) -> pl.DataFrame:
+    # All of it is about to be read anyway, so its digest costs little.
+    check_digest(folder, file)
+    return pl.read_parquet(folder / file.path, glob=False)
+
+
+def _read_rejected(folder: Path, file: FileDigest | None) -> pl.DataFrame:
+    schema = schema_of(Rejection)
+    if file is None:
+        return pl.DataFrame(schema=schema)
+    check_digest(folder, file)
+    return pl.read_ndjson(folder / file.path, schema=schema)

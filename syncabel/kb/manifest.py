@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syncabel.errors import DigestMismatchError, FormatError, IncompleteFolderError
+from syncabel.kb.vocabulary import About
 from syncabel.types import from_json
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "FileDigest", "Manifest", "file_digest", "read_manifest"]
+__all__ = ["FORMAT_VERSION", "MANIFEST", "FileDigest", "Manifest", "check_digest", "file_digest", "read_manifest"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 _AGAIN = "build it again with `syncabel kb build`"
 
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """One file of the folder: its path inside, and the SHA-256 of its bytes, hexadecimal."""
+    """One file of the folder: its path inside, its size, and the SHA-256 of its bytes, hexadecimal."""
 
     path: str
+    bytes: int
     sha256: str
 
 
@@ -29,42 +31,45 @@ class Manifest:
 
     Attributes:
         format_version: of the folder.
-        source, release: which vocabulary, and which edition of it.
-        licence: an SPDX identifier where there is one.
-        redistributable: whether the names may be passed on, in a lexicon for instance.
-        concepts, names, relations: counts.
+        about: which vocabulary, which edition, under what terms, read with which filters.
+        digest: SHA-256 of the content, independent of the order concepts came in and of how files are compressed.
+        concepts, names, relations, retired, maps: counts.
         ambiguous_names: distinct strings that are a name of two concepts or more.
         groups: semantic groups, sorted.
         languages: ISO 639-1 codes, sorted.
-        digest: SHA-256 of the content, independent of the order concepts came in and of how files are compressed.
         rejected: how many entries, names or links were left out (rejected.jsonl says which and why).
+        parts: of a merged knowledge base, what it was merged from.
         files: empty until it is saved.
     """
 
     format_version: int
-    source: str
-    release: str
-    licence: str
-    redistributable: bool
+    about: About
+    digest: str
     concepts: int
     names: int
     relations: int
+    retired: int
+    maps: int
     ambiguous_names: int
     groups: tuple[str, ...]
     languages: tuple[str, ...]
-    digest: str
     rejected: int = 0
+    parts: tuple[About, ...] = ()
     files: tuple[FileDigest, ...] = ()
 
 
 def file_digest(folder: Path, path: str) -> FileDigest:
-    """The digest of one file of a folder."""
+    """The size and digest of one file of a folder."""
     with (folder / path).open("rb") as file:
-        return FileDigest(path, hashlib.file_digest(file, "sha256").hexdigest())
+        return FileDigest(path, (folder / path).stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder whose files are all there and unaltered.
+def read_manifest(folder: Path, verify: bool) -> Manifest:
+    """The manifest of a folder whose files are all there, of the sizes that were written.
+
+    Args:
+        folder: of the knowledge base.
+        verify: read every file and compare its digest as well.
 
     Raises:
         IncompleteFolderError: no folder, no manifest, or a file is missing.
@@ -73,11 +78,24 @@ def read_manifest(folder: Path) -> Manifest:
     """
     manifest = _parsed(folder)
     for file in manifest.files:
-        if not (folder / file.path).is_file():
+        path = folder / file.path
+        if not path.is_file():
             raise IncompleteFolderError(f"{folder}: {file.path} is missing; {_AGAIN}")
-        if (found := file_digest(folder, file.path).sha256) != file.sha256:
-            raise DigestMismatchError(str(folder / file.path), file.sha256, found, f"it was altered, {_AGAIN}")
+        if (size := path.stat().st_size) != file.bytes:
+            raise DigestMismatchError(f"{path} ({size} bytes instead of {file.bytes})", file.sha256, "unread", f"it was altered, {_AGAIN}")
+        if verify:
+            check_digest(folder, file)
     return manifest
+
+
+def check_digest(folder: Path, file: FileDigest) -> None:
+    """Read a file whole.
+
+    Raises:
+        DigestMismatchError: it is not what was written.
+    """
+    if (found := file_digest(folder, file.path).sha256) != file.sha256:
+        raise DigestMismatchError(str(folder / file.path), file.sha256, found, f"it was altered, {_AGAIN}")
 
 
 def _parsed(folder: Path) -> Manifest:

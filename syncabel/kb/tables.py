@@ -1,54 +1,43 @@
-"""From concepts to tables: names made clean, links checked, rows in code order.
+"""From what a reader hands back to tables: names made clean, links checked, rows in code order.
 
     concepts   the fields of Concept but its names, one row a concept, sorted by code
     names      the concept's row, then the fields of Name; in concept order, a concept's names in their own order
-    relations  the fields of Relation, sorted
+    relations  retired  maps: the fields of Relation, Retired and MapRule, sorted
 
-What cannot be kept becomes a Rejection; only what makes the whole unreadable (a code twice, a cycle) raises.
+Everything is done on columns, so ten million names are never Python objects.  What cannot be kept becomes a row of
+`rejections`; only what makes the whole unreadable (a code twice, a cycle, a concept without group) raises.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from syncabel.errors import FormatError
+from syncabel.kb.vocabulary import CONCEPTS, MAPS, NAMES, RELATIONS, RETIRED, Entry, Frames, schema_of
 from syncabel.prompt import check_group
-from syncabel.text import clean_name, control_character
-from syncabel.types import Concept, Name, Rejection, Relation, Scope
+from syncabel.text import control_character
+from syncabel.types import Concept, MapRule, Name, Rejection, Relation, Retired, Scope
 
-__all__ = ["CONCEPT_FIELDS", "NAME_FIELDS", "Tables", "parent_edges", "tables_of"]
+__all__ = ["LISTS", "TABLES", "Tables", "frames_of", "joined", "parent_edges", "tables_of"]
 
-T = TypeVar("T")
-_BATCH = 65_536  # rows converted or hashed at a time, so that no more of them are Python objects at once
-_POLARS: dict[Any, Any] = {
-    str: pl.String,
-    str | None: pl.String,
-    Scope: pl.String,
-    bool: pl.Boolean,
-    int: pl.Int32,
-    tuple[str, ...]: pl.List(pl.String),
-}
-
-
-def _schema(kind: type, *without: str) -> dict[str, Any]:
-    """Column name -> polars type of a dataclass."""
-    hints = get_type_hints(kind)
-    return {field.name: _POLARS[hints[field.name]] for field in dataclasses.fields(kind) if field.name not in without}
-
-
-_CONCEPTS = _schema(Concept, "names")
-_NAMES = {"concept": pl.UInt32, **_schema(Name)}
-_RELATIONS = _schema(Relation)
-CONCEPT_FIELDS = tuple(_CONCEPTS)
-NAME_FIELDS = tuple(_schema(Name))
+TABLES = ("concepts", "names", "relations", "retired", "maps")
+LISTS = tuple(name for name, kind in CONCEPTS.items() if isinstance(kind, pl.List))
+_REJECTIONS = schema_of(Rejection)
+_BATCH = 65_536  # rows that are Python objects at the same time
+_HASHED = 1 << 18  # rows whose text is hashed at a time
+_NAME_COLUMNS = ("concept", *(column for column in NAMES if column != "code"))
+_SCOPES = pl.Enum(get_args(Scope))
+# Control, private-use and unassigned characters; surrogates never get into a column.
+_CONTROL = r"[\p{Cc}\p{Co}\p{Cn}]"
+_UNTIDY = r"^\s|\s$|\s\s|[^\S ]"
 
 
 @dataclass(frozen=True)
@@ -58,20 +47,24 @@ class Tables:
     concepts: pl.DataFrame
     names: pl.DataFrame
     relations: pl.DataFrame
+    retired: pl.DataFrame
+    maps: pl.DataFrame
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON of all columns, `_BATCH` rows at a time; files and compression play no part."""
+        """SHA-256 of names, lengths and bytes of all columns in row order; files and compression play no part."""
         seen = hashlib.sha256()
-        for frame in (self.concepts, self.names, self.relations):
-            seen.update(_canonical([frame.columns, frame.height]))
-            for start in range(0, frame.height, _BATCH):
-                for column in frame.slice(start, _BATCH):
-                    seen.update(_canonical(column.to_list()))
+        for name in TABLES:
+            frame: pl.DataFrame = getattr(self, name)
+            seen.update(json.dumps([name, frame.columns, frame.height]).encode())
+            for column in frame:
+                _hash_column(column, seen)
         return seen.hexdigest()
 
-    def ambiguous_names(self) -> int:
-        """How many distinct strings are a name of two concepts or more."""
-        return self.names.group_by("text").agg(pl.col("concept").n_unique()).filter(pl.col("concept") > 1).height
+    def ambiguous(self) -> pl.DataFrame:
+        """Strings that are a name of two concepts or more, sorted. Columns: text, concepts (how many)."""
+        # A concept has a string once, or once a language; strings that stand once can be left out at once.
+        several = self.names.lazy().filter(pl.col("text").is_duplicated()).group_by("text").agg(concepts=pl.col("concept").n_unique())
+        return several.filter(pl.col("concepts") > 1).sort("text").collect()
 
     def subset(self, rows: NDArray[np.int64]) -> "Tables":
         """The tables of some concepts (ascending rows); relations with both ends among them.  Parents stay as they are stated."""
@@ -81,110 +74,203 @@ class Tables:
         moved = self.names.with_columns(pl.Series("concept", place[self.names["concept"].to_numpy()]))
         kept = concepts["code"].implode()
         relations = self.relations.filter(pl.col("source").is_in(kept) & pl.col("target").is_in(kept))
-        return Tables(concepts, moved.filter(pl.col("concept") >= 0).cast({"concept": pl.UInt32}), relations)
+        names = moved.filter(pl.col("concept") >= 0).cast({"concept": pl.UInt32})
+        return Tables(concepts, names, relations, self.retired, self.maps.filter(pl.col("code").is_in(kept)))
 
 
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+def _hash_column(column: pl.Series, seen: Any) -> None:
+    if isinstance(column.dtype, pl.List):
+        seen.update(column.list.len().cast(pl.Int64).to_numpy().tobytes())
+        column = column.filter(column.list.len() > 0).explode()
+    if column.dtype.is_integer() or column.dtype == pl.Boolean:
+        seen.update(column.cast(pl.Int64).to_numpy().tobytes())
+        return
+    column = column.cast(pl.String)
+    for part in (column.slice(start, _HASHED) for start in range(0, len(column), _HASHED)):
+        # A missing value and an empty one differ in their length, -1 and 0.
+        seen.update(part.str.len_bytes().cast(pl.Int64).fill_null(-1).to_numpy().tobytes())
+        seen.update(joined(part))
 
 
-def tables_of(entries: Iterable[Concept | Rejection], relations: Iterable[Relation], where: str) -> tuple[Tables, list[Rejection]]:
-    """Tables and what was left out, the rejections of the reader first.
+def joined(column: pl.Series) -> bytes:
+    """The UTF-8 bytes of all strings of a column, one after the other."""
+    text: str | None = column.str.join("").item() if len(column) else None
+    return (text or "").encode()
+
+
+def rejected(frame: pl.DataFrame, where: str, reason: str, text: pl.Expr) -> pl.DataFrame:
+    """Rejections for the rows of a frame with a column `code`."""
+    return frame.select(where=pl.lit(where), code=pl.col("code"), reason=pl.lit(reason), text=text)
+
+
+def frames_of(entries: Iterable[Entry]) -> Frames:
+    """A stream of entries as columns.
+
+    A code or a name with half a surrogate pair cannot stand in a column; it becomes a rejection here.
+    """
+    collected: dict[type, list[pl.DataFrame]] = {Concept: [], Name: [], Relation: [], Retired: [], MapRule: []}
+    rejections: list[Rejection] = []
+    stream = iter(entries)
+    while batch := list(islice(stream, _BATCH)):
+        rejections += [entry for entry in batch if isinstance(entry, Rejection)]
+        concepts = [concept for entry in batch if isinstance(entry, Concept) if (concept := _encodable(entry, rejections))]
+        collected[Concept].append(_frame([tuple(getattr(concept, field) for field in CONCEPTS) for concept in concepts], CONCEPTS))
+        names = [(concept.code, name.text, name.language, name.scope, name.preferred) for concept in concepts for name in concept.names]
+        collected[Name].append(_frame(names, NAMES))
+        for kind, schema in ((Relation, RELATIONS), (Retired, RETIRED), (MapRule, MAPS)):
+            collected[kind].append(_frame([tuple(getattr(entry, field) for field in schema) for entry in batch if isinstance(entry, kind)], schema))
+    parts = [_together(collected[kind], schema) for kind, schema in zip(collected, (CONCEPTS, NAMES, RELATIONS, RETIRED, MAPS), strict=True)]
+    return Frames(*parts, rejections=tuple(rejections))
+
+
+def _frame(rows: list[tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _together(parts: list[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
+    return pl.concat([pl.DataFrame(schema=schema), *parts])
+
+
+def _encodable(concept: Concept, rejections: list[Rejection]) -> Concept | None:
+    """The concept without the names that hold half a surrogate pair; None where its code does."""
+    if _surrogate(concept.code):
+        rejections.append(Rejection("", ascii(concept.code), "bad_code", ascii(concept.code)))
+        return None
+    bad = [name.text for name in concept.names if _surrogate(name.text)]
+    if not bad:
+        return concept
+    rejections.extend(Rejection("", concept.code, "control_character", ascii(text)) for text in bad)
+    return dataclasses.replace(concept, names=tuple(name for name in concept.names if name.text not in bad))
+
+
+def _surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def tables_of(content: Iterable[Entry] | Frames, where: str) -> tuple[Tables, pl.DataFrame]:
+    """Tables and what was left out, the reader's own rejections first.
 
     Args:
-        entries: concepts in any order, and what a reader rejected.
-        relations: relationships other than is_a.
+        content: what a reader handed back.
         where: named in rejections, the source for instance.
+
+    Returns:
+        The tables, and rejections with the columns of `Rejection`.
 
     Raises:
         FormatError: a code comes twice, a concept has no group, is_a runs in a circle, or no concept is left.
         MarkupError: a group's name could not be written in a prompt.
     """
-    rejections: list[Rejection] = []
-    concepts, names = _sorted(*_frames(_cleaned(entries, where, rejections)))
-    _check_codes(concepts, where)
+    frames = content if isinstance(content, Frames) else frames_of(content)
+    rejections = [_frame([dataclasses.astuple(entry) for entry in frames.rejections], _REJECTIONS)]
+    concepts = _checked_concepts(frames.concepts, where, rejections)
+    names = _clean_names(frames.names, concepts["code"], where, rejections)
+    concepts, names = _drop_nameless(concepts, names, frames.names, where, rejections)
     concepts = _one_to_one(concepts, where, rejections)
-    _report_unknown_parents(concepts, where, rejections)
+    rejections.append(rejected(_unknown_parents(concepts), where, "unknown_parent", pl.col("parents")))
     _check_acyclic(concepts, where)
-    return Tables(concepts, names, _relations(relations, concepts, where, rejections)), rejections
+    tables = Tables(
+        concepts,
+        names,
+        _relations(frames.relations, concepts, where, rejections),
+        _retired(frames.retired, concepts, where, rejections),
+        _maps(frames.maps, concepts, where, rejections),
+    )
+    return tables, pl.concat(rejections)
 
 
-def _cleaned(entries: Iterable[Concept | Rejection], where: str, rejections: list[Rejection]) -> Iterator[Concept]:
-    groups: set[str] = set()
-    for entry in entries:
-        if isinstance(entry, Rejection):
-            rejections.append(entry)
-            continue
-        if not entry.groups:
-            raise FormatError(f"{where}: concept {entry.code!r} has no group", hint="give it one, e.g. with --group")
-        groups.update(check_group(group) for group in entry.groups if group not in groups)
-        concept, faults = _clean(entry, where)
-        rejections.extend(faults)
-        if concept is not None:
-            yield concept
+def _checked_concepts(concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
+    """The concepts in code order; lists are never null."""
+    bad = pl.col("code").is_null() | (pl.col("code").str.strip_chars() == "") | pl.col("code").str.contains(_CONTROL)
+    faulty = concepts.filter(bad)
+    if faulty.height:
+        # What a terminal or a log must not be sent is written with escapes.
+        escaped = faulty.select(pl.col("code").fill_null("").map_elements(ascii, pl.String))
+        rejections.append(rejected(escaped, where, "bad_code", pl.col("code")))
+        concepts = concepts.filter(~bad)
+    concepts = concepts.with_columns(pl.col(name).fill_null([]) for name in LISTS).sort("code")
+    if len(repeated := concepts["code"].filter(concepts["code"].is_duplicated())):
+        raise FormatError(f"{where}: code {repeated[0]!r} stands for several concepts", hint="merge them, or give each its own code")
+    groupless = concepts.filter(pl.col("groups").list.len() == 0)
+    if groupless.height:
+        raise FormatError(f"{where}: concept {groupless['code'][0]!r} has no group", hint="give it one, e.g. with --group")
+    for group in concepts["groups"].explode().unique():
+        check_group(group)
+    return concepts
 
 
-def _clean(concept: Concept, where: str) -> tuple[Concept | None, list[Rejection]]:
-    """A concept with clean, distinct names, or None where it has no code or no name left; and what was left out."""
-    if not concept.code.strip() or control_character(concept.code):
-        return None, [Rejection(where, ascii(concept.code), "bad_code", ascii(concept.code))]
-    kept: dict[str, Name] = {}
-    faults = []
-    for name in concept.names:
-        text = clean_name(name.text)
-        if reason := _fault(name.text, text, kept):
-            faults.append(Rejection(where, concept.code, reason, _printable(name.text)))
-            # A table may list the preferred name once more as a synonym before it; which of the two is preferred is kept.
-            if reason == "duplicate_name" and name.preferred:
-                kept[text] = replace(kept[text], preferred=True)
-        else:
-            kept[text] = replace(name, text=text)
-    if not kept:
-        return None, [*faults, Rejection(where, concept.code, "no_name", "; ".join(_printable(name.text) for name in concept.names))]
-    return replace(concept, names=tuple(kept.values())), faults
+def _clean_names(names: pl.DataFrame, codes: pl.Series, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
+    """Names with their concept's row: in row order, a concept's names in the order given."""
+    rows = pl.DataFrame({"code": codes, "concept": np.arange(len(codes), dtype=np.uint32)})
+    languages = pl.Enum(names["language"].unique().sort())
+    names = names.with_columns(pl.col("language").cast(languages), pl.col("scope").cast(_SCOPES))
+    names = names.join(rows, on="code", how="left", maintain_order="left")
+    stray = names.filter(pl.col("concept").is_null())
+    if stray.height:
+        rejections.append(rejected(stray, where, "name_without_concept", pl.col("text")))
+        names = names.filter(pl.col("concept").is_not_null())
+    names = names.select(_NAME_COLUMNS)
+    if not names["concept"].is_sorted():
+        names = names.sort("concept", maintain_order=True)
+    return _without_faults(_tidy(names), codes, where, rejections)
 
 
-def _fault(raw: str, text: str, kept: dict[str, Name]) -> str | None:
-    """The reason a name is left out, or None.  Looks at the raw text: a line feed inside a name is no white space to be mended."""
-    if control_character(raw):
-        return "control_character"
-    if not text:
-        return "empty_name"
-    return "duplicate_name" if text in kept else None
+def _tidy(names: pl.DataFrame) -> pl.DataFrame:
+    """White space as single spaces and none at the ends, but in names with a control character: those are about to be rejected."""
+    untidy = names.select(pl.col("text").str.contains(_UNTIDY) & ~pl.col("text").str.contains(_CONTROL)).to_series()
+    if not untidy.any():
+        return names
+    tidy = pl.col("text").str.replace_all(r"\s+", " ").str.strip_chars()
+    return names.with_columns(pl.when(untidy).then(tidy).otherwise(pl.col("text")).alias("text"))
 
 
-def _printable(text: str) -> str:
-    return ascii(text) if control_character(text) else text
+def _without_faults(names: pl.DataFrame, codes: pl.Series, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
+    """Without names that are empty, hold a control character, or stand twice at their concept in one language."""
+    key = ("concept", "text", "language")
+    fault = pl.when(pl.col("text").str.contains(_CONTROL)).then(pl.lit("control_character")).when(pl.col("text") == "").then(pl.lit("empty_name"))
+    numbered = names.lazy().with_row_index("at").with_columns(reason=fault)
+    bad = numbered.filter(pl.col("reason").is_not_null()).collect()
+    repeated = numbered.filter(pl.struct(key).is_duplicated() & pl.col("reason").is_null()).collect()
+    if not (bad.height or repeated.height):
+        return names
+    first = repeated.group_by(key, maintain_order=True).agg(pl.col("at").first(), pl.col("preferred").any())
+    later = repeated.filter(~pl.col("at").is_in(first["at"].implode())).with_columns(reason=pl.lit("duplicate_name"))
+    out = pl.concat([bad, later]).sort("at")
+    rejections.append(_name_faults(out, codes, where))
+    # A table may list the preferred name once more as a synonym before it; which of the two is preferred is kept.
+    preferred = names["preferred"].to_numpy().copy()
+    preferred[first.filter("preferred")["at"].to_numpy()] = True
+    keep = np.ones(names.height, np.bool_)
+    keep[out["at"].to_numpy()] = False
+    return names.with_columns(preferred=pl.Series(preferred)).filter(keep)
 
 
-def _frames(concepts: Iterator[Concept]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Concepts in the order they come; names with the number of their concept."""
-    concept_frames, name_frames = [pl.DataFrame(schema=_CONCEPTS)], [pl.DataFrame(schema=_NAMES)]
-    first = 0
-    while batch := list(islice(concepts, _BATCH)):
-        rows = [tuple(getattr(concept, field) for field in CONCEPT_FIELDS) for concept in batch]
-        names = [(i, *(getattr(name, field) for field in NAME_FIELDS)) for i, concept in enumerate(batch, first) for name in concept.names]
-        concept_frames.append(pl.DataFrame(rows, schema=_CONCEPTS, orient="row"))
-        name_frames.append(pl.DataFrame(names, schema=_NAMES, orient="row"))
-        first += len(batch)
-    return pl.concat(concept_frames), pl.concat(name_frames)
+def _name_faults(faults: pl.DataFrame, codes: pl.Series, where: str) -> pl.DataFrame:
+    # What a terminal or a log must not be sent is written with escapes.
+    escaped = pl.when(pl.col("reason") == "control_character").then(pl.col("text").map_elements(ascii, pl.String)).otherwise("text")
+    return faults.select(where=pl.lit(where), code=codes[faults["concept"]], reason=pl.col("reason"), text=escaped)
 
 
-def _sorted(concepts: pl.DataFrame, names: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Both tables by code; a concept's names keep their order, which decides ties later."""
-    order = concepts["code"].arg_sort().to_numpy()
-    place = np.empty(len(order), np.uint32)
-    place[order] = np.arange(len(order), dtype=np.uint32)
-    moved = names.with_columns(pl.Series("concept", place[names["concept"].to_numpy()], pl.UInt32))
-    return concepts[order], moved.sort("concept", maintain_order=True)
-
-
-def _check_codes(concepts: pl.DataFrame, where: str) -> None:
+def _drop_nameless(
+    concepts: pl.DataFrame, names: pl.DataFrame, given: pl.DataFrame, where: str, rejections: list[pl.DataFrame]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Without the concepts that have no name left."""
+    named = np.zeros(concepts.height, np.bool_)
+    named[names["concept"].to_numpy()] = True
+    if not named.all():
+        nameless = concepts.filter(~named).select("code")
+        lost = given.filter(pl.col("code").is_in(nameless["code"].implode())).group_by("code").agg(pl.col("text").str.join("; "))
+        nameless = nameless.join(lost, on="code", how="left", maintain_order="left").with_columns(pl.col("text").fill_null(""))
+        rejections.append(rejected(nameless, where, "no_name", _printable(pl.col("text"))))
+        row = (np.cumsum(named) - 1).astype(np.uint32)
+        concepts, names = concepts.filter(named), names.with_columns(concept=pl.Series(row[names["concept"].to_numpy()]))
     if concepts.is_empty():
         raise FormatError(f"{where}: no concept", hint="give a source with at least one concept that has a name")
-    repeated = concepts["code"].filter(concepts["code"].is_duplicated())
-    if len(repeated):
-        raise FormatError(f"{where}: code {repeated[0]!r} stands for several concepts", hint="merge them, or give each its own code")
+    return concepts, names
+
+
+def _printable(text: pl.Expr) -> pl.Expr:
+    return text.map_elements(lambda value: ascii(value) if control_character(value) else value, pl.String)
 
 
 def _listed(concepts: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -192,24 +278,24 @@ def _listed(concepts: pl.DataFrame, column: str) -> pl.DataFrame:
     return concepts.select(pl.row_index("row"), "code", column).filter(pl.col(column).list.len() > 0).explode(column)
 
 
-def _one_to_one(concepts: pl.DataFrame, where: str, rejections: list[Rejection]) -> pl.DataFrame:
+def _one_to_one(concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
     """Without the alternative codes that are no one-to-one link: those of a concept of their own, or claimed by two."""
     pairs = _listed(concepts, "alt_codes")
     live = pl.col("alt_codes").is_in(concepts["code"].implode())
     claimed = pl.col("code").n_unique().over("alt_codes") > 1
-    bad = pairs.with_columns(live=live, claimed=claimed).filter(pl.col("live") | pl.col("claimed"))
-    for code, alternative, is_live in bad.select("code", "alt_codes", "live").iter_rows():
-        rejections.append(Rejection(where, code, "alt_code_is_a_concept" if is_live else "alt_code_claimed_twice", alternative))
+    reason = pl.when(live).then(pl.lit("alt_code_is_a_concept")).when(claimed).then(pl.lit("alt_code_claimed_twice"))
+    bad = pairs.with_columns(reason=reason).filter(pl.col("reason").is_not_null())
     if bad.is_empty():
         return concepts
-    names = bad["alt_codes"].unique().to_list()
-    return concepts.with_columns(pl.col("alt_codes").list.filter(~pl.element().is_in(names)))
+    rejections.append(bad.select(where=pl.lit(where), code="code", reason="reason", text="alt_codes"))
+    kept = pairs.filter(~pl.col("alt_codes").is_in(bad["alt_codes"].implode())).group_by("row").agg(pl.col("alt_codes"))
+    rows = concepts.drop("alt_codes").with_row_index("row").join(kept, on="row", how="left", maintain_order="left")
+    return rows.with_columns(pl.col("alt_codes").fill_null([])).select(concepts.columns)
 
 
-def _report_unknown_parents(concepts: pl.DataFrame, where: str, rejections: list[Rejection]) -> None:
-    """The statement stays in the table; walks up and down the hierarchy leave it out."""
-    unknown = _listed(concepts, "parents").filter(~pl.col("parents").is_in(concepts["code"].implode()))
-    rejections.extend(Rejection(where, code, "unknown_parent", parent) for code, parent in unknown.select("code", "parents").iter_rows())
+def _unknown_parents(concepts: pl.DataFrame) -> pl.DataFrame:
+    """(code, parents) of the parents that are no concept: the statement stays, walks up and down the hierarchy leave it out."""
+    return _listed(concepts, "parents").filter(~pl.col("parents").is_in(concepts["code"].implode()))
 
 
 def parent_edges(concepts: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -245,11 +331,28 @@ def _circle(child: NDArray[np.int64], parent: NDArray[np.int64]) -> list[int]:
     return [*rows[rows.index(row) :], row]
 
 
-def _relations(relations: Iterable[Relation], concepts: pl.DataFrame, where: str, rejections: list[Rejection]) -> pl.DataFrame:
+def _relations(relations: pl.DataFrame, concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
     """Distinct relations between known concepts, sorted."""
-    frame = pl.DataFrame([dataclasses.astuple(relation) for relation in relations], schema=_RELATIONS, orient="row").unique()
     codes = concepts["code"].implode()
     known = pl.col("source").is_in(codes) & pl.col("target").is_in(codes)
-    for source, kind, target, _ in frame.filter(~known).sort(frame.columns).iter_rows():
-        rejections.append(Rejection(where, source, "unknown_relation_end", f"{source} {kind} {target}"))
-    return frame.filter(known).sort(frame.columns)
+    distinct = relations.unique().sort(relations.columns)
+    unknown = distinct.filter(~known).with_columns(code="source")
+    rejections.append(rejected(unknown, where, "unknown_relation_end", pl.concat_str("source", "kind", "target", separator=" ")))
+    return distinct.filter(known)
+
+
+def _retired(retired: pl.DataFrame, concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
+    """Distinct retired codes, sorted; one that is a concept, or stands for one, is none."""
+    in_use = pl.concat([concepts["code"], _listed(concepts, "alt_codes")["alt_codes"]]).implode()
+    distinct = retired.with_columns(pl.col("successors").fill_null([])).unique().sort("code", "reason", pl.col("successors").list.join(" "))
+    live = pl.col("code").is_in(in_use)
+    rejections.append(rejected(distinct.filter(live), where, "retired_code_in_use", pl.col("reason")))
+    return distinct.filter(~live)
+
+
+def _maps(maps: pl.DataFrame, concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
+    """Distinct map rows of known concepts, sorted."""
+    distinct = maps.unique().sort(maps.columns)
+    known = pl.col("code").is_in(concepts["code"].implode())
+    rejections.append(rejected(distinct.filter(~known), where, "map_of_unknown_code", pl.col("target")))
+    return distinct.filter(known)

@@ -11,8 +11,9 @@ import numpy as np
 from constrained.trie import TokenTrie
 from syncabel.errors import ConfigError
 from syncabel.kb import KnowledgeBase
-from syncabel.lexicon.store import FORMAT_VERSION, PREFERRED, SHARED, Lexicon, StringTable, tokenizer_digest
+from syncabel.lexicon.store import FORMAT_VERSION, PREFERRED, SHARED, Lexicon, tokenizer_digest
 from syncabel.prompt import encode_names
+from syncabel.strings import StringTable
 from syncabel.types import Concept
 
 __all__ = ["Leaf", "build_lexicon", "leaves_of"]
@@ -136,10 +137,10 @@ def build_lexicon(kb: KnowledgeBase, tokenizer: Any) -> Lexicon:
         "shared": sum(leaf.shared for leaf in leaves),
         "merged": merged,
         "longest": max(map(len, ids)),
-        "source": kb.manifest.source,
-        "release": kb.manifest.release,
-        "licence": kb.manifest.licence,
-        "redistributable": kb.manifest.redistributable,
+        "source": kb.about.source,
+        "release": kb.about.release,
+        "licence": kb.about.licence,
+        "redistributable": kb.about.redistributable,
     }
     return replace(lexicon, header=header)
 

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from constrained.trie import TokenTrie
 from syncabel.errors import DigestMismatchError, FormatError, IncompleteFolderError, MissingLexiconError, TokenizerMismatchError, UnknownNameError
+from syncabel.strings import StringTable
 
-__all__ = ["PREFERRED", "SHARED", "Lexicon", "StringTable", "tokenizer_digest"]
+__all__ = ["PREFERRED", "SHARED", "Lexicon", "tokenizer_digest"]
 
 FORMAT_VERSION = 1
 HEADER = "lexicon.json"
@@ -39,28 +40,6 @@ def tokenizer_digest(tokenizer: Any) -> str:
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
     kept = {key: parts.get(key) for key in ("model", "normalizer", "pre_tokenizer", "decoder", "added_tokens")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class StringTable:
-    """Strings as one UTF-8 blob. blob: uint8, shape (bytes,); offsets: int64, shape (strings + 1,)."""
-
-    blob: NDArray[np.uint8]
-    offsets: NDArray[np.int64]
-
-    @classmethod
-    def from_strings(cls, strings: Sequence[str]) -> "StringTable":
-        """Pack strings in the order given."""
-        encoded = [string.encode() for string in strings]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(part) for part in encoded], out=offsets[1:])
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> str:
-        return bytes(self.blob[self.offsets[index] : self.offsets[index + 1]]).decode()
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from syncabel.cli.corpus import app
 from syncabel.corpora import read_jsonl
 from syncabel.errors import FormatError
-from syncabel.kb import KnowledgeBase
+from syncabel.kb import About, KnowledgeBase
 from syncabel.types import Concept, Name
 
 ROWS = """11|t|Colon cancer (CC) and polyposis.
@@ -48,7 +48,7 @@ def test_convert_of_an_unreadable_file_ends_with_an_error_and_writes_nothing(tmp
 def test_check_prints_a_table_and_reports_rejections_apart(tmp_path: Path) -> None:
     folder = tmp_path / "kb"
     concepts = [Concept("D003110", (Name("Colonic Neoplasms", preferred=True),), ("Disease",))]
-    KnowledgeBase.build(concepts, source="test", release="1", licence="CC0", redistributable=True).save(folder)
+    KnowledgeBase.build(concepts, About(source="test", release="1", licence="CC0", redistributable=True)).save(folder)
     source = source_file(tmp_path, ROWS.replace("11\t14\t16", "11\t15\t17"))
     ran = CliRunner().invoke(app, ["check", str(source), "--kb", str(folder), "--json"])
     assert ran.exit_code == 0, ran.output
@@ -61,7 +61,7 @@ def test_check_prints_a_table_and_reports_rejections_apart(tmp_path: Path) -> No
 
 def test_check_names_the_first_place_of_each_reason(tmp_path: Path) -> None:
     folder = tmp_path / "kb"
-    KnowledgeBase.build([Concept("A", (Name("a"),), ("G",))], source="", release="", licence="", redistributable=True).save(folder)
+    KnowledgeBase.build([Concept("A", (Name("a"),), ("G",))], About(source="", release="", licence="", redistributable=True)).save(folder)
     source = source_file(tmp_path, ROWS + "11\t1\t2\tx\tModifier\tA\n99\t0\t1\tC\tModifier\tA\n11\t2\t3\ty\tModifier\tA\n")
     told = CliRunner().invoke(app, ["check", str(source), "--kb", str(folder)]).stderr.splitlines()
     assert sorted(line.split(";")[0] for line in told) == [
@@ -72,7 +72,7 @@ def test_check_names_the_first_place_of_each_reason(tmp_path: Path) -> None:
 
 def test_a_knowledge_base_in_brackets_is_shown_as_it_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "kb[/b]"
-    KnowledgeBase.build([Concept("A", (Name("a"),), ("G",))], source="", release="", licence="", redistributable=True).save(folder)
+    KnowledgeBase.build([Concept("A", (Name("a"),), ("G",))], About(source="", release="", licence="", redistributable=True)).save(folder)
     shown = CliRunner().invoke(app, ["check", str(source_file(tmp_path)), "--kb", str(folder)])
     assert shown.exit_code == 0, shown.output
     assert "kb[/b]" in shown.stdout

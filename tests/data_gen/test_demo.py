@@ -33,7 +33,7 @@ def test_every_code_is_in_doid_and_there_are_few_enough_for_the_quickstart(corpu
 
 def test_no_mention_is_the_name_of_another_concept_only(corpus):
     kb = KnowledgeBase.load("doid")
-    other = [m.text for d in corpus.documents for m in d.mentions if kb.codes_for(m.text) and not set(kb.codes_for(m.text)) & set(m.codes)]
+    other = [m.text for d in corpus.documents for m in d.mentions if kb.codes_of(m.text) and not set(kb.codes_of(m.text)) & set(m.codes)]
     # DOID knows OCD as osteochondritis dissecans only; the sentence is about hand washing.
     assert other == ["OCD"]
 

@@ -19,7 +19,7 @@ from data_gen.branches import all_branches, branches_of
 from data_gen.gates import bracket, control, mention_absent, mention_empty, mention_is_other_concept, reason_against, too_long
 from syncabel.corpora import read_jsonl
 from syncabel.errors import ConfigError, FormatError, IncompleteFolderError, UnknownNameError
-from syncabel.kb import KnowledgeBase
+from syncabel.kb import About, KnowledgeBase
 from syncabel.prompt import PromptFormat, from_document, prompt_text
 from syncabel.text import fold
 from syncabel.types import Concept, Document, Mention, Name, Rejection, Span, from_json
@@ -46,7 +46,7 @@ def _concept(code, row):
 @pytest.fixture(scope="module")
 def kb():
     concepts = [_concept(code, row) for code, row in ROWS.items()]
-    return KnowledgeBase.build(concepts, source="test", release="1", licence="CC0", redistributable=True)
+    return KnowledgeBase.build(concepts, About(source="test", release="1", licence="CC0", redistributable=True))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_subset_of_concepts_gets_the_same_rows(kb):
 def test_sentences_do_not_depend_on_the_hash_seed_of_the_process(kb, tmp_path):
     kb.save(tmp_path / "kb")
     code = (
-        "import sys; from syncabel.kb import KnowledgeBase; from data_gen import *; "
+        "import sys; from syncabel.kb import About, KnowledgeBase; from data_gen import *; "
         "print([getattr(d, 'text', d) for d in generate_documents(KnowledgeBase.load(sys.argv[1]), TemplateWriter(), per_concept=20, seed=0)])"
     )
     outputs = {
@@ -219,7 +219,7 @@ def test_a_name_s_own_brackets_are_no_markup(kb):
 
 def test_the_brackets_of_a_parent_s_name_may_stand_beside_its_child():
     concepts = [_concept("P:1", ("benz[a]anthracene tumor", (), ())), _concept("P:2", ("quux", (), ("P:1",)))]
-    kb = KnowledgeBase.build(concepts, source="test", release="1", licence="CC0", redistributable=True)
+    kb = KnowledgeBase.build(concepts, About(source="test", release="1", licence="CC0", redistributable=True))
     assert _judge(bracket, "quux, a benz[a]anthracene tumor", "quux", kb, "P:2") is None
     assert _judge(bracket, "a [benz[a]anthracene] tumor, quux", "quux", kb, "P:2") == "bracket"
 
@@ -284,7 +284,7 @@ def test_an_unknown_code_and_a_count_below_one_are_errors(kb):
 SLOW = textwrap.dedent("""
     import sys, time
     from data_gen import TemplateWriter, run
-    from syncabel.kb import KnowledgeBase
+    from syncabel.kb import About, KnowledgeBase
     kb = KnowledgeBase.load("doid")
     def slowly(codes):
         for code in codes:

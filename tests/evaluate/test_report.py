@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.evaluate import CAUSES, PROTOCOLS, aligned, evaluate, read_linked, report_json, scores_of
-from syncabel.kb import KnowledgeBase
+from syncabel.kb import About, KnowledgeBase
 from syncabel.types import Concept, Document, LinkedMention, Mention, Name, Prediction, Span, to_json
 
 
@@ -20,10 +20,10 @@ def concept(code, *names, group="Disease", alt=()):
 
 KB = KnowledgeBase.build(
     [concept("A", "alpha", "cold", alt=("A-old",)), concept("B", "beta", "cold"), concept("C", "gamma"), concept("X", "xenon", group="Drug")],
-    source="test",
+    About(source="test",
     release="1",
     licence="CC0-1.0",
-    redistributable=True,
+    redistributable=True),
 )
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("syncabel", "data_gen", "constrained")
 
 TYPES = ("syncabel.types", "syncabel.errors")
-SOURCES = ("syncabel.kb", "syncabel.corpora", "syncabel.prompt", "syncabel.text", "syncabel.abbreviations")
+SOURCES = ("syncabel.kb", "syncabel.corpora", "syncabel.prompt", "syncabel.text", "syncabel.strings", "syncabel.sentences", "syncabel.archive", "syncabel.abbreviations")
 PREPARATION = ("syncabel.groups", "syncabel.lexicon", "syncabel.targets", "syncabel.sft", "syncabel.mixing", "syncabel.evaluate", "syncabel.baselines")
 MODEL = ("syncabel.progress", "syncabel.linker", "syncabel.train", "syncabel.export", "syncabel.modeling_syncabel", "syncabel.decoding")
 COMPOSITION = ("syncabel.cli", "syncabel.quickstart", "syncabel.__main__")
@@ -49,6 +49,7 @@ COPIED = (
     "syncabel.types",
     "syncabel.text",
     "syncabel.prompt",
+    "syncabel.strings",
     "syncabel.decoding",
     "syncabel.modeling_syncabel",
     "syncabel.lexicon.store",
@@ -60,7 +61,7 @@ ABOVE_PACKAGES = ("scripts", "benchmarks", "tests", "configs")
 
 # Training and decoding run where polars and marisa_trie are not installed, so the knowledge base is out of their reach.
 NO_TABLES = ("syncabel.lexicon.store", "syncabel.decoding", "syncabel.linker", "syncabel.modeling_syncabel", "syncabel.train")
-TABLES = frozenset({"polars", "marisa_trie", "fastobo"})  # pyarrow is not among them: `datasets` brings it
+TABLES = frozenset({"polars", "marisa_trie", "fastobo", "pronto"})  # pyarrow is not among them: `datasets` brings it
 
 LIGHT = ("syncabel", "data_gen", "syncabel.types", "syncabel.kb", "syncabel.corpora", "syncabel.prompt", "syncabel.linker", "syncabel.cli", "constrained.trie")
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")

@@ -33,7 +33,7 @@ def test_every_name_of_doid_is_clean(doid: KnowledgeBase) -> None:
 
 
 def test_a_known_disease_is_found_with_its_branch(doid: KnowledgeBase) -> None:
-    assert doid.codes_for("Diabetes Mellitus") == ("DOID:9351",)
+    assert doid.codes_of("Diabetes Mellitus") == ("DOID:9351",)
     assert doid.ancestors("DOID:9351")[-1] == "DOID:4"
     assert "DOID:9352" in doid.children("DOID:9351")
     assert "MESH:D003920" in doid.concept("DOID:9351").xrefs

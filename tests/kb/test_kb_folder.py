@@ -7,19 +7,22 @@ from pathlib import Path
 import pytest
 
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError, IncompleteFolderError, UnknownNameError
-from syncabel.kb import KnowledgeBase
+from syncabel.kb import About, KnowledgeBase
+from syncabel.kb.index import files
 from syncabel.types import Concept, Name, Relation
 
 CONCEPTS = (
     Concept("A:1", (Name("maladie du cœur", "fr", preferred=True), Name("heart disease", scope="broad")), ("Disease",), ("T1",), None, (), ("A:9",), ("X:1",)),
     Concept("A:2", (Name("angine", "fr", preferred=True), Name("bad\x07")), ("Disease", "Finding"), definition="…", parents=("A:1",)),
 )
-FILES = ("concepts.parquet", "names.parquet", "relations.parquet", "index/names.marisa", "rejected.jsonl")
+TABLES = tuple(f"{name}.parquet" for name in ("concepts", "names", "relations", "retired", "maps"))
+INDEX = tuple(f"index/{name}" for name in files())
+FILES = (*TABLES, *INDEX, "rejected.jsonl")
 
 
 def build(*concepts: Concept) -> KnowledgeBase:
     relations = [Relation("A:2", "due_to", "A:1", 3)] if len(concepts) == 2 else []
-    return KnowledgeBase.build(concepts, source="test", release="2026", licence="CC-BY-4.0", redistributable=False, relations=relations)
+    return KnowledgeBase.build([*concepts, *relations], About("test", "2026", "CC-BY-4.0"))
 
 
 @pytest.fixture
@@ -33,9 +36,9 @@ def test_what_is_saved_comes_back(saved: Path) -> None:
     assert list(after.concepts()) == list(before.concepts())
     assert list(after.relations()) == list(before.relations())
     assert after.rejections == before.rejections
-    assert after.codes_for("ANGINE") == ("A:2",)
+    assert after.codes_of("ANGINE") == ("A:2",)
     assert after.canonical("A:9") == "A:1"
-    assert (after.manifest.licence, after.manifest.redistributable, after.manifest.languages) == ("CC-BY-4.0", False, ("en", "fr"))
+    assert (after.about.licence, after.about.redistributable, after.manifest.languages) == ("CC-BY-4.0", False, ("en", "fr"))
     assert tuple(file.path for file in after.manifest.files) == FILES
     assert after.digest == before.digest == after.subset(after.codes).digest
 
@@ -51,7 +54,7 @@ def test_saving_over_a_knowledge_base_replaces_it_whole(saved: Path) -> None:
     build(CONCEPTS[0]).save(saved)
     assert len(KnowledgeBase.load(saved)) == 1
     assert not (saved / "rejected.jsonl").exists()
-    assert in_use.codes_for("angine") == ("A:2",)  # the mapped index of the old folder stays readable
+    assert in_use.codes_of("angine") == ("A:2",)  # the mapped index of the old folder stays readable
     assert [path.name for path in saved.parent.iterdir()] == ["kb"]
 
 
@@ -79,7 +82,35 @@ def test_an_altered_file_is_refused(saved: Path, file: str) -> None:
     content[len(content) // 2] ^= 1
     (saved / file).write_bytes(content)
     with pytest.raises(DigestMismatchError, match=Path(file).name):
+        KnowledgeBase.load(saved, verify=True)
+
+
+@pytest.mark.parametrize("file", [*TABLES, "rejected.jsonl"])
+def test_an_altered_table_is_refused_when_it_is_read(saved: Path, file: str) -> None:
+    content = bytearray((saved / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (saved / file).write_bytes(content)
+    kb = KnowledgeBase.load(saved)
+    assert kb["A:1"].names[1].text == "heart disease"  # the index answers
+    with pytest.raises(DigestMismatchError, match=file):
+        _ = kb.tables, kb.rejections
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_of_another_size_is_refused_at_once(saved: Path, file: str) -> None:
+    (saved / file).write_bytes((saved / file).read_bytes() + b"\n")
+    with pytest.raises(DigestMismatchError, match="bytes instead of"):
         KnowledgeBase.load(saved)
+
+
+def test_a_folder_without_index_answers_as_one_with_it(saved: Path, tmp_path: Path) -> None:
+    with_index = KnowledgeBase.load(saved)
+    with_index.save(tmp_path / "small", index=False)
+    without = KnowledgeBase.load(tmp_path / "small", verify=True)
+    assert not (tmp_path / "small" / "index").exists()
+    assert list(without.concepts()) == list(with_index.concepts())
+    assert without.codes_of("angine") == with_index.codes_of("angine") == ("A:2",)
+    assert without.digest == with_index.digest
 
 
 @pytest.mark.parametrize("file", [*FILES, "manifest.json"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncabel.errors import FormatError, MarkupError
-from syncabel.kb import KnowledgeBase, read_medic, read_obo, read_table
+from syncabel.kb import About, KnowledgeBase, read_medic, read_obo, read_table
 from syncabel.text import clean_name, control_character
 from syncabel.types import Concept, Name, Rejection
 
@@ -57,7 +57,7 @@ def written(folder: Path, text: str | bytes, name: str = "source.txt") -> Path:
 
 
 def built(entries: object) -> KnowledgeBase:
-    return KnowledgeBase.build(entries, source="test", release="1", licence="CC0-1.0", redistributable=True)  # type: ignore[arg-type]
+    return KnowledgeBase.build(entries, About(source="test", release="1", licence="CC0-1.0", redistributable=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", READERS)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncabel.errors import FormatError, UnknownNameError
-from syncabel.kb import KnowledgeBase
+from syncabel.kb import About, KnowledgeBase
 from syncabel.types import Concept, Name, Rejection, Relation
 
 
@@ -17,7 +17,7 @@ def concept(code: str, *names: str, **rest: Any) -> Concept:
 
 
 def build(*concepts: Concept | Rejection, relations: Iterable[Relation] = ()) -> KnowledgeBase:
-    return KnowledgeBase.build(concepts, source="test", release="1", licence="CC0-1.0", redistributable=True, relations=relations)
+    return KnowledgeBase.build([*concepts, *relations], About("test", "1", "CC0-1.0", True))
 
 
 CONCEPTS = (
@@ -73,9 +73,9 @@ def test_an_alternative_code_that_is_not_one_to_one_is_no_link_and_is_reported()
 
 
 def test_names_are_found_whatever_their_case_and_width() -> None:
-    assert KB.codes_for("COLD") == ("C:3", "C:4")
-    assert KB.codes_for("  cardiac\u00a0disease ") == KB.codes_for("ｃardiac disease") == ("B:2",)
-    assert KB.codes_for("car") == KB.codes_for("") == ()
+    assert KB.codes_of("COLD") == ("C:3", "C:4")
+    assert KB.codes_of("  cardiac\u00a0disease ") == KB.codes_of("ｃardiac disease") == ("B:2",)
+    assert KB.codes_of("car") == KB.codes_of("") == ()
 
 
 def test_ambiguous_names_are_counted_as_exact_strings() -> None:
@@ -169,7 +169,7 @@ def test_a_subset_holds_its_concepts_as_they_are() -> None:
     part = KB.subset(["C:3", "B:2", "C:3"])
     assert part.codes == ("B:2", "C:3")
     assert list(part.concepts()) == [KB.concept("B:2"), KB.concept("C:3")]
-    assert part.codes_for("cold") == ("C:3",)
+    assert part.codes_of("cold") == ("C:3",)
     assert (part.ambiguous_names, part.groups, part.n_names) == (0, ("Disease",), 4)
     assert part.ancestors("C:3") == ["B:2"]
     assert list(part.relations()) == list(RELATIONS)
@@ -199,4 +199,4 @@ def test_any_vocabulary_is_found_again_by_code_and_by_name(table: dict[str, list
     assert kb.codes == tuple(sorted(table))
     for code in table:
         for name in kb.concept(code).names:
-            assert code in kb.codes_for(name.text)
+            assert code in kb.codes_of(name.text)

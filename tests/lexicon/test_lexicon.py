@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from syncabel.errors import DigestMismatchError, FormatError, IncompleteFolderError, MissingLexiconError, TokenizerMismatchError, UnknownNameError
-from syncabel.kb import KnowledgeBase
+from syncabel.kb import About, KnowledgeBase
 from syncabel.lexicon.build import build_lexicon, leaves_of
 from syncabel.lexicon.store import Lexicon, StringTable, tokenizer_digest
 from syncabel.prompt import encode_name
@@ -133,7 +133,7 @@ def test_names_that_tokenise_alike_are_told_apart_or_merged() -> None:
         Concept("B:1", (Name("ALS", preferred=True), Name("als")), ("G",)),
         Concept("B:2", (Name("antilymphocyte serum", preferred=True), Name("Als")), ("G",)),
     ]
-    kb = KnowledgeBase.build(concepts, source="t", release="", licence="CC0-1.0", redistributable=True)
+    kb = KnowledgeBase.build(concepts, About(source="t", release="", licence="CC0-1.0", redistributable=True))
     tokenizer = lower_casing_tokenizer()
     lexicon = build_lexicon(kb, tokenizer)
     assert len({tuple(lexicon.trie.path(i)) for i in range(len(lexicon))}) == len(lexicon)

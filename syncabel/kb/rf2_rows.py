@@ -1,0 +1,168 @@
+"""The rows of RF2 files as typed columns, and the state of each component they describe.
+
+Every RF2 file is a log: rows of one id are states of one component, and the one with the latest effectiveTime holds.  Inside, SCTIDs are
+64-bit integers, which hold their 18 digits; whatever is no such number is reported with its line and never rounded.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from syncabel.errors import FormatError
+from syncabel.kb.delimited import LINE, Checked, check_rows, collected
+from syncabel.types import Rejection
+
+__all__ = ["Layout", "Reports", "latest", "read_rows"]
+
+SCTID = r"^[1-9][0-9]{0,17}$"
+_FLOAT = r"^[0-9]+(?:[.,][0-9]+)?[eE][+]?[0-9]+$|^[0-9]+[.,][0-9]*$"
+_COMMON = ("id", "effectiveTime", "active", "moduleId")
+_ORIGINAL = "take the file as released: a spreadsheet must import its columns as text"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns wanted of a kind of file, besides the four that all have (id, effectiveTime, active, moduleId).
+
+    Attributes:
+        ids: SCTIDs, read as Int64.
+        texts: read as String.
+        numbers: read as Int32.
+        member: whether the file is a reference set, whose ids are UUIDs.
+    """
+
+    ids: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    member: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All wanted columns."""
+        return (*_COMMON, *self.ids, *self.texts, *self.numbers)
+
+    @property
+    def sctids(self) -> tuple[str, ...]:
+        """The columns that hold SCTIDs."""
+        return ("moduleId", *self.ids) if self.member else ("id", "moduleId", *self.ids)
+
+
+@dataclass(slots=True)
+class Reports:
+    """What was left out, and the names of the files read, by their number in the column `file`."""
+
+    files: list[str] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+
+    def rows(self, frame: pl.DataFrame, code: str, reason: str, text: str) -> None:
+        """Report rows of `read_rows`: their file and line, the value of the column `code`, and of the expression's column `text`."""
+        for file, line, who, what in frame.select("file", LINE, pl.col(code).cast(pl.String), pl.col(text).cast(pl.String)).iter_rows():
+            self.rejections.append(Rejection(f"{self.files[file]}:{line}", who or "", reason, what or ""))
+
+
+def read_rows(path: Path, layout: Layout, reports: Reports) -> pl.DataFrame:
+    """One file: `LINE`, `file` (number in `reports.files`) and the wanted columns; every row has all its values.
+
+    Comment and blank lines and rows whose ids, times, flags or numbers cannot be read are reported.
+
+    Raises:
+        FormatError: no header, a wanted column is missing, a row of another width, not UTF-8; or an id that a spreadsheet turned into a
+            floating-point number, since its neighbours may have been rounded without a trace.
+    """
+    header_line, columns = _header(path)
+    _check_header(path, header_line, columns, layout)
+    checked = check_rows(path, columns, "\t", comments=True)
+    reports.files.append(path.name)
+    reports.rejections.extend(Rejection(f"{path.name}:{number}", "", "comment_or_blank", text) for number, text in _skipped(checked))
+    rows = checked.scan(lines=True).filter(pl.col(LINE) != header_line).select(LINE, *layout.columns)
+    frame = collected(rows.select(LINE, *_typed(layout)), path)
+    readable = pl.all_horizontal(pl.exclude(*layout.texts, *(["id"] if layout.member else [])).is_not_null())
+    unreadable = frame.filter(~readable)
+    if unreadable.height:
+        _report_unreadable(collected(rows.join(unreadable.lazy().select(LINE), on=LINE, how="semi"), path).sort(LINE), path, layout, reports)
+        frame = frame.filter(readable)
+    return frame.with_columns(pl.lit(len(reports.files) - 1, pl.UInt16).alias("file"))
+
+
+def _typed(layout: Layout) -> Iterable[pl.Expr]:
+    if layout.member:
+        yield pl.col("id")
+    for name in layout.sctids:
+        yield pl.when(pl.col(name).str.contains(SCTID)).then(pl.col(name)).cast(pl.Int64, strict=False)
+    yield pl.when(pl.col("effectiveTime").str.contains(r"^[0-9]{8}$")).then(pl.col("effectiveTime")).cast(pl.Int32, strict=False)
+    yield pl.when(pl.col("active").is_in(["0", "1"])).then(pl.col("active") == "1")
+    for name in layout.numbers:
+        yield pl.when(pl.col(name).str.contains(r"^[0-9]{1,9}$")).then(pl.col(name)).cast(pl.Int32, strict=False)
+    yield from map(pl.col, layout.texts)
+
+
+def _header(path: Path) -> tuple[int, tuple[str, ...]]:
+    """Line number and columns of the first line that is neither blank nor a comment."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(iter(lambda: file.readline(1 << 16), b""), 1):
+            line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+            if line.strip() and not line.startswith(b"#"):
+                return number, tuple(line.decode(errors="replace").rstrip("\r\n").split("\t"))
+    raise FormatError("the file has no rows", path, hint="fetch the release again")
+
+
+def _check_header(path: Path, line: int, columns: Sequence[str], layout: Layout) -> None:
+    missing = [name for name in layout.columns if name not in columns]
+    if missing:
+        raise FormatError(f"the header has no column {', '.join(map(repr, missing))}", path, line, "an RF2 file opens with tab-separated column names")
+    if len(set(columns)) < len(columns):
+        raise FormatError("the header names a column twice", path, line, "fetch the release again")
+
+
+def _skipped(checked: Checked) -> Iterable[tuple[int, str]]:
+    if not checked.skipped:
+        return
+    numbers = set(checked.skipped)
+    with checked.path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if number in numbers:
+                yield number, line.decode("utf-8-sig").strip()
+
+
+def _report_unreadable(rows: pl.DataFrame, path: Path, layout: Layout, reports: Reports) -> None:
+    """Rejections of rows, all columns strings; a row's first fault is its reason."""
+    for row in rows.iter_rows(named=True):
+        reason, column = _fault(row, layout)
+        if reason == "float_id":
+            problem = f"{row[column]!r} in column {column} is no SNOMED CT id: a spreadsheet turned it into a floating-point number"
+            raise FormatError(problem, path, row[LINE], _ORIGINAL)
+        reports.rejections.append(Rejection(f"{path.name}:{row[LINE]}", row["id"], reason, f"{column}: {row[column]}"))
+
+
+def _fault(row: dict[str, str], layout: Layout) -> tuple[str, str]:
+    texts = pl.Series([row[name] for name in layout.sctids])
+    floats, ids = texts.str.contains(_FLOAT), texts.str.contains(SCTID)
+    for name, is_float, is_id in zip(layout.sctids, floats, ids, strict=True):
+        if not is_id:
+            return "float_id" if is_float else "bad_id", name
+    if row["active"] not in ("0", "1"):
+        return "bad_active", "active"
+    number = next((name for name in layout.numbers if not (row[name].isdigit() and len(row[name]) < 10)), None)
+    return ("bad_number", number) if number else ("bad_time", "effectiveTime")
+
+
+def latest(frames: Sequence[pl.DataFrame], date: int | None, reports: Reports) -> pl.DataFrame:
+    """The state of every component at a date: of the rows of one id the one with the latest effectiveTime.
+
+    Args:
+        frames: at least one, of `read_rows`; of equally late rows the last one holds.
+        date: YYYYMMDD; later rows count as not there; None for no limit.
+        reports: told of a file that gives one id two states at one time.
+    """
+    rows = pl.concat(frames)
+    if date is not None:
+        rows = rows.filter(pl.col("effectiveTime") <= date)
+    repeated = rows["id"].is_duplicated()
+    if not repeated.any():
+        return rows
+    ordered = rows.filter(repeated).sort("effectiveTime", maintain_order=True)
+    twice = ordered.filter(pl.struct("id", "effectiveTime", "file").is_duplicated() & ~pl.struct("id", "effectiveTime", "file").is_last_distinct())
+    reports.rows(twice, "id", "duplicate_id", "effectiveTime")
+    return pl.concat([rows.filter(~repeated), ordered.unique("id", keep="last", maintain_order=True)])
