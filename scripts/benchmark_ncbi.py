@@ -72,7 +72,7 @@ def main() -> None:
     started = time.perf_counter()
     corpus = args.corpus or args.data / "corpora" / "ncbi_disease"
     kb = KnowledgeBase.build(
-        read_medic(args.medic or args.data / "kb" / "medic_06Jul2012.txt"),
+        read_medic(args.medic or args.data / "kb" / "medic_06Jul2012.txt").content,
         About(source="MEDIC", release="6 July 2012", licence="CTD terms of use", redistributable=False),
     )  # fmt: skip
     splits = {split: read_corpus(corpus / name, split=split).documents for split, name in FILES.items()}

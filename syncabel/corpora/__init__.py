@@ -1,19 +1,27 @@
 """Annotated texts, read from what others publish: one reader per format, every offset checked, nothing dropped silently."""
 
-import dataclasses
-import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from syncabel.corpora.check import CorpusCheck, check_corpus
+from syncabel.archive import is_archive
+from syncabel.corpora.bigbio import read_bigbio, write_bigbio
+from syncabel.corpora.bioc import read_bioc
+from syncabel.corpora.brat import read_brat, write_brat
+from syncabel.corpora.check import CorpusCheck, Figures, check_corpus
 from syncabel.corpora.corpus import Corpus, text_lines
 from syncabel.corpora.jsonl import read_jsonl, write_jsonl, write_rejections
-from syncabel.corpora.pubtator import DIALECTS, Dialect, read_pubtator
+from syncabel.corpora.pubtator import DIALECTS, Dialect, read_pubtator, write_pubtator
 from syncabel.corpora.sources import SOURCES, Source, SourceFile, split_of
+from syncabel.corpora.spaccc import read_spaccc
+from syncabel.corpora.span_jsonl import read_span_jsonl
+from syncabel.corpora.split import split_by_fractions, split_documents
+from syncabel.corpora.stats import CorpusStats, corpus_stats, write_stats
+from syncabel.corpora.syncabel_tsv import read_syncabel_tsv
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
-from syncabel.types import Document, Split, as_split
+from syncabel.types import as_split
 
 __all__ = [
     "DIALECTS",
@@ -21,25 +29,50 @@ __all__ = [
     "SOURCES",
     "Corpus",
     "CorpusCheck",
+    "CorpusStats",
     "Dialect",
+    "Figures",
     "Source",
     "SourceFile",
     "check_corpus",
+    "corpus_stats",
     "format_of",
+    "read_bigbio",
+    "read_bioc",
+    "read_brat",
     "read_corpus",
     "read_jsonl",
     "read_pubtator",
+    "read_spaccc",
+    "read_span_jsonl",
+    "read_syncabel_tsv",
+    "split_by_fractions",
     "split_documents",
     "split_of",
+    "write_bigbio",
+    "write_brat",
     "write_jsonl",
+    "write_pubtator",
     "write_rejections",
+    "write_stats",
 ]
 
+_SEMANTIC_TYPES = re.compile(r"T\d{3}(,T\d{3})*")  # UMLS, as MedMentions gives them
 # Format -> reader(path, *, split, seen).
 FORMATS: Mapping[str, Callable[..., Corpus]] = MappingProxyType(
     {
         "pubtator-ncbi": partial(read_pubtator, dialect="ncbi_disease"),
         "pubtator-bc5cdr": partial(read_pubtator, dialect="bc5cdr"),
+        "pubtator-medmentions": partial(read_pubtator, dialect="medmentions"),
+        "pubtator": partial(read_pubtator, dialect="generic"),
+        "bioc": read_bioc,
+        "brat": read_brat,
+        "quaero": partial(read_brat, language="fr"),
+        "bigbio": read_bigbio,
+        "bigbio-composites": partial(read_bigbio, several="together"),
+        "spaccc": read_spaccc,
+        "span-jsonl": read_span_jsonl,
+        "syncabel-tsv": read_syncabel_tsv,
         "jsonl": read_jsonl,
     }
 )
@@ -79,48 +112,36 @@ def format_of(path: Path) -> str:
     Raises:
         FormatError: neither is found, or the mention's type is of no known dialect.
     """
+    if path.is_dir() or is_archive(path) or path.suffix == ".ann":
+        return "brat"
+    if path.suffix == ".parquet":
+        return "bigbio"
     for _, line in text_lines(path):
         if line.lstrip().startswith("{"):
-            return "jsonl"
+            return _json_format(line)
+        if line.startswith("filename\t"):
+            return "syncabel-tsv" if "sentence" in line.split("\t") else "spaccc"
+        if line.lstrip().startswith("<"):
+            return "bioc"
         columns = line.split("\t")
         if len(columns) > 4:
             return _pubtator_format(columns[4], path)
     raise FormatError("neither JSON objects nor PubTator rows in it", path, hint=f"give --format, one of {', '.join(FORMATS)}")
 
 
+def _json_format(line: str) -> str:
+    """The format of an object by fields that no other has."""
+    if '"infons"' in line:
+        return "bioc"
+    if '"passages"' in line and '"entities"' in line:
+        return "bigbio"
+    return "span-jsonl" if re.search(r'"spans":\s*\[\s*\[', line) else "jsonl"
+
+
 def _pubtator_format(kind: str, path: Path) -> str:
     found = next((name for name, dialect in DIALECTS.items() if kind in dialect.types), None)
+    if found is None and _SEMANTIC_TYPES.fullmatch(kind):
+        found = "medmentions"
     if found is None:
         raise FormatError("its mention types are of no known PubTator dialect", path, hint=f"give --format, one of {', '.join(FORMATS)}")
-    return {"ncbi_disease": "pubtator-ncbi", "bc5cdr": "pubtator-bc5cdr"}[found]
-
-
-def split_documents(documents: Sequence[Document], fraction: float, seed: int, split: Split = "dev") -> tuple[tuple[Document, ...], tuple[Document, ...]]:
-    """Split a part off by document, for corpora that come without a development set.
-
-    Which documents go depends on their ids and the seed, not on their order.
-
-    Args:
-        documents: with distinct ids, at least two.
-        fraction: share of the documents that go, in (0, 1); at least one goes and one stays.
-        seed: random seed.
-        split: written into those that go.
-
-    Returns:
-        (those that stay, those that go), each in the order given.
-
-    Raises:
-        ConfigError: the fraction is not in (0, 1), there are fewer than two documents, or two share an id.
-    """
-    ids = sorted({document.id for document in documents})
-    if not 0 < fraction < 1:
-        raise ConfigError(f"fraction is {fraction}; it is a share of the documents, give one between 0 and 1")
-    if len(ids) < 2:
-        raise ConfigError(f"{len(ids)} documents cannot be split; give at least two")
-    if len(ids) != len(documents):
-        raise ConfigError(f"{len(documents)} documents have {len(ids)} ids; rename the repeated ones, a document must not be on both sides")
-    going = set(random.Random(seed).sample(ids, min(len(ids) - 1, max(1, round(fraction * len(ids))))))
-    return (
-        tuple(document for document in documents if document.id not in going),
-        tuple(dataclasses.replace(document, split=split) for document in documents if document.id in going),
-    )
+    return {"ncbi_disease": "pubtator-ncbi", "bc5cdr": "pubtator-bc5cdr", "medmentions": "pubtator-medmentions"}[found]

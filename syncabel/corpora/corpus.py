@@ -1,15 +1,10 @@
-"""What a reader hands back, and the lines it reads from."""
+"""What a reader of a corpus hands back."""
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
 
-from syncabel.errors import ConfigError, FormatError
+from syncabel.errors import ConfigError
+from syncabel.lines import json_lines, text_lines
 from syncabel.types import Document, Mention, Rejection
 
 __all__ = ["Corpus", "json_lines", "refuse_test", "text_lines"]
@@ -61,56 +56,3 @@ def refuse_test(documents: Sequence[Document], where: str) -> None:
         raise ConfigError(
             f"{where}: {len(found)} documents are of split 'test' (first: {found[0]}); training and selection never see test data, leave them out"
         )
-
-
-def text_lines(path: Path, stream: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file, plain or `.gz`, with their 1-based numbers and without line ends.
-
-    Only line feeds (after a carriage return or not) end a line: U+2028 and its like are text.
-
-    Args:
-        path: the file; of a stream, what messages call it.
-        stream: read instead of the file, e.g. standard input; left open.
-
-    Raises:
-        FormatError: the file is empty, not UTF-8, or damaged gzip.
-        OSError: it cannot be opened.
-    """
-    number = 0
-    with nullcontext(stream) if stream else gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
-        try:
-            for number, raw in enumerate(handle, 1):
-                yield number, _decoded(raw, path, number)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise FormatError("damaged gzip data", path, number + 1, "fetch the file again") from error
-    if number == 0:
-        raise FormatError("the file is empty", path, hint="fetch or write it again")
-
-
-def _decoded(raw: bytes, path: Path, number: int) -> str:
-    try:
-        line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        problem = f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line is not UTF-8"
-        raise FormatError(problem, path, number, "convert the file, e.g. iconv -f latin1 -t utf-8") from None
-    return line.removesuffix("\n").removesuffix("\r")
-
-
-def json_lines(path: Path, hint: str) -> Iterator[tuple[int, Any]]:
-    """The values of a JSON Lines file in which every row must be one, with their 1-based line numbers; blank lines are no rows.
-
-    Args:
-        path: plain or `.gz`.
-        hint: what to do about a row that is not JSON.
-
-    Raises:
-        FormatError: as `text_lines`, and for a row that is not JSON.
-    """
-    for number, line in text_lines(path):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise FormatError(f"not JSON: {error}", path, number, hint) from None
-        yield number, value

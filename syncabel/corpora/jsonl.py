@@ -3,15 +3,17 @@
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from syncabel.abbreviations import find_abbreviations
 from syncabel.corpora.corpus import Corpus, text_lines
 from syncabel.errors import FormatError, OffsetError
 from syncabel.types import Document, Rejection, SFTExample, Split, as_split, from_json, to_json
 
-__all__ = ["read_jsonl", "write_jsonl", "write_rejections", "write_rows"]
+__all__ = ["read_jsonl", "whole_file", "write_jsonl", "write_rejections", "write_rows"]
 
 
 def read_jsonl(path: Path | str, *, split: str | None = None, seen: set[str] | None = None, lines: Iterable[tuple[int, str]] | None = None) -> Corpus:
@@ -98,16 +100,23 @@ def write_rejections(rejections: Iterable[Rejection], path: Path | str) -> int:
 
 def write_rows(rows: Iterable[Document | Rejection | SFTExample], path: Path | str) -> int:
     """What `write_jsonl` does, for any rows of the project's types."""
+    count = 0
+    with whole_file(path) as handle:
+        for row in rows:
+            handle.write(json.dumps(to_json(row), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+@contextmanager
+def whole_file(path: Path | str) -> Iterator[TextIO]:
+    """A UTF-8 file to write that takes its place at the end, and not where writing fails; folders above it are made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    count = 0
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as handle:
-            for row in rows:
-                handle.write(json.dumps(to_json(row), ensure_ascii=False) + "\n")
-                count += 1
+            yield handle
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return count

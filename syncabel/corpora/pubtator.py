@@ -1,17 +1,22 @@
-"""PubTator files: `ID|t|title`, `ID|a|abstract`, then one row per mention; offsets run over title, one character, abstract."""
+"""PubTator files: `ID|t|title`, `ID|a|abstract`, then one row per mention; offsets run over title, one character, abstract.
+
+What the separators in the codes' column mean differs from source to source, so it is a value, `Dialect`, stated below for each.
+"""
 
 import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from syncabel.abbreviations import find_abbreviations
 from syncabel.corpora.corpus import Corpus, text_lines
+from syncabel.corpora.jsonl import whole_file
 from syncabel.errors import FormatError, UnknownNameError
 from syncabel.types import Document, Mention, Rejection, Span, as_split
 
-__all__ = ["DIALECTS", "Dialect", "read_pubtator"]
+__all__ = ["DIALECTS", "Dialect", "answers_of", "read_pubtator", "write_pubtator"]
 
 _PASSAGE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _MOST_COLUMNS = 7  # the seventh, in BC5CDR, spells out the parts of a composite mention; nothing here needs it
@@ -22,17 +27,19 @@ class Dialect:
     """How one source writes its mention rows.
 
     Attributes:
-        types: the mention types it annotates; `auto` tells the dialects apart by them.
+        types: the mention types it annotates; `auto` tells the dialects apart by them.  Empty where any may come.
         together: characters between codes that are right together (a composite answer).
-        nil: what stands for "not in the vocabulary".
+        alternatives: characters between answers any one of which suffices; they bind weaker than `together`.
+        nil: what stands for "not in the vocabulary"; the first is written.
         prefix: vocabulary prefix taken off codes, because most rows of the source leave it out.
         relations: names of rows that state a relation between concepts, which is no mention: skipped on purpose.
     """
 
-    types: frozenset[str]
-    together: str
-    nil: str = "-1"
-    prefix: str = "MESH:"
+    types: frozenset[str] = frozenset()
+    together: str = ""
+    alternatives: str = ""
+    nil: tuple[str, ...] = ("-1",)
+    prefix: str = ""
     relations: frozenset[str] = frozenset()
 
 
@@ -49,10 +56,17 @@ class Dialect:
 # D005128|D009916, "ocular toxicity|orbital toxicity"), and where there is none the code is of two things named at once
 # ("fibrous myopathy", "HITT"): together.  One row has a part that is not in MeSH (8638876, D002544|-1): the parts that
 # are in it are its answer.
+#
+# MedMentions (Mohan and Li, 2019).  One UMLS concept a mention, "UMLS:C0854135" or the bare CUI; the type is the concept's
+# semantic types, "T116,T123", and kept whole: which of them fits is for the table from types to groups to say.
+#
+# Generic.  Nothing is known of the source, so no character is a separator: the column is one code.  Whoever knows better gives a `Dialect`.
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
-        "ncbi_disease": Dialect(types=frozenset({"SpecificDisease", "DiseaseClass", "Modifier", "CompositeMention"}), together="+|"),
-        "bc5cdr": Dialect(types=frozenset({"Chemical", "Disease"}), together="|", relations=frozenset({"CID"})),
+        "ncbi_disease": Dialect(types=frozenset({"SpecificDisease", "DiseaseClass", "Modifier", "CompositeMention"}), together="+|", prefix="MESH:"),
+        "bc5cdr": Dialect(types=frozenset({"Chemical", "Disease"}), together="|", prefix="MESH:", relations=frozenset({"CID"})),
+        "medmentions": Dialect(prefix="UMLS:"),
+        "generic": Dialect(),
     }
 )
 
@@ -71,7 +85,7 @@ class _Block:
         return "\n".join(self.passages.values())
 
 
-def read_pubtator(path: Path | str, *, split: str | None = None, dialect: str = "ncbi_disease", seen: set[str] | None = None) -> Corpus:
+def read_pubtator(path: Path | str, *, split: str | None = None, dialect: str | Dialect = "ncbi_disease", seen: set[str] | None = None) -> Corpus:
     """Read a PubTator file, plain or `.gz`.
 
     The text is title, line feed, abstract.  Types are kept as they are; codes lose spaces and the dialect's prefix.  A row
@@ -81,20 +95,19 @@ def read_pubtator(path: Path | str, *, split: str | None = None, dialect: str = 
     Args:
         path: the file.
         split: written into each document.
-        dialect: a key of `DIALECTS`.
+        dialect: a key of `DIALECTS`, or what a source not listed there means.
         seen: ids of documents already read from other files; those of this one are added.
 
     Raises:
         UnknownNameError: no such dialect or split.
         FormatError: not UTF-8, empty, or no document in it.
     """
-    if dialect not in DIALECTS:
-        raise UnknownNameError("PubTator dialect", dialect, DIALECTS)
+    written = _dialect(dialect)
     given, path, ids = as_split(split), Path(path), set() if seen is None else seen
     documents: list[Document] = []
     rejections: list[Rejection] = []
     rows_read = 0
-    for item in _blocks(path, DIALECTS[dialect]):
+    for item in _blocks(path, written):
         if isinstance(item, Rejection):
             rejections.append(item)
             rows_read += 1
@@ -104,12 +117,20 @@ def read_pubtator(path: Path | str, *, split: str | None = None, dialect: str = 
             rejections += _twice(item, path)
             continue
         ids.add(item.id)
-        mentions, bad = _mentions(item, path, DIALECTS[dialect])
+        mentions, bad = _mentions(item, path, written)
         documents.append(Document(item.id, item.text, mentions, split=given, abbreviations=find_abbreviations(item.text)))
         rejections += bad
     if not documents and not any(rejection.reason == "duplicate" for rejection in rejections):
         raise FormatError("no document in it", path, hint="PubTator documents open with `ID|t|title`; see --format for others")
     return Corpus(tuple(documents), tuple(rejections), rows_read)
+
+
+def _dialect(dialect: str | Dialect) -> Dialect:
+    if isinstance(dialect, Dialect):
+        return dialect
+    if dialect not in DIALECTS:
+        raise UnknownNameError("PubTator dialect", dialect, DIALECTS)
+    return DIALECTS[dialect]
 
 
 def _blocks(path: Path, dialect: Dialect) -> Iterator[_Block | Rejection]:
@@ -178,7 +199,7 @@ def _mention(mention_id: str, row: str, text: str, dialect: Dialect) -> Mention 
     found = text[start:end]
     if not found or found not in (surface, surface.strip()):
         return "offset", _where_instead(text, start, end, surface.strip())
-    return Mention(mention_id, (Span(start, end),), found, kind, _answers(ids[0] if ids else "", dialect))
+    return Mention(mention_id, (Span(start, end),), found, kind, answers_of(ids[0] if ids else "", dialect))
 
 
 def _where_instead(text: str, start: int, end: int, surface: str) -> str:
@@ -189,10 +210,95 @@ def _where_instead(text: str, start: int, end: int, surface: str) -> str:
     return f"offsets {start}–{end} hold {text[start:end]!r}; {hint}"
 
 
-def _answers(ids: str, dialect: Dialect) -> tuple[tuple[str, ...], ...] | None:
-    """Codes as one answer; () for NIL, None where nothing is annotated."""
-    pieces = [piece.strip().removeprefix(dialect.prefix) for piece in re.split(f"[{re.escape(dialect.together)}]", ids) if piece.strip()]
-    if not pieces:
+def answers_of(ids: str, dialect: Dialect) -> tuple[tuple[str, ...], ...] | None:
+    """What a column of codes says: alternatives of codes that are right together; () for NIL, None where nothing is annotated."""
+    read = [[piece.removeprefix(dialect.prefix) for piece in _pieces(part, dialect.together)] for part in _pieces(ids, dialect.alternatives)]
+    if not any(read):
         return None
-    codes = sorted({piece for piece in pieces if piece != dialect.nil})
-    return (tuple(codes),) if codes else ()
+    kept = (tuple(sorted({code for code in part if code and code not in dialect.nil})) for part in read)
+    return tuple(dict.fromkeys(codes for codes in kept if codes))
+
+
+def _pieces(text: str, separators: str) -> list[str]:
+    parts = re.split(f"[{re.escape(separators)}]", text) if separators else [text]
+    return [part.strip() for part in parts if part.strip()]
+
+
+def write_pubtator(documents: Iterable[Document], path: Path | str, dialect: str | Dialect = "generic") -> tuple[Rejection, ...]:
+    """Write documents as PubTator; what the format cannot say is left out and handed back.
+
+    The first line of a text is its title, the rest its abstract, where line ends become spaces, so that every offset holds.  Mention
+    ids, splits, languages and abbreviations have no place in the format.  The file is there whole or not at all.
+
+    Args:
+        documents: ids unique.
+        path: the file; a folder above it is made.
+        dialect: how several codes are written; see `DIALECTS`.
+
+    Returns:
+        What was left out, `where` being "document#mention".  Reasons: `id` and `duplicate` (whole documents), `discontinuous`, `type`
+        (none, or one of characters that end a column), `surface` (a tab in the mention), `answers` (no separator of the dialect says them,
+        or a code would be read as something else), `duplicate` (the same row twice).
+
+    Raises:
+        UnknownNameError: no such dialect.
+    """
+    written, seen, rejections = _dialect(dialect), set[str](), list[Rejection]()
+    blocks = []
+    for document in documents:
+        if problem := _bad_id(document.id, seen):
+            rejections.append(Rejection(document.id, "", problem, f"document with {len(document.mentions)} mentions"))
+            continue
+        seen.add(document.id)
+        rows: dict[str, None] = {}
+        for mention in document.mentions:
+            row = _row(document.id, mention, written)
+            reason = row.reason if isinstance(row, Rejection) else "duplicate" if row in rows else None
+            if reason is None:
+                rows[str(row)] = None
+            else:
+                rejections.append(Rejection(f"{document.id}#{mention.id}", "+".join(mention.codes), reason, mention.text))
+        blocks.append("\n".join([*_passages(document), *rows]) + "\n")
+    with whole_file(path) as handle:
+        handle.write("\n".join(blocks))
+    return tuple(rejections)
+
+
+def _bad_id(document_id: str, seen: set[str]) -> str | None:
+    if not document_id.isprintable() or not document_id.strip() or "|" in document_id:
+        return "id"
+    return "duplicate" if document_id in seen else None
+
+
+def _passages(document: Document) -> list[str]:
+    title, line_end, rest = document.text.partition("\n")
+    return [f"{document.id}|t|{_one_line(title)}", *([f"{document.id}|a|{_one_line(rest)}"] if line_end else [])]
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", " ").replace("\r", " ")
+
+
+def _row(document_id: str, mention: Mention, dialect: Dialect) -> str | Rejection:
+    """The mention's row, or why there is none."""
+    problem = ""
+    codes = _column(mention.answers, dialect)
+    if len(mention.spans) > 1:
+        problem = "discontinuous"
+    elif mention.type is None or any(unicodedata.category(c) == "Cc" for c in mention.type):
+        problem = "type"
+    elif "\t" in mention.text or "\n" in mention.text:
+        problem = "surface"  # a mention over the end of the title has both the format's line end and a space for it
+    elif codes is None:
+        problem = "answers"
+    if problem or codes is None:
+        return Rejection("", "", problem, "")
+    return "\t".join([document_id, str(mention.start), str(mention.end), _one_line(mention.text), str(mention.type), *([codes] if codes else [])])
+
+
+def _column(answers: tuple[tuple[str, ...], ...] | None, dialect: Dialect) -> str | None:
+    """The codes' column, "" for no annotation; None where the dialect would read anything else out of it."""
+    column = dialect.alternatives[:1].join(dialect.together[:1].join(codes) for codes in answers or ())
+    column = dialect.nil[0] if answers == () else column
+    plain = not any(unicodedata.category(c) == "Cc" for c in column)
+    return column if plain and answers_of(column, dialect) == answers else None

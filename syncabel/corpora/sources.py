@@ -15,12 +15,12 @@ class SourceFile:
 
     Attributes:
         name: as published, without `.gz`.
-        split: train, dev or test.
-        sha256: of the uncompressed content, hexadecimal.
+        split: train, dev or test; None where one file holds several.
+        sha256: of the uncompressed content, hexadecimal; of an archive, of the archive.
     """
 
     name: str
-    split: Split
+    split: Split | None
     sha256: str
 
 
@@ -36,6 +36,8 @@ class Source:
         files: the official ones.
         language: ISO 639-1 code.
         shareable: whether its text may go to a host that is not this machine; no, unless its owner says otherwise.
+        answers: what several codes of one mention mean there, and what stands for none, in words.
+        type_groups: annotated type -> group of the knowledge base the source was coded with; None where that base has no group of its own for it.
     """
 
     title: str
@@ -45,6 +47,24 @@ class Source:
     files: tuple[SourceFile, ...]
     language: str = "en"
     shareable: bool = False
+    answers: str = ""
+    type_groups: Mapping[str, str] | None = None
+
+
+_QUAERO_GROUPS: Mapping[str, str] = MappingProxyType(
+    {
+        "ANAT": "Anatomy",
+        "CHEM": "Chemicals & Drugs",
+        "DEVI": "Devices",
+        "DISO": "Disorders",
+        "GEOG": "Geographic Areas",
+        "LIVB": "Living Beings",
+        "OBJC": "Objects",
+        "PHEN": "Phenomena",
+        "PHYS": "Physiology",
+        "PROC": "Procedures",
+    }
+)  # UMLS semantic groups, by their short and long names
 
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
@@ -59,6 +79,8 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 SourceFile("NCBIdevelopset_corpus.txt", "dev", "02db559974624ae9cbe6cd95d64d953e6926bb63afb6b25b63e53bd8b41a4b55"),
                 SourceFile("NCBItestset_corpus.txt", "test", "61c8050bf6979ef7b943ec1158dfc03b651ea3367d4c37356f9de4841e85c9a3"),
             ),
+            answers="`|` and `+` join codes that are right together; -1 is none",
+            type_groups=MappingProxyType(dict.fromkeys(("SpecificDisease", "DiseaseClass", "Modifier", "CompositeMention"), "Disease")),
         ),
         "bc5cdr": Source(
             title="BioCreative V chemical–disease relation corpus (Li et al., 2016)",
@@ -70,6 +92,40 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 SourceFile("CDR_DevelopmentSet.PubTator.txt", "dev", "9e18d8e700168887a7919e62f67ac2ce2357e3f409a48ee992906abdd80fe3e5"),
                 SourceFile("CDR_TestSet.PubTator.txt", "test", "a3c48d5f35bdfce20c2371778abedc9fd24d1da092207072e5181ad53c8d0e2f"),
             ),
+            answers="`|` joins codes that are right together; -1 is none",
+        ),
+        "quaero": Source(
+            title="QUAERO French Medical Corpus, CLEF eHealth release (Névéol et al., 2014)",
+            licence="GNU Free Documentation License",
+            obtain="https://quaerofrenchmed.limsi.fr/",
+            format="quaero",
+            files=(SourceFile("quaero_brat.tar.gz", None, "546161395b9b8a031331f501d29e2d1e506f042b3d59effa58442864bbdf0961"),),
+            language="fr",
+            answers="codes in one note, apart by a space or a comma, are alternatives; an empty note is no annotation; 49 codes are misspelt and kept so",
+            type_groups=_QUAERO_GROUPS,
+        ),
+        "spaccc": Source(
+            title="SPACCC: DisTEMIST, MedProcNER/ProcTEMIST and SympTEMIST, Spanish clinical cases (Miranda-Escalada et al., 2022; Lima-López et al., 2023)",
+            licence="texts CC BY 4.0; codes are SNOMED CT's",
+            obtain="https://temu.bsc.es/",
+            format="spaccc",
+            files=(
+                SourceFile("train.tsv", "train", "b37830f6228be39e1c143b482c56a3f127ba22beed8b85265343bca391570898"),
+                SourceFile("test.tsv", "test", "eda5f2e4c074993cf612e8a81620d1753e96c0b926c220fe514b693dd2cf7901"),
+            ),
+            language="es",
+            answers="`+` joins codes that are right together, NO_CODE among them being left out; NO_CODE alone, and NOMAP, is none",
+        ),
+        "hpo": Source(
+            title="ID-68 and GSC+, phenotypes in case reports and abstracts (Anazi et al., 2017; Lobo, Lamurias and Couto, 2017)",
+            licence="publicly distributed, no licence stated",
+            obtain="https://github.com/lasigeBioTM/IHP",
+            format="span-jsonl",
+            files=(
+                SourceFile("id68.jsonl", None, "b1a51b4393d87048aa9bd9629e40ee3aeceb4add29f56bc145753e0243b3989d"),
+                SourceFile("gsc_plus.jsonl", None, "67ed19ba3354b60e5e0cbb96c54e10c1f8b883a37b8c352d7fc54ac1729e7260"),
+            ),
+            answers="one code a mention, some of them alternative ids of HPO",
         ),
     }
 )

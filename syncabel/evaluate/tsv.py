@@ -4,16 +4,14 @@ Scored by the published rule: duplicates and rows whose gold holds `NO_CODE` are
 when its sorted `+`-parts are equal; micro average.
 """
 
-import csv
 import dataclasses
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncabel.corpora.corpus import text_lines
+from syncabel.corpora.syncabel_tsv import TableRow, code_parts, table_rows
 from syncabel.errors import ConfigError, FormatError
 from syncabel.evaluate.bootstrap import PairedDifference, document_interval, paired_difference
 from syncabel.types import NO_CODE
@@ -44,7 +42,7 @@ class TsvRow:
     @property
     def correct(self) -> bool:
         """Whether gold and prediction have the same `+`-parts; an empty prediction abstains and is wrong."""
-        return bool(self.Predicted_code.strip()) and _parts(self.code) == _parts(self.Predicted_code)
+        return bool(self.Predicted_code.strip()) and code_parts(self.code) == code_parts(self.Predicted_code)
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(TsvRow))
@@ -99,18 +97,14 @@ def read_tsv(path: Path | str) -> TsvTable:
         FormatError: not UTF-8, empty, a column missing, a row of another length, or a row without gold.
     """
     path = Path(path)
-    lines = text_lines(path)
-    _, first = next(lines)
-    header = first.split("\t")
-    for column in COLUMNS:
-        _require(column, header, path)
+    header, table = table_rows(path, COLUMNS)
     rows: list[TsvRow] = []
     judgements: dict[str, list[str]] = {judge: [] for judge in JUDGES if judge in header}
     seen: set[tuple[str, ...]] = set()
     left_out: Counter[str] = Counter()
-    for cells in _records(lines, header, path):
+    for cells in _records(table, path):
         row = TsvRow(*(cells[column] for column in COLUMNS))
-        reason = "duplicate" if row.place in seen else "no_code" if NO_CODE in _parts(row.code) else None
+        reason = "duplicate" if row.place in seen else "no_code" if NO_CODE in code_parts(row.code) else None
         seen.add(row.place)
         if reason:
             left_out[reason] += 1
@@ -121,51 +115,14 @@ def read_tsv(path: Path | str) -> TsvTable:
     return TsvTable(tuple(rows), {judge: tuple(words) for judge, words in judgements.items()}, left_out["duplicate"], left_out["no_code"])
 
 
-def _require(column: str, header: Sequence[str], path: Path) -> None:
-    if column in header:
-        return
-    folded = {name.casefold(): name for name in header}
-    near = difflib.get_close_matches(column.casefold(), folded, n=1, cutoff=0.0)
-    raise FormatError(f"no column {column!r}", path, 1, f"the nearest is {folded[near[0]]!r}; rename it if that is meant" if near else "")
-
-
-def _records(lines: Iterable[tuple[int, str]], header: Sequence[str], path: Path) -> Iterator[dict[str, str]]:
-    """One row a line, by column."""
-    for number, line in lines:
-        if not line.strip():
-            continue
-        cells = _cells(line, len(header))
-        if len(cells) != len(header):
-            raise FormatError(f"{len(cells)} columns where the header has {len(header)}", path, number, "one row a line, tabs between columns")
-        record = dict(zip(header, cells, strict=True))
-        if not _parts(record["code"]):
-            raise FormatError("no gold code", path, number, f"write {NO_CODE} where a mention has none")
-        yield record
-
-
-def _cells(line: str, width: int) -> list[str]:
-    """A row's cells.
-
-    Some of these files quote cells that hold a quotation mark, others write the mark as it is.  Line and tab decide first:
-    a lone mark must not swallow the rows after it.
-    """
-    plain = line.split("\t")
-    if len(plain) == width:
-        return [_unquoted(cell) for cell in plain]
-    quoted = next(csv.reader([line], delimiter="\t"))
-    return quoted if len(quoted) == width else plain
-
-
-def _unquoted(cell: str) -> str:
-    inner = cell[1:-1]
-    # Quoted by the rules of CSV: marks at both ends, and those inside doubled.
-    if len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', ""):
-        return inner.replace('""', '"')
-    return cell
-
-
-def _parts(codes: str) -> list[str]:
-    return sorted(part for code in codes.split("+") if (part := code.strip()))
+def _records(rows: Iterable[TableRow], path: Path) -> Iterator[Mapping[str, str]]:
+    """One row a mention, by column."""
+    for row in rows:
+        if row.cells is None:
+            raise FormatError(row.problem, path, row.number, "one row a line, tabs between columns")
+        if not code_parts(row.cells["code"]):
+            raise FormatError("no gold code", path, row.number, f"write {NO_CODE} where a mention has none")
+        yield row.cells
 
 
 def evaluate_tsv(table: TsvTable, *, rounds: int = 1000, seed: int = 42) -> TsvReport:
@@ -212,7 +169,7 @@ def compare_tsv(first: TsvTable, second: TsvTable, *, rounds: int = 10_000, seed
     left, right = ({row.place: row for row in table.rows} for table in (first, second))
     if left.keys() != right.keys():
         raise ConfigError(f"{len(left.keys() ^ right.keys())} mentions are in one table only; compare tables of the same mentions")
-    if other := sum(_parts(left[place].code) != _parts(right[place].code) for place in left):
+    if other := sum(code_parts(left[place].code) != code_parts(right[place].code) for place in left):
         raise ConfigError(f"{other} mentions have another gold code in each table; compare tables of the same gold")
     places = sorted(left)
     scores = ([rows[place].correct for place in places] for rows in (left, right))

@@ -15,12 +15,13 @@ from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
 
 from syncabel.errors import ConfigError, IncompleteFolderError, UnknownNameError
-from syncabel.kb.index import NAMES, Index, Rows, arrays_of, files, name_trie, arrays_of, files, name_trie
+from syncabel.kb.index import NAMES, Index, Rows, arrays_of, files, name_trie
 from syncabel.kb.manifest import FORMAT_VERSION, MANIFEST, FileDigest, Manifest, check_digest, file_digest, read_manifest
 from syncabel.kb.tables import TABLES, Tables, tables_of
 from syncabel.kb.vocabulary import About, Entry, Frames, schema_of
@@ -45,9 +46,10 @@ class KnowledgeBase:
         manifest: facts and counts.
     """
 
-    def __init__(self, manifest: Manifest, tables: Callable[[], Tables], rejected: Callable[[], pl.DataFrame], index: Index | None = None) -> None:
+    def __init__(self, manifest: Manifest, table: Callable[[str], pl.DataFrame], rejected: Callable[[], pl.DataFrame], index: Index | None = None) -> None:
         self.manifest = manifest
-        self._read_tables, self._read_rejected, self._given_index = tables, rejected, index
+        self._read_table, self._read_rejected, self._given_index = table, rejected, index
+        self._tables_read: dict[str, pl.DataFrame] = {}
 
     @classmethod
     def build(cls, content: Iterable[Entry] | Frames, about: About) -> "KnowledgeBase":
@@ -85,7 +87,7 @@ class KnowledgeBase:
             rejected=left_out.height,
             parts=parts,
         )
-        return cls(manifest, lambda: tables, lambda: left_out)
+        return cls(manifest, lambda name: cast(pl.DataFrame, getattr(tables, name)), lambda: left_out)
 
     @classmethod
     def load(cls, source: str | Path, verify: bool = False) -> "KnowledgeBase":
@@ -110,13 +112,13 @@ class KnowledgeBase:
         if missing:
             raise IncompleteFolderError(f"{folder}: {MANIFEST} does not list {', '.join(sorted(missing))}; build it again with `syncabel kb build`")
 
-        def tables() -> Tables:
-            return Tables(*(_read_table(folder, listed[_parquet(name)]) for name in TABLES))
+        def table(name: str) -> pl.DataFrame:
+            return _read_table(folder, listed[_parquet(name)])
 
         def rejected() -> pl.DataFrame:
             return _read_rejected(folder, listed.get(_REJECTED))
 
-        return cls(manifest, tables, rejected, None if index_missing else Index.load(folder / _INDEX))
+        return cls(manifest, table, rejected, None if index_missing else Index.load(folder / _INDEX))
 
     def save(self, folder: str | Path, index: bool = True) -> None:
         """Write the folder beside its place, then move it there: readers see the old one, or none, or the whole new one.
@@ -192,7 +194,13 @@ class KnowledgeBase:
     @cached_property
     def tables(self) -> Tables:
         """All of it as columns; of a loaded one, read from its Parquet files now."""
-        return self._read_tables()
+        return Tables(*(self.table(name) for name in TABLES))
+
+    def table(self, name: str) -> pl.DataFrame:
+        """One of the tables, a field of `Tables`; of a loaded one, no other file is read."""
+        if name not in self._tables_read:
+            self._tables_read[name] = self._read_table(name)
+        return self._tables_read[name]
 
     @cached_property
     def _rejected(self) -> pl.DataFrame:
@@ -202,6 +210,10 @@ class KnowledgeBase:
     def rejections(self) -> tuple[Rejection, ...]:
         """What building left out, the reader's own first."""
         return tuple(Rejection(*row) for row in self._rejected.iter_rows())
+
+    def rejections_of(self, code: str) -> tuple[Rejection, ...]:
+        """What building left out of one code, a concept or none."""
+        return tuple(Rejection(*row) for row in self._rejected.filter(pl.col("code") == code).iter_rows())
 
     def rejected_by_reason(self) -> dict[str, int]:
         """How many rejections there are of each reason, by reason."""
@@ -249,7 +261,7 @@ class KnowledgeBase:
 
     def relations(self) -> Iterator[Relation]:
         """Relationships other than is_a, sorted."""
-        return (Relation(*row) for row in self.tables.relations.iter_rows())
+        return (Relation(*row) for row in self.table("relations").iter_rows())
 
     def relations_of(self, code: str) -> tuple[Relation, ...]:
         """Relationships that start or end at a concept, sorted.
@@ -259,7 +271,7 @@ class KnowledgeBase:
         """
         self._row(code)
         ends = (pl.col("source") == code) | (pl.col("target") == code)
-        return tuple(Relation(*row) for row in self.tables.relations.filter(ends).iter_rows())
+        return tuple(Relation(*row) for row in self.table("relations").filter(ends).iter_rows())
 
     def maps_of(self, code: str) -> tuple[MapRule, ...]:
         """Rows of maps to other vocabularies for a concept, sorted by target, group and priority.
@@ -268,7 +280,7 @@ class KnowledgeBase:
             UnknownNameError: no concept has this code.
         """
         self._row(code)
-        return tuple(MapRule(*row) for row in self.tables.maps.filter(pl.col("code") == code).iter_rows())
+        return tuple(MapRule(*row) for row in self.table("maps").filter(pl.col("code") == code).iter_rows())
 
     def codes_of(self, name: str) -> tuple[str, ...]:
         """Codes of the concepts that have this name, case and width aside (`text.fold`), in code order."""
@@ -363,7 +375,7 @@ class KnowledgeBase:
     @cached_property
     def _retired(self) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
         found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
-        for code, reason, successors in self.tables.retired.iter_rows():
+        for code, reason, successors in self.table("retired").iter_rows():
             found.setdefault(code, []).append((reason, tuple(successors)))
         return found
 

@@ -19,9 +19,10 @@ from syncabel.errors import FormatError
 __all__ = ["LINE", "Checked", "check_rows", "collected", "scan"]
 
 LINE = "line"
-BLOCK = 16 << 20  # bytes read at once
+BLOCK = 1 << 20  # bytes read at once: arrays of this size stay in the cache
 LONGEST = 64 << 20  # bytes in a line: the longest of a real release (MRSAB, definitions) has some 10^5
 _BOM = b"\xef\xbb\xbf"
+_ZLIB = (b"x\x01", b"x^", b"x\xda")  # polars takes a file that opens like this for packed data; these are UTF-8 as well
 _FEED = 10
 _HASH = 35
 _UTF8 = "convert the file, e.g. iconv -f latin1 -t utf-8"
@@ -55,7 +56,7 @@ class Checked:
     returns: bool
 
     def scan(self, *, lines: bool = False) -> pl.LazyFrame:
-        """The rows in file order, all columns strings, an empty one "".
+        """The rows in file order, all columns strings, an empty one ""; a carriage return that ends a column may be lost.
 
         Args:
             lines: whether a first column `LINE` gives each row's 1-based line number (UInt32).
@@ -67,11 +68,12 @@ class Checked:
         schema = dict.fromkeys(names, pl.String)
         if not self.rows:
             return pl.LazyFrame(schema={**({LINE: pl.UInt32} if lines else {}), **dict.fromkeys(self.columns, pl.String)})
+        copied = bool(self.skipped) or self._looks_packed()
         frame = pl.scan_csv(
-            self._without_skipped() if self.skipped else self.path,
+            self._copy() if copied else self.path,
             has_header=False,
-            # The header has been compared with the columns; in a copy without the skipped lines it is gone.
-            skip_lines=int(self.header and not self.skipped),
+            # The header has been compared with the columns; a copy has a line of its own there.
+            skip_lines=int(self.header or copied),
             separator=self.separator,
             schema=schema,
             quote_char=None,
@@ -82,14 +84,13 @@ class Checked:
         return self._numbered(frame.select(*([LINE] if lines else []), *self._cleaned()), lines)
 
     def _cleaned(self) -> Iterator[pl.Expr]:
-        first, last = self.columns[0], self.columns[-1]
         for name in self.columns:
             column = pl.col(name)
-            if name == first and self.bom and not self.header:
-                column = column.str.strip_prefix("\ufeff")
-            if name == last and self.returns and not self.trailing:
-                column = column.str.strip_suffix("\r")
-            yield column
+            yield column.str.strip_suffix("\r") if self.returns and not self.trailing and name == self.columns[-1] else column
+
+    def _looks_packed(self) -> bool:
+        with self.path.open("rb") as file:
+            return file.read(2) in _ZLIB
 
     def _numbered(self, frame: pl.LazyFrame, lines: bool) -> pl.LazyFrame:
         if not lines:
@@ -103,12 +104,13 @@ class Checked:
         pushed = row.cast(pl.Int64).map_batches(lambda rows: above.search_sorted(rows, side="right"), return_dtype=pl.UInt32, is_elementwise=True)
         return frame.with_columns((row + first + pushed).cast(pl.UInt32))
 
-    def _without_skipped(self) -> io.BytesIO:
-        """The rows in memory: few files have lines to skip, and none of them outlives the frame this way."""
+    def _copy(self) -> io.BytesIO:
+        """The rows in memory, after a line to skip: few files have lines to leave out, and nothing outlives the frame this way."""
         skip = set(self.skipped) | ({1} if self.header else set())
-        kept = io.BytesIO()
+        kept = io.BytesIO(b"#\n")
+        kept.seek(0, io.SEEK_END)
         with self.path.open("rb") as file:
-            kept.writelines(line for number, line in enumerate(file, 1) if number not in skip)
+            kept.writelines(line.removeprefix(_BOM) if number == 1 else line for number, line in enumerate(file, 1) if number not in skip)
         kept.seek(0)
         return kept
 

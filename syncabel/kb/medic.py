@@ -10,24 +10,33 @@ from pathlib import Path
 
 from syncabel.corpora.corpus import text_lines
 from syncabel.errors import FormatError
+from syncabel.kb.vocabulary import About, Vocabulary
 from syncabel.types import Concept, Name
 
 __all__ = ["read_medic"]
 
+_OBTAIN = "from the Comparative Toxicogenomics Database, or with the NCBI disease corpus"
 _HINT = "write id|alternative ids||name|synonyms"
 
 
-def read_medic(path: str | Path, group: str = "Disease") -> Iterator[Concept]:
+def read_medic(path: str | Path, *, group: str = "Disease") -> Vocabulary:
     """One concept a line, in file order; XML entities in names (`&apos;`) are resolved.
 
     Args:
         path: UTF-8, plain or `.gz`.
         group: the semantic group of all concepts.
 
+    Returns:
+        A vocabulary whose lines are read when the content is asked for.
+
     Raises:
         FormatError: a line without id or name, an id that comes twice, an empty file, or bytes that are not UTF-8.
     """
-    path = Path(path)
+    filters = () if group == "Disease" else (f"group={group}",)
+    return Vocabulary(About("MEDIC", licence="CTD terms of use", obtain=_OBTAIN, filters=filters), _concepts(Path(path), group))
+
+
+def _concepts(path: Path, group: str) -> Iterator[Concept]:
     lines: dict[str, int] = {}
     for number, line in text_lines(path):
         concept = _concept(line, group, path, number)

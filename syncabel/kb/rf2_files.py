@@ -50,17 +50,23 @@ class Release:
 
     Attributes:
         source: as the user wrote it.
+        folder: where it lies, or is unpacked.
         name: owner and date, e.g. "INT 20180731".
         files: sorted by kind and path.
     """
 
     source: str
+    folder: Path
     name: str
     files: tuple[ReleaseFile, ...]
 
     def of(self, kind: Kind) -> list[Path]:
         """The files of one kind."""
         return [file.path for file in self.files if file.kind == kind]
+
+    def shown(self, path: Path) -> str:
+        """What a message calls a file of the release: an archive is unpacked where nobody will find it."""
+        return (Path(self.source) / path.relative_to(self.folder)).as_posix()
 
 
 def as_view(name: str) -> View:
@@ -114,7 +120,7 @@ def find_release(folder: Path, source: str, view: View) -> Release:
         raise FormatError(f"no RF2 {view} files", source, hint=hint)
     _check_single(files, folder, source)
     first = next((file for file in files if file.core), files[0])
-    return Release(source, f"{first.owner} {first.date}", tuple(files))
+    return Release(source, folder, f"{first.owner} {first.date}", tuple(files))
 
 
 def _check_single(files: Iterable[ReleaseFile], folder: Path, source: str) -> None:
@@ -123,7 +129,9 @@ def _check_single(files: Iterable[ReleaseFile], folder: Path, source: str) -> No
     if len(concepts) < 2 and len({file.date for file in core}) < 2:
         return
     places = {f"{file.owner} {file.date} in {file.path.relative_to(folder).parent.as_posix()}" for file in (concepts if len(concepts) > 1 else core)}
-    raise ConfigError(f"{source}: several releases ({'; '.join(sorted(places))}); which one? give its folder, or several sources for an extension and its edition")
+    raise ConfigError(
+        f"{source}: several releases ({'; '.join(sorted(places))}); which one? give its folder, or several sources for an extension and its edition"
+    )
 
 
 def check_complete(releases: Iterable[Release], view: View) -> None:

@@ -4,6 +4,7 @@ Every RF2 file is a log: rows of one id are states of one component, and the one
 64-bit integers, which hold their 18 digits; whatever is no such number is reported with its line and never rounded.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,9 @@ from syncabel.types import Rejection
 
 __all__ = ["Layout", "Reports", "latest", "read_rows"]
 
+NUMBER = r"^[0-9]{1,9}$"
 SCTID = r"^[1-9][0-9]{0,17}$"
-_FLOAT = r"^[0-9]+(?:[.,][0-9]+)?[eE][+]?[0-9]+$|^[0-9]+[.,][0-9]*$"
+_FLOAT = r"[0-9]+(?:[.,][0-9]+)?[eE][+]?[0-9]+|[0-9]+[.,][0-9]*"
 _COMMON = ("id", "effectiveTime", "active", "moduleId")
 _ORIGINAL = "take the file as released: a spreadsheet must import its columns as text"
 
@@ -47,6 +49,12 @@ class Layout:
     def sctids(self) -> tuple[str, ...]:
         """The columns that hold SCTIDs."""
         return ("moduleId", *self.ids) if self.member else ("id", "moduleId", *self.ids)
+
+    def empty(self) -> pl.DataFrame:
+        """No rows, with the columns of `read_rows`."""
+        ids = {"id": pl.String if self.member else pl.Int64, **dict.fromkeys(self.sctids, pl.Int64)}
+        rest = {"effectiveTime": pl.Int32, "active": pl.Boolean, **dict.fromkeys(self.numbers, pl.Int32), **dict.fromkeys(self.texts, pl.String)}
+        return pl.DataFrame(schema={LINE: pl.UInt32, **ids, **rest, "file": pl.UInt16})
 
 
 @dataclass(slots=True)
@@ -78,7 +86,7 @@ def read_rows(path: Path, layout: Layout, reports: Reports) -> pl.DataFrame:
     reports.rejections.extend(Rejection(f"{path.name}:{number}", "", "comment_or_blank", text) for number, text in _skipped(checked))
     rows = checked.scan(lines=True).filter(pl.col(LINE) != header_line).select(LINE, *layout.columns)
     frame = collected(rows.select(LINE, *_typed(layout)), path)
-    readable = pl.all_horizontal(pl.exclude(*layout.texts, *(["id"] if layout.member else [])).is_not_null())
+    readable = pl.all_horizontal(pl.all().is_not_null())
     unreadable = frame.filter(~readable)
     if unreadable.height:
         _report_unreadable(collected(rows.join(unreadable.lazy().select(LINE), on=LINE, how="semi"), path).sort(LINE), path, layout, reports)
@@ -94,7 +102,7 @@ def _typed(layout: Layout) -> Iterable[pl.Expr]:
     yield pl.when(pl.col("effectiveTime").str.contains(r"^[0-9]{8}$")).then(pl.col("effectiveTime")).cast(pl.Int32, strict=False)
     yield pl.when(pl.col("active").is_in(["0", "1"])).then(pl.col("active") == "1")
     for name in layout.numbers:
-        yield pl.when(pl.col(name).str.contains(r"^[0-9]{1,9}$")).then(pl.col(name)).cast(pl.Int32, strict=False)
+        yield pl.when(pl.col(name).str.contains(NUMBER)).then(pl.col(name)).cast(pl.Int32, strict=False)
     yield from map(pl.col, layout.texts)
 
 
@@ -137,14 +145,12 @@ def _report_unreadable(rows: pl.DataFrame, path: Path, layout: Layout, reports: 
 
 
 def _fault(row: dict[str, str], layout: Layout) -> tuple[str, str]:
-    texts = pl.Series([row[name] for name in layout.sctids])
-    floats, ids = texts.str.contains(_FLOAT), texts.str.contains(SCTID)
-    for name, is_float, is_id in zip(layout.sctids, floats, ids, strict=True):
-        if not is_id:
-            return "float_id" if is_float else "bad_id", name
+    for name in layout.sctids:
+        if not re.fullmatch(SCTID, row[name]):
+            return "float_id" if re.fullmatch(_FLOAT, row[name]) else "bad_id", name
     if row["active"] not in ("0", "1"):
         return "bad_active", "active"
-    number = next((name for name in layout.numbers if not (row[name].isdigit() and len(row[name]) < 10)), None)
+    number = next((name for name in layout.numbers if not re.fullmatch(NUMBER, row[name])), None)
     return ("bad_number", number) if number else ("bad_time", "effectiveTime")
 
 

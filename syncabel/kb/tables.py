@@ -333,6 +333,8 @@ def _circle(child: NDArray[np.int64], parent: NDArray[np.int64]) -> list[int]:
 
 def _relations(relations: pl.DataFrame, concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
     """Distinct relations between known concepts, sorted."""
+    if relations.is_empty():
+        return relations
     codes = concepts["code"].implode()
     known = pl.col("source").is_in(codes) & pl.col("target").is_in(codes)
     distinct = relations.unique().sort(relations.columns)
@@ -343,6 +345,8 @@ def _relations(relations: pl.DataFrame, concepts: pl.DataFrame, where: str, reje
 
 def _retired(retired: pl.DataFrame, concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
     """Distinct retired codes, sorted; one that is a concept, or stands for one, is none."""
+    if retired.is_empty():
+        return retired
     in_use = pl.concat([concepts["code"], _listed(concepts, "alt_codes")["alt_codes"]]).implode()
     distinct = retired.with_columns(pl.col("successors").fill_null([])).unique().sort("code", "reason", pl.col("successors").list.join(" "))
     live = pl.col("code").is_in(in_use)
@@ -352,6 +356,8 @@ def _retired(retired: pl.DataFrame, concepts: pl.DataFrame, where: str, rejectio
 
 def _maps(maps: pl.DataFrame, concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
     """Distinct map rows of known concepts, sorted."""
+    if maps.is_empty():
+        return maps
     distinct = maps.unique().sort(maps.columns)
     known = pl.col("code").is_in(concepts["code"].implode())
     rejections.append(rejected(distinct.filter(~known), where, "map_of_unknown_code", pl.col("target")))

@@ -158,7 +158,7 @@ def test_ngram_lengths_that_make_no_sense_are_refused():
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the checkout")
 def test_the_baselines_reach_the_known_figures_on_ncbi_disease_and_medic():
     data = SHARED / "data"
-    kb = KnowledgeBase.build(read_medic(data / "kb" / "medic_06Jul2012.txt"), About(source="MEDIC", release="06Jul2012", licence="CTD", redistributable=False))
+    kb = KnowledgeBase.build(read_medic(data / "kb" / "medic_06Jul2012.txt").content, About(source="MEDIC", release="06Jul2012", licence="CTD", redistributable=False))
     train, dev, test = (read_pubtator(data / "corpora" / "ncbi_disease" / f"NCBI{part}set_corpus.txt").documents for part in ("train", "develop", "test"))
     fitted = (*train, *dev)
 

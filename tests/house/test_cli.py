@@ -21,6 +21,8 @@ COMMANDS = (
     ("corpus",),
     ("corpus", "convert"),
     ("corpus", "check"),
+    ("corpus", "split"),
+    ("corpus", "stats"),
     ("lexicon",),
     ("lexicon", "build"),
     ("lexicon", "tokenizer"),

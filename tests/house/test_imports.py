@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("syncabel", "data_gen", "constrained")
 
 TYPES = ("syncabel.types", "syncabel.errors")
-SOURCES = ("syncabel.kb", "syncabel.corpora", "syncabel.prompt", "syncabel.text", "syncabel.strings", "syncabel.sentences", "syncabel.archive", "syncabel.abbreviations")
+SOURCES = ("syncabel.kb", "syncabel.corpora", "syncabel.prompt", "syncabel.text", "syncabel.strings", "syncabel.sentences", "syncabel.archive", "syncabel.lines", "syncabel.abbreviations")
 PREPARATION = ("syncabel.groups", "syncabel.lexicon", "syncabel.targets", "syncabel.sft", "syncabel.mixing", "syncabel.evaluate", "syncabel.baselines")
 MODEL = ("syncabel.progress", "syncabel.linker", "syncabel.train", "syncabel.export", "syncabel.modeling_syncabel", "syncabel.decoding")
 COMPOSITION = ("syncabel.cli", "syncabel.quickstart", "syncabel.__main__")
