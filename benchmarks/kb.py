@@ -141,7 +141,7 @@ def build(release: Path, folder: Path) -> dict[str, float]:
     from syncabel.kb.rrf import read_rrf
 
     start = time.perf_counter()
-    vocabulary = read_rrf(release, languages=None)
+    vocabulary = read_rrf(release, languages=["ALL"])
     read = time.perf_counter()
     kb = KnowledgeBase.build(vocabulary.content, vocabulary.about)
     del vocabulary

@@ -1,6 +1,9 @@
 """Releases as people have them: a folder, a zip, a tar; one way to see any of them as a folder of files."""
 
+import errno
+import lzma
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -16,7 +19,10 @@ __all__ = ["is_archive", "opened"]
 
 Wanted = Callable[[str], bool]
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# What the standard library raises over damaged bytes, RuntimeError and NotImplementedError for passwords and unknown compression.
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
+# What the system says of damaged offsets and member names; of a full disk it says something else, which passes.
+_DAMAGED_CODES = (errno.EINVAL, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 _AGAIN = "fetch it again"
 
 
@@ -44,7 +50,11 @@ def opened(source: Path | str, wanted: Wanted = lambda _: True) -> Iterator[Path
         try:
             _unpack(source, wanted, Path(temporary))
         except _DAMAGED as error:
-            raise FormatError(f"the archive cannot be read ({_first_line(error)})", source, hint=_AGAIN) from None
+            raise _damaged(error, source) from None
+        except OSError as error:
+            if error.errno not in _DAMAGED_CODES or error.filename == str(source):
+                raise
+            raise _damaged(error, source) from None
         yield Path(temporary)
 
 
@@ -86,5 +96,6 @@ def _write(content: IO[bytes] | None, path: Path) -> None:
         shutil.copyfileobj(content, file, 1 << 20)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _damaged(error: Exception, source: Path) -> FormatError:
+    problem = (str(error) or type(error).__name__).splitlines()[0]
+    return FormatError(f"the archive cannot be read ({problem})", source, hint=_AGAIN)

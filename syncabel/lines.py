@@ -66,6 +66,6 @@ def json_lines(path: Path, hint: str) -> Iterator[tuple[int, Any]]:
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # the first also for numbers of thousands of digits, the second for brackets in brackets
             raise FormatError(f"not JSON: {error}", path, number, hint) from None
         yield number, value

@@ -290,8 +290,13 @@ def encode_name(name: str, tokenizer: Any) -> list[int]:
 
 
 def encode_names(names: Sequence[str], tokenizer: Any) -> list[list[int]]:
-    """`encode_name` over many names at once (the tokenizer works in parallel)."""
-    if not names:
-        return []
-    batch = tokenizer([" " + name for name in names], add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [[*ids, tokenizer.eos_token_id] for ids in batch]
+    """`encode_name` over many names at once: the same ids, several times faster (the tokenizer works in parallel).
+
+    Give millions of names in blocks: each name's encoding is a Python object.
+    """
+    # The call sets the tokenizer beneath to no padding, no truncation and special tokens split, and it stays so; asked
+    # directly, that one makes neither offsets nor attention masks, which take most of the time and are not needed.
+    encode_text("", tokenizer)
+    batch = tokenizer.backend_tokenizer.encode_batch_fast([" " + name for name in names], add_special_tokens=False)
+    end = tokenizer.eos_token_id
+    return [[*encoding.ids, end] for encoding in batch]

@@ -19,6 +19,7 @@ _STOP = re.compile(r"[.!?…。]+[\"'”’»)\]}]*\s*$")
 _GOES_ON = re.compile(r"(?:\b(?:[µμnmkdc]?[gl]|[µμnm]?mol|mm|cm|min|h|hr|hrs|iv|im|sc|ip|po|and|or|et|ou|y|o)|\.[a-zà-ÿ])$", re.IGNORECASE)
 # sentencex 1.0.32 cuts strings at bytes and panics (not an Exception) beside some of these; one code point stays one code point.
 _ODD_SPACE = re.compile(r"[^\S ]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")
+_LOOK = 40  # code points looked at on either side of a break: a record may be one line
 _DOCUMENTS_KEPT = 16  # mentions are asked for document by document
 
 
@@ -60,7 +61,7 @@ def sentence_around(text: str, spans: Sequence[Span], context_chars: int, langua
 def _of_line(line: str, language: str) -> Iterator[Span]:
     # The library misses breaks after short words ("for 5 min. Then", "of the patient. She"), so a stop before a capital breaks as in prompts.
     capitals = {found.end for found in sentence_breaks(line) if not line[found.end].isdigit()}
-    cuts = sorted(capitals | {cut for cut in _library_cuts(line, language) if _is_end(line[:cut], line[cut:])})
+    cuts = sorted(capitals | {cut for cut in _library_cuts(line, language) if _is_end(line[max(0, cut - _LOOK) : cut], line[cut : cut + _LOOK])})
     for start, end in zip([0, *cuts], [*cuts, len(line)], strict=True):
         piece = line[start:end]
         if piece.strip():
@@ -77,8 +78,8 @@ def _library_cuts(line: str, language: str) -> Iterator[int]:
 
 
 def _is_end(before: str, after: str) -> bool:
-    """Whether a break the library found is one."""
-    before, spaced, after = before[-40:], before[-1:].isspace() or after[:1].isspace(), after.lstrip()
+    """Whether a break the library found is one, by the text on either side of it."""
+    spaced, after = before[-1:].isspace() or after[:1].isspace(), after.lstrip()
     stop = _STOP.search(before)
     # "200 mg./kg" is no end, "blocked this.(ABSTRACT" is one.
     if stop is None or not after or not (spaced or after[0].isupper() or after[0] == "("):

@@ -16,6 +16,7 @@ from syncabel.types import Rejection
 __all__ = ["merge"]
 
 _NAME = ("code", "text", "language")
+_CONCEPT, _NAMES = tuple(CONCEPTS), tuple(NAMES)
 
 
 def merge(kbs: Sequence[KnowledgeBase], through_xrefs: str | None = None) -> KnowledgeBase:
@@ -107,7 +108,7 @@ def _concepts(ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
         *(pl.concat_list(name, f"{name}_theirs").list.unique(maintain_order=True) for name in LISTS),
     )
     one_sided = [frame.join(both, on="code", how="anti") for frame in (ours, theirs)]
-    return pl.concat([frame.select(CONCEPTS) for frame in (both, *one_sided)])
+    return pl.concat([frame.select(_CONCEPT) for frame in (both, *one_sided)])
 
 
 def _names(ours: Frames, theirs: Frames) -> pl.DataFrame:
@@ -118,7 +119,7 @@ def _names(ours: Frames, theirs: Frames) -> pl.DataFrame:
     decided = (pl.col("preferred") & ~pl.col("later")).any().over("code", "language")
     shared = shared.with_columns(preferred=pl.col("preferred") & ~(pl.col("later") & decided))
     shared = shared.with_columns(preferred=pl.col("preferred").any().over(_NAME)).unique(_NAME, keep="first", maintain_order=True)
-    return pl.concat([alone, shared]).select(NAMES)
+    return pl.concat([alone, shared]).select(_NAMES)
 
 
 def _partners(ours: pl.DataFrame, theirs: pl.DataFrame, vocabulary: str, where: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -185,7 +186,7 @@ def _without_circles(concepts: pl.DataFrame, ours: pl.DataFrame, where: str) -> 
     kept = concepts.join(gone, on="code", how="left", maintain_order="left").with_columns(
         parents=pl.col("parents").list.set_difference(pl.col("gone").fill_null([]))
     )
-    return kept.select(CONCEPTS), rejected(cut, where, "is_a_circle", pl.col("parents"))
+    return kept.select(_CONCEPT), rejected(cut, where, "is_a_circle", pl.col("parents"))
 
 
 def _components(child: NDArray[np.int64], parent: NDArray[np.int64], count: int) -> NDArray[np.int32]:

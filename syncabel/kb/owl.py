@@ -12,11 +12,10 @@ import warnings
 import xml.etree.ElementTree as ET
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from syncabel.errors import FormatError, MissingExtraError
+from syncabel.errors import FormatError
 from syncabel.kb.ontology import SCOPES, Selection, Term, entries, licence_of
 from syncabel.kb.vocabulary import About, Entry, Vocabulary
 from syncabel.kb.xmlfile import check_prolog, xml_stream
@@ -59,13 +58,10 @@ def read_owl(
         FormatError: the file is no RDF/XML that pronto reads (a parent that is not in the file stops it), it declares entities other than
             short plain ones, or is_a runs in a circle.
         ConfigError: no way to group, or several.
-        MissingExtraError: pronto is not installed.
         UnknownNameError: a scope or a branch's root nobody knows.
     """
     path = Path(path)
     selection = Selection(group, group_from, branches or {}, tuple(scopes), language)
-    if find_spec("pronto") is None:
-        raise MissingExtraError("owl", "pronto")
     with xml_stream(path) as stream:
         if check_prolog(stream, path, short_entities=True).rpartition(":")[2] != _RDF:
             raise FormatError("the root element is not rdf:RDF", path, hint=_HINT)

@@ -4,7 +4,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +46,7 @@ def knowledge_base(read: Callable[..., Vocabulary], **options: object) -> Callab
 
 
 def corpus(format_name: str) -> Callable[[Path], object]:
-    return partial(FORMATS[format_name])
+    return lambda path: FORMATS[format_name](path)
 
 
 OBO = lines(
@@ -186,7 +185,7 @@ TARGETS: dict[str, Target] = {
     "jsonl": Target(corpus("jsonl"), {"d.jsonl": lines(json.dumps(DOCUMENT), json.dumps(DOCUMENT | {"id": "2"}))}),
     "brat": Target(corpus("brat"), BRAT, folder=True),
     "bigbio": Target(corpus("bigbio"), {"b.json": json.dumps([BIGBIO]).encode()}),
-    "bioc-xml": Target(corpus("bioc-xml"), {"b.xml": BIOC_XML}),
-    "bioc-json": Target(corpus("bioc-json"), {"b.json": json.dumps(BIOC).encode()}),
+    "bioc-xml": Target(corpus("bioc"), {"b.xml": BIOC_XML}),
+    "bioc-json": Target(corpus("bioc"), {"b.json": json.dumps(BIOC).encode()}),
     "spaccc": Target(corpus("spaccc"), SPACCC, folder=True),
 }

@@ -128,13 +128,8 @@ def term(code: str, *names: str, **rest: Any) -> Concept:
 
 
 def test_an_option_the_format_does_not_have_is_named_with_the_format(table: Path, tmp_path: Path) -> None:
-    cases = (
-        ("table", "--sources", "MSH"),
-        ("obo", "--preset", "quaero"),
-        ("umls", "--group", "X"),
-        ("snomed", "--code-column", "id"),
-        ("mesh", "--suppressed"),
-    )
+    umls, snomed = ("umls", "--group", "X"), ("snomed", "--code-column", "id")
+    cases = (("table", "--sources", "MSH"), ("obo", "--preset", "quaero"), umls, snomed, ("mesh", "--suppressed"))
     for kind, *option in (*cases, ("gazetteer", "--no-permuted"), ("obo", "--no-seventh-characters"), ("table", "--branch", "A:1=Group")):
         done = run("build", table, "--format", kind, *option, "-o", tmp_path / "kb")
         assert isinstance(done.exception, ConfigError), done.output
