@@ -11,7 +11,10 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types clean
+# Damaged inputs that each reader gets in `make soak`.
+FUZZ ?= 100000
+
+.PHONY: help quickstart test soak lint types clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -21,6 +24,9 @@ quickstart: $(STAMP)  ## An ontology and sentences in, a fine-tuned model and co
 
 test: $(STAMP)  ## The whole test suite, warnings as errors.
 	$(BIN)/python -m pytest
+
+soak: $(STAMP)  ## Hours: every reader against FUZZ damaged inputs; the figures are printed last.
+	SYNCABEL_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --durations=0
 
 lint: $(STAMP)  ## Style and formatting.
 	$(BIN)/ruff check .

@@ -107,12 +107,12 @@ class TokenTrie:
             classes.append(palette.unions(below, entry_class, group_sets))
         rows, final = palette.finish()
         return cls(
-            child_start=_starts(np.concatenate([level.degree for level in levels] + [np.zeros(levels[-1].width, np.int64)])),
-            token=np.concatenate([level.token for level in levels]).astype(np.int32),
-            node_class=final[np.concatenate(classes)],
+            child_start=_starts([*(level.degree for level in levels), np.zeros(levels[-1].width, np.int32)]),
+            token=np.concatenate([level.token for level in levels]),
+            node_class=np.concatenate([final[each] for each in classes]),
             palette=rows,
-            leaf_node=np.concatenate([level.leaf_node for level in levels]).astype(np.int32),
-            leaf_entry=np.concatenate([level.leaf_entry for level in levels]).astype(np.int32),
+            leaf_node=np.concatenate([level.leaf_node for level in levels]),
+            leaf_entry=np.concatenate([level.leaf_entry for level in levels]),
             end_token=int(end_token),
             n_groups=int(n_groups),
             vocabulary=int(tokens.max()) + 1,
@@ -282,7 +282,7 @@ def _words(n_groups: int) -> int:
 
 
 class _Level(NamedTuple):
-    """All edges at one depth.
+    """All edges at one depth.  All depths are held until the end, so everything is as narrow as it will be saved.
 
     Attributes:
         degree: edges of each node of the depth above. Shape: (nodes above,).
@@ -290,10 +290,10 @@ class _Level(NamedTuple):
         leaf_node, leaf_entry: the edges that end an entry, as node numbers, and these entries. Shape: (leaves here,).
     """
 
-    degree: NDArray[np.int64]
-    token: Ints
-    leaf_node: NDArray[np.int64]
-    leaf_entry: NDArray[np.int64]
+    degree: NDArray[np.int32]
+    token: NDArray[np.int32]
+    leaf_node: NDArray[np.int32]
+    leaf_entry: NDArray[np.int32]
 
     @property
     def width(self) -> int:
@@ -308,7 +308,7 @@ class _Below(NamedTuple):
         first: first of `order` for each edge. Shape: (edges,).
     """
 
-    order: NDArray[np.int64]
+    order: NDArray[np.int32]
     first: NDArray[np.int64]
 
     @property
@@ -319,32 +319,34 @@ class _Below(NamedTuple):
 
 def _levels(tokens: Ints, offsets: NDArray[np.int64], end_token: int) -> Iterator[tuple[_Level, _Below]]:
     """Depth by depth: sort the entries that are left by (node, token); each distinct pair is an edge."""
-    order = np.arange(len(offsets) - 1)
-    node = np.zeros(len(order), dtype=np.int64)  # number of the entry's node within its depth; ascending
+    order = np.arange(len(offsets) - 1, dtype=np.int32)
+    node = np.zeros(len(order), dtype=np.int32)  # number of the entry's node within its depth; ascending
     width, n_nodes = 1, 1
     for depth in range(int(np.diff(offsets).max())):
         order = _sorted_by_token(order, node, tokens, offsets, depth)
-        token = tokens[offsets[order] + depth]
+        token = tokens[offsets[order] + depth].astype(np.int32, copy=False)
         below = _Below(order, np.flatnonzero(np.r_[True, (node[1:] != node[:-1]) | (token[1:] != token[:-1])]))
         edge_token = token[below.first]
         leaf = np.flatnonzero(edge_token == end_token)
         _check_distinct(below, leaf)
-        yield _Level(np.bincount(node[below.first], minlength=width), edge_token, n_nodes + leaf, order[below.first[leaf]]), below
+        # Checked before anything is counted in 32 bits.
+        if n_nodes + len(edge_token) > MAX_EDGES:
+            raise TrieError(f"the trie has more than {MAX_EDGES:,} nodes, more than 32-bit numbers hold; split the entries")
+        degree = np.bincount(node[below.first], minlength=width).astype(np.int32)
+        yield _Level(degree, edge_token, (n_nodes + leaf).astype(np.int32), order[below.first[leaf]]), below
         width = len(edge_token)
         n_nodes += width
-        if n_nodes > MAX_EDGES:
-            raise TrieError(f"the trie has more than {MAX_EDGES:,} nodes, more than 32-bit numbers hold; split the entries")
-        node = np.repeat(np.arange(width), below.size)
         goes_on = token != end_token
-        order, node = order[goes_on], node[goes_on]
+        node = np.repeat(np.arange(width, dtype=np.int32), below.size)[goes_on]
+        order = order[goes_on]
 
 
-def _sorted_by_token(order: NDArray[np.int64], node: NDArray[np.int64], tokens: Ints, offsets: NDArray[np.int64], depth: int) -> NDArray[np.int64]:
+def _sorted_by_token(order: NDArray[np.int32], node: NDArray[np.int32], tokens: Ints, offsets: NDArray[np.int64], depth: int) -> NDArray[np.int32]:
     """The entries with those of one node sorted by their token at this depth; entries alone at their node stay in place."""
     new_node = np.r_[True, node[1:] != node[:-1]]
     shared = np.flatnonzero(~(new_node & np.r_[new_node[1:], True]))
     entries = order[shared]
-    key = (node[shared] << 32) | tokens[offsets[entries] + depth].astype(np.int64)
+    key = (node[shared].astype(np.int64) << 32) | tokens[offsets[entries] + depth].astype(np.int64)
     result = order.copy()
     result[shared] = entries[np.argsort(key, kind="stable")]
     return result
@@ -358,8 +360,12 @@ def _check_distinct(below: _Below, leaf: NDArray[np.int64]) -> None:
         raise TrieError(f"entries {one} and {other} are the same token sequence; tell them apart before building")
 
 
-def _starts(degree: NDArray[np.int64]) -> NDArray[np.int32]:
-    return np.concatenate([[0], np.cumsum(degree)]).astype(np.int32)
+def _starts(degrees: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """Sums of the degrees so far. Shape: (all degrees + 1,)."""
+    starts = np.zeros(sum(map(len, degrees)) + 1, dtype=np.int32)
+    np.concatenate(degrees, out=starts[1:])
+    # In place: the number of nodes was checked, so no sum overflows.
+    return np.cumsum(starts, out=starts)
 
 
 class _Palette:
@@ -369,14 +375,14 @@ class _Palette:
         self._blocks: list[NDArray[np.uint64]] = []
         self._size = 0
 
-    def intern(self, sets: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def intern(self, sets: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Provisional numbers of bitsets. Shape: (sets × words) → (sets,)."""
         rows, number = _distinct_rows(sets)
         self._blocks.append(rows)
         self._size += len(rows)
-        return number + (self._size - len(rows))
+        return (number + (self._size - len(rows))).astype(np.int32)
 
-    def unions(self, below: _Below, entry_class: NDArray[np.int64], group_sets: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def unions(self, below: _Below, entry_class: NDArray[np.int32], group_sets: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Provisional number of the union of the entries below each edge. Shape: (edges,)."""
         classes = entry_class[below.order]
         result = np.minimum.reduceat(classes, below.first)
@@ -408,13 +414,18 @@ def _distinct_rows(sets: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArra
 def _check_entries(tokens: Ints, offsets: NDArray[np.int64], end_token: int) -> None:
     if len(offsets) < 2:
         raise TrieError("no entries: a trie needs at least one")
+    if len(offsets) > MAX_EDGES:
+        raise TrieError(f"{len(offsets) - 1:,} entries, more than 32-bit numbers hold; split them")
     if offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
         raise TrieError(f"offsets must ascend from 0 to the number of tokens ({len(tokens)}), these run from {offsets[0]} to {offsets[-1]}")
     _refuse(np.diff(offsets) == 0, "is empty")
     _refuse(tokens[offsets[1:] - 1] != end_token, f"does not end with the end token {end_token}")
     _refuse(np.diff(offsets) == 1, "is empty but for its end token")
-    _refuse(np.add.reduceat(tokens == end_token, offsets[:-1], dtype=np.int64) > 1, f"has the end token {end_token} before its end")
-    _refuse(np.minimum.reduceat(tokens, offsets[:-1]) < 0, "has a negative token id")
+    # Counted over all first: for each entry it takes eight bytes a token.
+    if np.count_nonzero(tokens == end_token) >= len(offsets):
+        _refuse(np.add.reduceat(tokens == end_token, offsets[:-1], dtype=np.int64) > 1, f"has the end token {end_token} before its end")
+    if tokens.min() < 0:
+        _refuse(np.minimum.reduceat(tokens, offsets[:-1]) < 0, "has a negative token id")
     if int(tokens.max()) > np.iinfo(np.int32).max:
         raise TrieError(f"token id {tokens.max()} does not fit 32 bits")
 

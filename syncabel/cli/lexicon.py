@@ -1,6 +1,7 @@
 """`syncabel lexicon build|tokenizer`."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from syncabel.corpora import read_corpus
 from syncabel.errors import FormatError, MissingExtraError
 from syncabel.kb import KnowledgeBase
 from syncabel.prompt import PromptFormat, prepare_tokenizer
+from syncabel.types import to_json
 
 __all__ = ["app"]
 
@@ -29,24 +31,31 @@ def build(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     prompt_format: Annotated[str, typer.Option(help="sentence, or syncabel, which adds its separator to the tokenizer.")] = "sentence",
     save_tokenizer: Annotated[Path | None, typer.Option(help="Also write the tokenizer as the lexicon needs it to this folder.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps token ids, so that the same names are tokenised once per tokenizer.")] = None,
+    shared: Annotated[Path | None, typer.Option(help="Write the names that could not stand as they are, and their leaves, to this file, JSON Lines.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the header as JSON.")] = False,
 ) -> None:
     """Build the lexicon of a knowledge base for a tokenizer; training completes its tokenizer for the prompt format in the same way."""
-    from syncabel.lexicon.build import build_lexicon
+    from syncabel.lexicon.build import lexicon_and_account
 
     fmt = PromptFormat(prompt_format)  # type: ignore[arg-type]
     complete = prepare_tokenizer(load_tokenizer(tokenizer), fmt)
-    lexicon = build_lexicon(KnowledgeBase.load(kb), complete)
+    lexicon, account = lexicon_and_account(KnowledgeBase.load(kb), complete, cache, lambda line: err.print(line, markup=False))
     lexicon.save(output)
+    if shared is not None:
+        shared.write_text("".join(json.dumps(to_json(row), ensure_ascii=False) + "\n" for row in account), encoding="utf-8")
     if save_tokenizer is not None:
         complete.save_pretrained(save_tokenizer)
     if as_json:
         print_json(dict(lexicon.header))
         return
     header = lexicon.header
+    reasons = Counter(row.reason for row in account)
     err.print(
-        f"{output}: {header['entries']:,} names of {header['codes']:,} concepts, {header['shared']:,} told apart because several concepts share them, "
-        f"{header['merged']:,} that tokenise alike merged; {lexicon.trie.n_nodes:,} nodes, {lexicon.trie.nbytes / header['entries']:.1f} bytes a name",
+        f"{output}: {header['entries']:,} names of {header['codes']:,} concepts, {header['shared']:,} told apart "
+        f"({reasons['shared_name']:,} names that several concepts share, {reasons['tokenises_alike']:,} that tokenise alike), "
+        f"{header['merged']:,} of one concept that tokenise alike merged; {lexicon.trie.n_nodes:,} nodes, "
+        f"{lexicon.trie.nbytes / header['entries']:.1f} bytes a name",
         markup=False,
     )
 

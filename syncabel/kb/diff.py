@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from syncabel.kb.base import KnowledgeBase
-from syncabel.kb.tables import Tables
+from syncabel.kb.tables import Tables, codes_in_use
 
 __all__ = ["CHANGES", "KbDiff", "diff"]
 
@@ -100,16 +100,9 @@ def _titles(tables: Tables) -> pl.DataFrame:
     return rows.select(code=tables.concepts["code"].gather(rows["concept"]), name=pl.coalesce("other", "text"))
 
 
-def _in_use(tables: Tables) -> pl.DataFrame:
-    """(code, concept): every code that leads to a concept."""
-    own = tables.concepts.select("code", concept="code")
-    others = tables.concepts.filter(pl.col("alt_codes").list.len() > 0).select(code="alt_codes", concept="code").explode("code")
-    return pl.concat([own, others])
-
-
 def _codes(before: Tables, after: Tables) -> Iterator[pl.DataFrame]:
     """Changes in where codes lead."""
-    was, now = _in_use(before), _in_use(after)
+    was, now = codes_in_use(before.concepts), codes_in_use(after.concepts)
     yield (
         now.filter(pl.col("code") == pl.col("concept"))
         .join(was, on="code", how="anti")

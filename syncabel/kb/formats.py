@@ -20,6 +20,7 @@ from syncabel.kb.vocabulary import Vocabulary
 
 __all__ = ["FORMATS", "Format", "format_of", "read_vocabulary"]
 
+_GROUPING = ("group", "group_from", "branches")
 _ONTOLOGY = ("group", "group_from", "branches", "scopes", "language")
 _COLUMNS = ("code", "name", "preferred", "language", "scope", "group", "type", "definition", "parents", "alt_codes", "xrefs", "synonyms")
 _UMLS = ("languages", "sources", "term_types", "semantic_types", "groups", "suppressed", "preset", "relations", "broader")
@@ -37,6 +38,7 @@ class Format:
         options: names of the options it takes.
         file: a regular expression that only names of such files match, without `.gz`; None where the name does not tell.
         member: the same for a file inside a folder or an archive that is the source.
+        one_of: options of which exactly one is needed: what gives the semantic groups.
         several: whether one vocabulary can come in several sources.
         restricted: whether its licence forbids to pass the names on, whatever a user says.
     """
@@ -45,6 +47,7 @@ class Format:
     options: tuple[str, ...]
     file: str | None = None
     member: str | None = None
+    one_of: tuple[str, ...] = ()
     several: bool = False
     restricted: bool = False
 
@@ -52,8 +55,6 @@ class Format:
 def _read_tables(path: Path, **options: str) -> Vocabulary:
     """With columns named, a table with a header; without, the three columns `code<TAB>name<TAB>P|S`."""
     if not options.keys() - {"group", "language"}:
-        if "group" not in options:
-            raise ConfigError(f"{path}: a table of code, name and P|S names no semantic group; give --group, e.g. --group Disease")
         return read_names(path, **options)
     if missing := [name for name in ("code_column", "name_column") if name not in options]:
         raise ConfigError(f"{path}: {_option(missing[0])} is missing; name the columns of the code and of the name")
@@ -65,9 +66,14 @@ def _read_mesh(paths: Sequence[Path], **options: Any) -> Vocabulary:
 
 
 FORMATS: Mapping[str, Format] = {
-    "obo": Format(read_obo, _ONTOLOGY, file=r".*\.obo"),
-    "owl": Format(read_owl, _ONTOLOGY, file=r".*\.owl"),
-    "table": Format(_read_tables, (*(f"{name}_column" for name in _COLUMNS), "separator", "group", "language"), file=r".*\.(tsv|csv|jsonl|parquet)"),
+    "obo": Format(read_obo, _ONTOLOGY, file=r".*\.obo", one_of=_GROUPING),
+    "owl": Format(read_owl, _ONTOLOGY, file=r".*\.owl", one_of=_GROUPING),
+    "table": Format(
+        _read_tables,
+        (*(f"{name}_column" for name in _COLUMNS), "separator", "group", "language"),
+        file=r".*\.(tsv|csv|jsonl|parquet)",
+        one_of=("group", "group_column"),
+    ),
     "gazetteer": Format(read_gazetteer, ("language",)),
     "medic": Format(read_medic, ("group",)),
     "mesh": Format(_read_mesh, ("groups", "permuted"), file=r"(desc|supp)\d{4}.*\.xml(\.zip)?", several=True),
@@ -93,7 +99,8 @@ def read_vocabulary(sources: Sequence[Path], format_: str | None = None, options
         options: those that were given, by the names of the reader's arguments.
 
     Raises:
-        ConfigError: an option that the format does not have, several sources where it reads one, or a name that tells no format.
+        ConfigError: an option that the format does not have, none or several of those of which it needs one, several sources where it
+            reads one, or a name that tells no format.
         UnknownNameError: no such format.
         FormatError: what the reader says.
     """
@@ -106,6 +113,9 @@ def read_vocabulary(sources: Sequence[Path], format_: str | None = None, options
     for option in given:
         if option not in kind.options:
             raise ConfigError(f"format {name} has no option {_option(option)}; it has {', '.join(map(_option, kind.options))}")
+    if kind.one_of and sum(option in given for option in kind.one_of) != 1:
+        choice = " or ".join(map(_option, kind.one_of))
+        raise ConfigError(f"{sources[0]}: a source in format {name} names no semantic groups of its own; give one of {choice}, e.g. --group Disease")
     if len(sources) > 1 and not kind.several:
         raise ConfigError(f"format {name} reads one source, {len(sources)} are given; build each, then `syncabel kb merge`")
     return kind.read(list(sources) if kind.several else sources[0], **given)

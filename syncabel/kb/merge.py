@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.kb.base import KnowledgeBase
-from syncabel.kb.tables import LISTS, Tables, parent_edges, rejected, tables_of
+from syncabel.kb.tables import LISTS, Tables, codes_in_use, parent_edges, rejected, tables_of
 from syncabel.kb.vocabulary import CONCEPTS, NAMES, About, Frames, schema_of
 from syncabel.types import Rejection
 
@@ -30,7 +30,7 @@ def merge(kbs: Sequence[KnowledgeBase], through_xrefs: str | None = None) -> Kno
     Args:
         kbs: two or more, the one that wins first.
         through_xrefs: also take two concepts as one where the first has a cross-reference "VOCABULARY:code" of this vocabulary, or an
-            alternative code, that is the other's code, and neither has another such partner.  The other's code becomes an
+            alternative code, that leads to the other, and neither has another such partner.  The other's code becomes an
             alternative code.  Partners that are not one to one are kept apart (a rejection `xref_not_one_to_one` each).
 
     Returns:
@@ -124,12 +124,13 @@ def _names(ours: Frames, theirs: Frames) -> pl.DataFrame:
 
 def _partners(ours: pl.DataFrame, theirs: pl.DataFrame, vocabulary: str, where: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(code, partner) of their concepts that are one of ours under another code, and what is not one to one."""
-    known = theirs.select(partner="code")
+    known = theirs.select("code")
     named = pl.concat([_cross_references(ours, vocabulary), _exploded(ours, "alt_codes")])
     bare = named.with_columns(partner=pl.col("partner").str.strip_prefix(f"{vocabulary}:"))
-    pairs = pl.concat([named, bare]).unique().join(known, on="partner", how="semi").filter(pl.col("code") != pl.col("partner"))
+    theirs_by_code = codes_in_use(theirs).rename({"code": "partner", "concept": "found"})
+    pairs = pl.concat([named, bare]).join(theirs_by_code, on="partner").select("code", partner="found").unique().filter(pl.col("code") != pl.col("partner"))
     # A concept that both know by the same code has its partner already.
-    same = known.join(ours, left_on="partner", right_on="code", how="semi")["partner"].implode()
+    same = known.join(ours, on="code", how="semi")["code"].implode()
     taken = pl.col("code").is_in(same) | pl.col("partner").is_in(same)
     clear = ~taken & pl.col("code").is_unique() & pl.col("partner").is_unique()
     pairs = pairs.with_columns(clear=clear).sort("partner", "code")

@@ -26,7 +26,7 @@ from syncabel.prompt import check_group
 from syncabel.text import control_character
 from syncabel.types import Concept, MapRule, Name, Rejection, Relation, Retired, Scope
 
-__all__ = ["LISTS", "TABLES", "Tables", "frames_of", "joined", "parent_edges", "tables_of"]
+__all__ = ["LISTS", "TABLES", "Tables", "codes_in_use", "frames_of", "joined", "parent_edges", "tables_of"]
 
 TABLES = ("concepts", "names", "relations", "retired", "maps")
 LISTS = tuple(name for name, kind in CONCEPTS.items() if isinstance(kind, pl.List))
@@ -296,6 +296,12 @@ def _one_to_one(concepts: pl.DataFrame, where: str, rejections: list[pl.DataFram
 def _unknown_parents(concepts: pl.DataFrame) -> pl.DataFrame:
     """(code, parents) of the parents that are no concept: the statement stays, walks up and down the hierarchy leave it out."""
     return _listed(concepts, "parents").filter(~pl.col("parents").is_in(concepts["code"].implode()))
+
+
+def codes_in_use(concepts: pl.DataFrame) -> pl.DataFrame:
+    """(code, concept): every code that leads to a concept, its own and alternative ones."""
+    own = concepts.select("code", concept="code")
+    return pl.concat([own, _listed(concepts, "alt_codes").select(code="alt_codes", concept="code")])
 
 
 def parent_edges(concepts: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

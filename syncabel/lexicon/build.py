@@ -19,7 +19,7 @@ from syncabel.lexicon.tokenise import TokenCache, TokenRows, groups_alike, token
 
 __all__ = ["Alike", "Leaf", "build_lexicon", "leaves_of", "lexicon_and_account"]
 
-_ROUNDS = 50  # of telling apart; a tokenizer that writes most letters as "unknown" would never come to an end
+_ROUNDS = 5  # of telling apart; a tokenizer that writes most letters as "unknown" would never come to an end
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +128,13 @@ def _tokenised(leaves: Leaves, tokenise: Callable[[pl.Series], TokenRows]) -> tu
     """
     rows = tokenise(leaves.names())
     hashes, place = rows.hashes(), np.arange(len(leaves))
-    for _ in range(_ROUNDS):
+    for attempt in range(_ROUNDS):
         groups = groups_alike(rows, hashes, place)
         several = [group for group in groups if len(np.unique(leaves.concept[group])) > 1]
         if not several:
             kept = _merge(leaves, groups)
             return rows.take(place[kept]), kept
-        changed = leaves.tell_apart(several, "tokenises_alike")
+        changed = leaves.tell_apart(several, "tokenises_alike", code_only=attempt > 0)
         new = tokenise(pl.Series([leaves.extended[position] for position in changed], dtype=pl.String))
         place[changed] = len(rows) + np.arange(len(changed))
         hashes[changed] = new.hashes()

@@ -90,8 +90,13 @@ class Leaves:
         starts = np.flatnonzero(~same[runs])
         return [part.tolist() for part in np.split(runs, starts[1:])] if len(runs) else []
 
-    def tell_apart(self, groups: Sequence[Sequence[int]], reason: Literal["shared_name", "tokenises_alike"]) -> list[int]:
+    def tell_apart(self, groups: Sequence[Sequence[int]], reason: Literal["shared_name", "tokenises_alike"], code_only: bool = False) -> list[int]:
         """Extend the names of groups of leaves by what tells their concepts apart; the result depends on names and codes alone.
+
+        Args:
+            groups: positions; names that are alike stand in one group.
+            reason: what they are alike in.
+            code_only: extend them by the code at once: what reads better was tried and did not help.
 
         Returns:
             The positions extended.
@@ -103,7 +108,8 @@ class Leaves:
         after: dict[int, str] = {}
         for position in sorted(positions, key=lambda position: (before[position], int(self.concept[position]))):
             name = before[position]
-            candidates = (f"{name} ({tag})" for tag in tags.of(int(self.concept[position]), name))
+            row = int(self.concept[position])
+            candidates = (f"{name} ({tag})" for tag in (tags.codes(row) if code_only else tags.of(row, name)))
             after[position] = next(full for full in candidates if full not in added and not self._taken(full))
             added.add(after[position])
         self._replace(before, after)
@@ -155,11 +161,16 @@ class _Tags:
 
     def of(self, row: int, name: str) -> Iterator[str]:
         """Tags of a concept for one of its names, best first; the code always tells it apart."""
-        preferred, types, code = self._own[row]
+        preferred, types, _ = self._own[row]
         if preferred.casefold() != name.casefold():
             yield preferred
         yield from types
         yield from self._parents.get(row, ())
+        yield from self.codes(row)
+
+    def codes(self, row: int) -> Iterator[str]:
+        """The code, and the code with a number."""
+        code = self._own[row][2]
         yield code
         yield from (f"{code}, {n}" for n in range(2, _LAST_RESORT))
 

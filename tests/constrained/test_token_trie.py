@@ -204,3 +204,26 @@ def test_duplicates_deep_in_the_trie_are_named_by_both_numbers(build_trie: Build
 def test_an_unknown_group_is_an_error(build_trie: BuildTrie) -> None:
     with pytest.raises(TrieError, match="group 2 is not in the trie"):
         build_trie([(1,)], [{0}], 2).allowed([2])
+
+
+def test_many_entries_give_the_numbers_that_sorted_prefixes_give() -> None:
+    rng = np.random.default_rng(3)
+    entries = list({(*(int(t) for t in 1 + rng.zipf(1.5, rng.integers(1, 6)) % 40), END) for _ in range(6000)})
+    rng.shuffle(entries)
+    bits = rng.integers(0, 8, len(entries)).astype(np.uint64)
+    offsets = np.cumsum([0, *map(len, entries)])
+    trie = TokenTrie.build(np.array([t for e in entries for t in e], np.int32), offsets, bits[:, None], END, 3)
+    prefixes = sorted({e[:i] for e in entries for i in range(len(e) + 1)}, key=lambda prefix: (len(prefix), prefix))
+    number = {prefix: i for i, prefix in enumerate(prefixes)}
+    union = np.zeros(len(prefixes), np.uint64)
+    degree = np.zeros(len(prefixes), np.int64)
+    for prefix in prefixes[1:]:
+        degree[number[prefix[:-1]]] += 1
+    for entry, own in zip(entries, bits, strict=True):
+        for i in range(len(entry) + 1):
+            union[number[entry[:i]]] |= own
+    assert trie.token.tolist() == [prefix[-1] for prefix in prefixes[1:]]
+    assert trie.child_start.tolist() == [0, *np.cumsum(degree)]
+    assert (trie.palette[trie.node_class, 0] == union).all()
+    assert [entries[entry] for entry in trie.leaf_entry] == [prefixes[node] for node in trie.leaf_node]
+    assert {array.dtype for array in (trie.token, trie.child_start, trie.leaf_node, trie.leaf_entry)} == {np.dtype(np.int32)}
