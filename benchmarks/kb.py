@@ -105,7 +105,10 @@ def _write_types(folder: Path, concepts: np.ndarray, rng: np.random.Generator) -
     several = np.concatenate([concepts, concepts[::10]])
     codes = pl.DataFrame({"concept": several, "TUI": choice(TYPES, len(several), rng)}).unique(maintain_order=True)
     blank = pl.lit("")
-    write(codes.select(numbered("C", codes["concept"]).alias("CUI"), "TUI", blank.alias("STN"), blank.alias("STY"), blank.alias("ATUI"), blank.alias("CVF")), folder / "MRSTY.RRF")
+    write(
+        codes.select(numbered("C", codes["concept"]).alias("CUI"), "TUI", blank.alias("STN"), blank.alias("STY"), blank.alias("ATUI"), blank.alias("CVF")),
+        folder / "MRSTY.RRF",
+    )
 
 
 def _write_parents(folder: Path, concepts: np.ndarray, rng: np.random.Generator) -> None:
@@ -138,7 +141,7 @@ def _write_definitions(folder: Path, concepts: np.ndarray) -> None:
 
 def build(release: Path, folder: Path) -> dict[str, float]:
     """Read, build and save, in this process."""
-    from syncabel.kb.rrf import read_rrf
+    from syncabel.kb.readers.rrf import read_rrf
 
     start = time.perf_counter()
     vocabulary = read_rrf(release, languages=["ALL"])

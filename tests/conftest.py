@@ -89,10 +89,7 @@ def small_kb() -> Any:
             concept("A:7", "nervous system disease"),
             concept("A:8", "heart disease", "cardiac disease"),
         ],
-        About(source="test",
-        release="1",
-        licence="CC0-1.0",
-        redistributable=True),
+        About(source="test", release="1", licence="CC0-1.0", redistributable=True),
     )
 
 

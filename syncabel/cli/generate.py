@@ -9,9 +9,9 @@ import typer
 
 from data_gen import TemplateWriter, Writer, run, shared_short_forms
 from syncabel.cli.console import out, print_json, tracked
-from syncabel.corpora.corpus import text_lines
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.kb import KnowledgeBase
+from syncabel.lines import text_lines
 from syncabel.types import to_json
 
 __all__ = ["WRITERS", "generate"]

@@ -10,13 +10,13 @@ import typer
 from syncabel.cli import kb_look
 from syncabel.cli.console import err, out, tracked
 from syncabel.cli.kb_look import KB
-from syncabel.corpora.corpus import text_lines
 from syncabel.errors import ConfigError
 from syncabel.kb import About, KnowledgeBase
-from syncabel.kb.formats import FORMATS, format_of, read_vocabulary
 from syncabel.kb.merge import merge
+from syncabel.kb.readers.formats import FORMATS, format_of, read_vocabulary
 from syncabel.kb.select import Filter, select
 from syncabel.kb.vocabulary import Frames
+from syncabel.lines import text_lines
 
 __all__ = ["app"]
 

@@ -13,8 +13,8 @@ from rich.table import Table
 from syncabel.abbreviations import find_abbreviations
 from syncabel.cli.console import err, out, print_json, tracked
 from syncabel.corpora import Corpus, read_corpus, read_jsonl
-from syncabel.corpora.corpus import text_lines
 from syncabel.errors import FormatError, MarkupError, UnknownNameError
+from syncabel.lines import text_lines
 from syncabel.linker import Linker
 from syncabel.prompt import iter_marked
 from syncabel.types import Document, LinkedMention, Mention, Rejection, Span, to_json

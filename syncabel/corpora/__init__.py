@@ -11,7 +11,7 @@ from syncabel.corpora.bigbio import read_bigbio, write_bigbio
 from syncabel.corpora.bioc import read_bioc
 from syncabel.corpora.brat import read_brat, write_brat
 from syncabel.corpora.check import CorpusCheck, Figures, check_corpus
-from syncabel.corpora.corpus import Corpus, text_lines
+from syncabel.corpora.corpus import Corpus
 from syncabel.corpora.jsonl import read_jsonl, write_jsonl, write_rejections
 from syncabel.corpora.pubtator import DIALECTS, Dialect, read_pubtator, write_pubtator
 from syncabel.corpora.sources import SOURCES, Source, SourceFile, split_of
@@ -21,6 +21,7 @@ from syncabel.corpora.split import split_by_fractions, split_documents
 from syncabel.corpora.stats import CorpusStats, corpus_stats, write_stats
 from syncabel.corpora.syncabel_tsv import read_syncabel_tsv
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
+from syncabel.lines import text_lines
 from syncabel.types import as_split
 
 __all__ = [

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from syncabel.abbreviations import find_abbreviations
-from syncabel.corpora.corpus import Corpus, text_lines
+from syncabel.corpora.corpus import Corpus
 from syncabel.corpora.places import NIL, Several, answers_from, as_several, located
 from syncabel.errors import ConfigError, FormatError, MissingExtraError, UnknownNameError
+from syncabel.lines import text_lines
 from syncabel.types import NO_CODE, Document, Mention, Rejection, Split, as_split
 
 __all__ = ["read_bigbio", "write_bigbio"]

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from syncabel.errors import ConfigError
-from syncabel.lines import json_lines, text_lines
 from syncabel.types import Document, Mention, Rejection
 
-__all__ = ["Corpus", "json_lines", "refuse_test", "text_lines"]
+__all__ = ["Corpus", "refuse_test"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TextIO
 
 from syncabel.abbreviations import find_abbreviations
-from syncabel.corpora.corpus import Corpus, text_lines
+from syncabel.corpora.corpus import Corpus
 from syncabel.errors import FormatError, OffsetError
+from syncabel.lines import text_lines
 from syncabel.types import Document, Rejection, SFTExample, Split, as_split, from_json, to_json
 
 __all__ = ["read_jsonl", "whole_file", "write_jsonl", "write_rejections", "write_rows"]

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from syncabel.abbreviations import find_abbreviations
-from syncabel.corpora.corpus import Corpus, text_lines
+from syncabel.corpora.corpus import Corpus
 from syncabel.corpora.jsonl import whole_file
 from syncabel.errors import FormatError, UnknownNameError
+from syncabel.lines import text_lines
 from syncabel.types import Document, Mention, Rejection, Span, as_split
 
 __all__ = ["DIALECTS", "Dialect", "answers_of", "read_pubtator", "write_pubtator"]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from syncabel.abbreviations import find_abbreviations
-from syncabel.corpora.corpus import Corpus, text_lines
+from syncabel.corpora.corpus import Corpus
 from syncabel.corpora.places import Several, answers_from, as_several, located
 from syncabel.errors import FormatError, UnknownNameError
+from syncabel.lines import text_lines
 from syncabel.types import Document, Mention, Rejection, Split, as_split
 
 __all__ = ["read_span_jsonl"]

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syncabel.abbreviations import find_abbreviations
-from syncabel.corpora.corpus import Corpus, text_lines
+from syncabel.corpora.corpus import Corpus
 from syncabel.corpora.places import answers_from
 from syncabel.errors import FormatError, MarkupError
+from syncabel.lines import text_lines
 from syncabel.prompt import iter_marked
 from syncabel.types import Document, Mention, Rejection, Span, Split, as_split
 

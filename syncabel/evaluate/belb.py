@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncabel.corpora.corpus import json_lines
 from syncabel.errors import FormatError
+from syncabel.lines import json_lines
 
 __all__ = ["BelbReport", "BelbSystem", "belb_json", "evaluate_belb"]
 

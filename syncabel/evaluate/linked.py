@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from syncabel.corpora.corpus import json_lines
 from syncabel.errors import FormatError
+from syncabel.lines import json_lines
 from syncabel.types import Document, LinkedMention, Mention, from_json
 
 __all__ = ["Key", "aligned", "read_linked"]

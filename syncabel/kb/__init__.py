@@ -7,21 +7,21 @@
 
 from syncabel.kb.base import SHIPPED, KnowledgeBase
 from syncabel.kb.diff import CHANGES, KbDiff, diff
-from syncabel.kb.formats import FORMATS, Format, format_of, read_vocabulary
 from syncabel.kb.graph import Graph, graph, neighbourhood, shortest_path
-from syncabel.kb.icd10cm import read_icd10cm
 from syncabel.kb.manifest import Manifest
-from syncabel.kb.medic import read_medic
 from syncabel.kb.merge import merge
-from syncabel.kb.mesh import read_mesh
-from syncabel.kb.obo import read_obo
-from syncabel.kb.owl import read_owl
-from syncabel.kb.rf2 import read_rf2
-from syncabel.kb.rrf import read_rrf
+from syncabel.kb.readers.formats import FORMATS, Format, format_of, read_vocabulary
+from syncabel.kb.readers.icd10cm import read_icd10cm
+from syncabel.kb.readers.medic import read_medic
+from syncabel.kb.readers.mesh import read_mesh
+from syncabel.kb.readers.obo import read_obo
+from syncabel.kb.readers.owl import read_owl
+from syncabel.kb.readers.rf2 import read_rf2
+from syncabel.kb.readers.rrf import read_rrf
+from syncabel.kb.readers.table import read_gazetteer, read_names, read_table
 from syncabel.kb.search import Hit, search
 from syncabel.kb.select import Filter, select
 from syncabel.kb.summary import Summary, summarize
-from syncabel.kb.table import read_gazetteer, read_names, read_table
 from syncabel.kb.vocabulary import About, Entry, Frames, Vocabulary
 
 __all__ = [

@@ -27,10 +27,7 @@ KB = KnowledgeBase.build(
         concept("D4", "ovarian carcinoma", "DM carcinoma"),
         concept("G1", "DM protein", "DM", group="Gene"),
     ],
-    About(source="test",
-    release="1",
-    licence="CC0-1.0",
-    redistributable=True),
+    About(source="test", release="1", licence="CC0-1.0", redistributable=True),
 )
 
 
@@ -158,7 +155,9 @@ def test_ngram_lengths_that_make_no_sense_are_refused():
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the checkout")
 def test_the_baselines_reach_the_known_figures_on_ncbi_disease_and_medic():
     data = SHARED / "data"
-    kb = KnowledgeBase.build(read_medic(data / "kb" / "medic_06Jul2012.txt").content, About(source="MEDIC", release="06Jul2012", licence="CTD", redistributable=False))
+    kb = KnowledgeBase.build(
+        read_medic(data / "kb" / "medic_06Jul2012.txt").content, About(source="MEDIC", release="06Jul2012", licence="CTD", redistributable=False)
+    )
     train, dev, test = (read_pubtator(data / "corpora" / "ncbi_disease" / f"NCBI{part}set_corpus.txt").documents for part in ("train", "develop", "test"))
     fitted = (*train, *dev)
 

@@ -20,10 +20,7 @@ def concept(code, *names, group="Disease", alt=()):
 
 KB = KnowledgeBase.build(
     [concept("A", "alpha", "cold", alt=("A-old",)), concept("B", "beta", "cold"), concept("C", "gamma"), concept("X", "xenon", group="Drug")],
-    About(source="test",
-    release="1",
-    licence="CC0-1.0",
-    redistributable=True),
+    About(source="test", release="1", licence="CC0-1.0", redistributable=True),
 )
 
 

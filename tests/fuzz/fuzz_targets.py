@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from syncabel.corpora import FORMATS
 from syncabel.kb import KnowledgeBase, Vocabulary
-from syncabel.kb.icd10cm import read_icd10cm
-from syncabel.kb.medic import read_medic
-from syncabel.kb.mesh import read_mesh
-from syncabel.kb.obo import read_obo
-from syncabel.kb.owl import read_owl
-from syncabel.kb.rf2 import read_rf2
-from syncabel.kb.rrf import read_rrf
-from syncabel.kb.table import read_gazetteer, read_names, read_table
+from syncabel.kb.readers.icd10cm import read_icd10cm
+from syncabel.kb.readers.medic import read_medic
+from syncabel.kb.readers.mesh import read_mesh
+from syncabel.kb.readers.obo import read_obo
+from syncabel.kb.readers.owl import read_owl
+from syncabel.kb.readers.rf2 import read_rf2
+from syncabel.kb.readers.rrf import read_rrf
+from syncabel.kb.readers.table import read_gazetteer, read_names, read_table
 
 
 class Target(NamedTuple):
@@ -144,7 +144,11 @@ BIOC_XML = b"""<?xml version="1.0" encoding="UTF-8"?>
 </passage></document></collection>
 """
 SPACCC = {
-    "train.tsv": lines("filename\tlabel\tstart_span\tend_span\tspan\tcode\tsemantic_rel", "d1\tENFERMEDAD\t0\t5\tgripe\t6142004\tEXACT", "d1\tSINTOMA\t8\t14\tfiebre\tNO_CODE\t"),
+    "train.tsv": lines(
+        "filename\tlabel\tstart_span\tend_span\tspan\tcode\tsemantic_rel",
+        "d1\tENFERMEDAD\t0\t5\tgripe\t6142004\tEXACT",
+        "d1\tSINTOMA\t8\t14\tfiebre\tNO_CODE\t",
+    ),
     "texts/d1.txt": b"gripe y fiebre.\n",
 }
 

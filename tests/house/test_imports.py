@@ -14,7 +14,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("syncabel", "data_gen", "constrained")
 
 TYPES = ("syncabel.types", "syncabel.errors")
-SOURCES = ("syncabel.kb", "syncabel.corpora", "syncabel.prompt", "syncabel.text", "syncabel.strings", "syncabel.sentences", "syncabel.archive", "syncabel.lines", "syncabel.abbreviations")
+SOURCES = (
+    "syncabel.kb",
+    "syncabel.corpora",
+    "syncabel.prompt",
+    "syncabel.text",
+    "syncabel.strings",
+    "syncabel.sentences",
+    "syncabel.archive",
+    "syncabel.lines",
+    "syncabel.abbreviations",
+)
 PREPARATION = ("syncabel.groups", "syncabel.lexicon", "syncabel.targets", "syncabel.sft", "syncabel.mixing", "syncabel.evaluate", "syncabel.baselines")
 MODEL = ("syncabel.progress", "syncabel.linker", "syncabel.train", "syncabel.export", "syncabel.modeling_syncabel", "syncabel.decoding")
 COMPOSITION = ("syncabel.cli", "syncabel.quickstart", "syncabel.__main__")
@@ -242,7 +252,7 @@ def test_training_and_decoding_can_be_imported_without_polars_and_marisa() -> No
     ("importer", "target"),
     [
         ("constrained.search", "syncabel.types"),
-        ("syncabel.kb.obo", "syncabel.lexicon"),
+        ("syncabel.kb.readers.obo", "syncabel.lexicon"),
         ("syncabel.evaluate", "syncabel.linker"),
         ("syncabel.linker", "syncabel.cli"),
         ("syncabel.train.run", "data_gen"),

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncabel.errors import FormatError
-from syncabel.kb import delimited
-from syncabel.kb.delimited import LINE, check_rows, collected, scan
+from syncabel.kb.readers import delimited
+from syncabel.kb.readers.delimited import LINE, check_rows, collected, scan
 
 ABC = ("a", "b", "c")
 

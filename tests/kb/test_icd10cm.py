@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncabel.errors import ConfigError, FormatError, SyncabelError, UnknownNameError
-from syncabel.kb.icd10cm import read_icd10cm, seven_characters
+from syncabel.kb.readers.icd10cm import read_icd10cm, seven_characters
 from syncabel.types import Concept, Name
 
 XML = """<?xml version="1.0" encoding="utf-8"?>

@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 from syncabel.cli.kb import app, build
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError, SyncabelError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
-from syncabel.kb.formats import FORMATS, format_of
-from syncabel.kb.mesh import read_mesh
-from syncabel.kb.table import read_table
+from syncabel.kb.readers.formats import FORMATS, format_of
+from syncabel.kb.readers.mesh import read_mesh
+from syncabel.kb.readers.table import read_table
 from syncabel.types import Concept, Name, Relation, Retired
 
 TABLE = "A:1\theart disease\tP\nA:1\tcardiac\u00a0disease\tS\nA:1\tbad\x07name\tS\nA:2\tangina\tP\n"

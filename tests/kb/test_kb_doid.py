@@ -22,7 +22,7 @@ def doid() -> KnowledgeBase:
 def test_doid_is_whole(doid: KnowledgeBase) -> None:
     assert (len(doid), doid.n_names, doid.ambiguous_names, doid.groups) == (11_454, 30_039, 41, ("Disease",))
     assert (doid.codes[0], doid.codes[-1]) == ("DOID:0001816", "DOID:9997")
-    assert (doid.manifest.licence, doid.manifest.redistributable) == ("CC0-1.0", True)
+    assert (doid.about.licence, doid.about.redistributable) == ("CC0-1.0", True)
     assert [rejection.reason for rejection in doid.rejections] == ["duplicate_name"]
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from syncabel.errors import ConfigError, FormatError, MarkupError, SyncabelError, UnknownNameError
 from syncabel.kb import Entry, Frames, KnowledgeBase, Vocabulary, read_medic, read_obo
-from syncabel.kb.ontology import licence_of
-from syncabel.kb.table import read_names
+from syncabel.kb.readers.ontology import licence_of
+from syncabel.kb.readers.table import read_names
 from syncabel.text import clean_name, control_character
 from syncabel.types import Concept, Name, Rejection, Relation, Retired
 

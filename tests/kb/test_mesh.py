@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncabel.errors import ConfigError, FormatError, SyncabelError, UnknownNameError
-from syncabel.kb.mesh import read_mesh
+from syncabel.kb.readers.mesh import read_mesh
 from syncabel.types import Concept, Name, Rejection, Relation
 
 DESC = """<?xml version="1.0"?>

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncabel.errors import ConfigError, FormatError, SyncabelError, UnknownNameError
-from syncabel.kb.obo import read_obo
-from syncabel.kb.owl import read_owl
+from syncabel.kb.readers.obo import read_obo
+from syncabel.kb.readers.owl import read_owl
 from syncabel.types import Concept, Name, Rejection, Relation, Retired
 
 HEAD = """<?xml version="1.0"?>

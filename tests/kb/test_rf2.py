@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from syncabel.errors import ConfigError, FormatError, SyncabelError, UnknownNameError
 from syncabel.kb import KnowledgeBase
-from syncabel.kb.rf2 import read_rf2
+from syncabel.kb.readers.rf2 import read_rf2
 from syncabel.kb.vocabulary import CONCEPTS, MAPS, NAMES, RELATIONS, RETIRED, Frames
 
 INT, EXT = "900000000000207008", "449081005"

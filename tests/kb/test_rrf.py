@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
-from syncabel.kb import delimited
-from syncabel.kb.rrf import LANGUAGES, PRESETS, _closing, read_rrf
-from syncabel.kb.semantic_types import ancestors, descendants, group_named, mapped_up, semantic_types
+from syncabel.kb.readers import delimited
+from syncabel.kb.readers.rrf import LANGUAGES, PRESETS, _closing, read_rrf
+from syncabel.kb.readers.semantic_types import ancestors, descendants, group_named, mapped_up, semantic_types
 from syncabel.kb.vocabulary import CONCEPTS, MAPS, NAMES, RELATIONS, RETIRED, Frames
 
 # CUI LAT TS STT ISPREF SAB TTY CODE STR SUPPRESS

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from syncabel.errors import ConfigError, FormatError, SyncabelError, UnknownNameError
 from syncabel.kb import KnowledgeBase
-from syncabel.kb.table import read_gazetteer, read_names, read_table
+from syncabel.kb.readers.table import read_gazetteer, read_names, read_table
 from syncabel.kb.vocabulary import CONCEPTS, NAMES, Frames, Vocabulary
 
 HEADER = ["code", "term", "main", "lang", "kind", "group", "def", "is_a", "more"]
@@ -206,9 +206,9 @@ def test_a_gazetteer_without_main_terms_names_the_column(tmp_path: Path) -> None
 def test_blocks_join_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "code\tterm\r\n" + "".join(f"{i % 97}\tname é {i}\r\n" for i in range(500))
     whole = frames(read_table(written(tmp_path, text, "t.tsv"), **PLAIN)).names
-    monkeypatch.setattr("syncabel.kb.rows._BLOCK", 100)
+    monkeypatch.setattr("syncabel.kb.readers.rows._BLOCK", 100)
     assert frames(read_table(tmp_path / "t.tsv", **PLAIN)).names.equals(whole)
-    monkeypatch.setattr("syncabel.kb.rows._BLOCK", 12)
+    monkeypatch.setattr("syncabel.kb.readers.rows._BLOCK", 12)
     with pytest.raises(FormatError, match="a line of more than"):
         read_table(tmp_path / "t.tsv", **PLAIN)
 

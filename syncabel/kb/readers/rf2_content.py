@@ -1,4 +1,4 @@
-"""From the components of SNOMED CT to concepts, names, relations, retired codes and maps; `syncabel.kb.rf2` says what becomes what."""
+"""From the components of SNOMED CT to concepts, names, relations, retired codes and maps; `syncabel.kb.readers.rf2` says what becomes what."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from syncabel.errors import ConfigError, UnknownNameError
-from syncabel.kb.rf2_names import definitions_of, language_order, names_of, ranked_names, tags_of
-from syncabel.kb.rf2_rows import Reports
+from syncabel.kb.readers.rf2_names import definitions_of, language_order, names_of, ranked_names, tags_of
+from syncabel.kb.readers.rf2_rows import Reports
 from syncabel.kb.vocabulary import CONCEPTS, MAPS, NAMES, RELATIONS, RETIRED, Frames
 
 __all__ = ["ASSOCIATIONS", "MAPS_TO", "UNTAGGED", "Components", "Wanted", "frames_of"]
@@ -59,7 +59,7 @@ class Components:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for; see `syncabel.kb.rf2.read_rf2`."""
+    """What was asked for; see `syncabel.kb.readers.rf2.read_rf2`."""
 
     languages: tuple[str, ...] = ()
     language_refsets: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ def frames_of(parts: Components, wanted: Wanted, reports: Reports) -> Frames:
     """The content of a vocabulary.
 
     Raises:
-        UnknownNameError, ConfigError: as `syncabel.kb.rf2.read_rf2`.
+        UnknownNameError, ConfigError: as `syncabel.kb.readers.rf2.read_rf2`.
     """
     active = parts.concepts.filter("active")
     languages = language_order((parts.descriptions, parts.definitions), wanted.languages)

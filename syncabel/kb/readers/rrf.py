@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from syncabel.archive import opened
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
-from syncabel.kb.delimited import LINE, Checked, check_rows, collected
-from syncabel.kb.semantic_types import group_named, mapped_up, semantic_type, semantic_types
+from syncabel.kb.readers.delimited import LINE, Checked, check_rows, collected
+from syncabel.kb.readers.semantic_types import group_named, mapped_up, semantic_type, semantic_types
 from syncabel.kb.vocabulary import CONCEPTS, NAMES, RELATIONS, RETIRED, About, Frames, Vocabulary
 from syncabel.types import Rejection
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from syncabel.errors import UnknownNameError
-from syncabel.kb.rf2_rows import Reports
+from syncabel.kb.readers.rf2_rows import Reports
 
 __all__ = ["definitions_of", "language_order", "names_of", "ranked_names", "tags_of"]
 

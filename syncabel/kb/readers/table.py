@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from syncabel.errors import ConfigError, FormatError
-from syncabel.kb.ontology import SCOPES
-from syncabel.kb.rows import LINE, header_of, read_rows, tab_separated
+from syncabel.kb.readers.ontology import SCOPES
+from syncabel.kb.readers.rows import LINE, header_of, read_rows, tab_separated
 from syncabel.kb.vocabulary import CONCEPTS, NAMES, About, Frames, Vocabulary
 from syncabel.types import Rejection
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from syncabel.errors import FormatError
-from syncabel.kb.delimited import LINE, Checked, check_rows, collected
+from syncabel.kb.readers.delimited import LINE, Checked, check_rows, collected
 from syncabel.types import Rejection
 
 __all__ = ["Layout", "Reports", "latest", "read_rows"]

@@ -8,14 +8,14 @@ from typing import Any
 
 from syncabel.archive import is_archive, opened
 from syncabel.errors import ConfigError, UnknownNameError
-from syncabel.kb.icd10cm import read_icd10cm
-from syncabel.kb.medic import read_medic
-from syncabel.kb.mesh import read_mesh
-from syncabel.kb.obo import read_obo
-from syncabel.kb.owl import read_owl
-from syncabel.kb.rf2 import read_rf2
-from syncabel.kb.rrf import read_rrf
-from syncabel.kb.table import read_gazetteer, read_names, read_table
+from syncabel.kb.readers.icd10cm import read_icd10cm
+from syncabel.kb.readers.medic import read_medic
+from syncabel.kb.readers.mesh import read_mesh
+from syncabel.kb.readers.obo import read_obo
+from syncabel.kb.readers.owl import read_owl
+from syncabel.kb.readers.rf2 import read_rf2
+from syncabel.kb.readers.rrf import read_rrf
+from syncabel.kb.readers.table import read_gazetteer, read_names, read_table
 from syncabel.kb.vocabulary import Vocabulary
 
 __all__ = ["FORMATS", "Format", "format_of", "read_vocabulary"]

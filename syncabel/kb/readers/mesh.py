@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
+from syncabel.kb.readers.xmlfile import check_prolog, child_text, events, texts, xml_stream
 from syncabel.kb.vocabulary import About, Entry, Vocabulary
-from syncabel.kb.xmlfile import check_prolog, child_text, events, texts, xml_stream
 from syncabel.types import Concept, Name, Rejection, Relation, Scope
 
 __all__ = ["CATEGORIES", "CHECK_TAGS", "SUPPLEMENTARY", "read_mesh"]

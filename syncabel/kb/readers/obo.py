@@ -11,10 +11,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from syncabel.corpora.corpus import text_lines
 from syncabel.errors import FormatError
-from syncabel.kb.ontology import SCOPES, Selection, Term, entries, licence_of
+from syncabel.kb.readers.ontology import SCOPES, Selection, Term, entries, licence_of
 from syncabel.kb.vocabulary import About, Entry, Vocabulary
+from syncabel.lines import text_lines
 from syncabel.types import Scope
 
 __all__ = ["read_obo"]

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from syncabel.errors import FormatError
-from syncabel.kb.ontology import SCOPES, Selection, Term, entries, licence_of
+from syncabel.kb.readers.ontology import SCOPES, Selection, Term, entries, licence_of
+from syncabel.kb.readers.xmlfile import check_prolog, xml_stream
 from syncabel.kb.vocabulary import About, Entry, Vocabulary
-from syncabel.kb.xmlfile import check_prolog, xml_stream
 from syncabel.types import Rejection, Scope
 
 if TYPE_CHECKING:

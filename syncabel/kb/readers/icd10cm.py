@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
+from syncabel.kb.readers.xmlfile import events, texts, xml_stream
 from syncabel.kb.vocabulary import About, Entry, Vocabulary
-from syncabel.kb.xmlfile import events, texts, xml_stream
 from syncabel.types import Concept, Name, Rejection
 
 __all__ = ["DIAGNOSIS", "read_icd10cm", "seven_characters"]

@@ -25,9 +25,9 @@ import polars as pl
 
 from syncabel.archive import opened
 from syncabel.errors import ConfigError, FormatError
-from syncabel.kb.rf2_content import Components, Wanted, frames_of
-from syncabel.kb.rf2_files import Kind, Release, View, as_view, check_complete, find_release, release_file
-from syncabel.kb.rf2_rows import Layout, Reports, latest, read_rows
+from syncabel.kb.readers.rf2_content import Components, Wanted, frames_of
+from syncabel.kb.readers.rf2_files import Kind, Release, View, as_view, check_complete, find_release, release_file
+from syncabel.kb.readers.rf2_rows import Layout, Reports, latest, read_rows
 from syncabel.kb.vocabulary import About, Vocabulary
 from syncabel.types import Rejection
 

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, cast
 
 import polars as pl
 
-from syncabel.corpora.corpus import text_lines
 from syncabel.errors import FormatError, UnknownNameError
+from syncabel.lines import text_lines
 
 __all__ = ["LINE", "SUFFIXES", "header_of", "read_rows", "tab_separated"]
 

@@ -8,9 +8,9 @@ import html
 from collections.abc import Iterator
 from pathlib import Path
 
-from syncabel.corpora.corpus import text_lines
 from syncabel.errors import FormatError
 from syncabel.kb.vocabulary import About, Vocabulary
+from syncabel.lines import text_lines
 from syncabel.types import Concept, Name
 
 __all__ = ["read_medic"]
