@@ -18,8 +18,9 @@
 A message is one line: what is wrong, where, what to do.
 """
 
+import bisect
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 __all__ = [
@@ -38,6 +39,9 @@ __all__ = [
     "TokenizerMismatchError",
     "UnknownNameError",
 ]
+
+
+_COMPARED = 1_000  # names looked through for the nearest one
 
 
 class SyncabelError(Exception):
@@ -97,10 +101,19 @@ class UnknownNameError(SyncabelError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], total: int | None = None) -> None:
         self.kind, self.name, self.known = kind, name, tuple(known)
-        near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(name, _neighbours(name, self.known), n=1, cutoff=0.0)
         count = len(self.known) if total is None else total
-        listed = f" ({count} known)" if count > 8 else f" (known: {', '.join(self.known)})"
+        listed = f" ({count} known)" if count > 8 else f" (known: {', '.join(one if one.isprintable() else repr(one) for one in self.known)})"
         super().__init__(f"unknown {kind} {name!r}" + (f"; did you mean {near[0]!r}?{listed}" if near else "; none is known"))
+
+
+def _neighbours(name: str, known: Sequence[str]) -> Sequence[str]:
+    """Those to compare with: of very many, only what sorts next to the name, for comparing with each takes seconds."""
+    if len(known) <= _COMPARED:
+        return known
+    ordered = sorted(known)
+    place = bisect.bisect(ordered, name)
+    return ordered[max(0, place - _COMPARED // 2) : place + _COMPARED // 2]
 
 
 class ConfigError(SyncabelError):

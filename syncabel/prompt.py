@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from syncabel.errors import ConfigError, FormatError, MarkupError, UnknownNameError
-from syncabel.text import escape_markup, sentence_around, title_of
+from syncabel.text import control_character, escape_markup, sentence_around, title_of
 from syncabel.types import Document, Mention, Prompt, Span
 
 __all__ = [
@@ -96,10 +96,10 @@ def check_group(group: str) -> str:
     """A group's name, unless it could not be told from the markup around it.
 
     Raises:
-        MarkupError: it is empty or holds `|`, a bracket or a brace.
+        MarkupError: it is empty or holds `|`, a bracket, a brace or a control character.
     """
-    if not group.strip() or any(c in group for c in "|[]{}"):
-        raise MarkupError(f"group {group!r} is empty or holds one of |[]{{}}; rename it")
+    if not group.strip() or any(c in group for c in "|[]{}") or control_character(group):
+        raise MarkupError(f"group {group!r} is empty or holds one of |[]{{}} or a control character; rename it")
     return group
 
 

@@ -60,8 +60,8 @@ class StringTable:
     # One number or one slice at a time, a memoryview answers several times faster than an array does.
     @cached_property
     def _starts(self) -> Any:
-        return memoryview(np.ascontiguousarray(self.offsets))
+        return np.ascontiguousarray(self.offsets).data
 
     @cached_property
     def _bytes(self) -> memoryview:
-        return memoryview(np.ascontiguousarray(self.blob))
+        return np.ascontiguousarray(self.blob).data

@@ -8,6 +8,7 @@
 No Concept is kept in memory: one is made from the index when it is asked for.
 """
 
+import errno
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -20,9 +21,10 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from syncabel.errors import ConfigError, IncompleteFolderError, UnknownNameError
-from syncabel.kb.index import NAMES, Index, Rows, arrays_of, files, name_trie
-from syncabel.kb.manifest import FORMAT_VERSION, MANIFEST, FileDigest, Manifest, check_digest, file_digest, read_manifest
+from syncabel.errors import ConfigError, DigestMismatchError, IncompleteFolderError, UnknownNameError
+from syncabel.kb.index import FILES, Index, Rows
+from syncabel.kb.index import write as write_index
+from syncabel.kb.manifest import FORMAT_VERSION, MANIFEST, FileDigest, Manifest, check_digest, file_digest, is_replaceable, read_manifest, stamp_of
 from syncabel.kb.tables import TABLES, Tables, tables_of
 from syncabel.kb.vocabulary import About, Entry, Frames, schema_of
 from syncabel.types import Concept, MapRule, Rejection, Relation, Retired, to_json
@@ -33,8 +35,9 @@ SHIPPED = ("doid",)  # folders under syncabel/kb/data, each made by a script in 
 _INDEX = "index"
 _REJECTED = "rejected.jsonl"
 _NEIGHBOURS = 8
+_ATTEMPTS = 5
 _ZSTD = 3  # a higher level takes minutes for ten million names and saves a fifth
-_INDEX_FILES = tuple(f"{_INDEX}/{name}" for name in files())
+_INDEX_FILES = tuple(f"{_INDEX}/{name}" for name in FILES)
 
 
 class KnowledgeBase:
@@ -105,6 +108,17 @@ class KnowledgeBase:
             FormatError: it has another format version.
         """
         folder = _folder(source)
+        stamp = stamp_of(folder)
+        try:
+            return cls._opened(folder, verify)
+        except (IncompleteFolderError, DigestMismatchError, OSError):
+            # A writer may have moved a new folder into its place between two of our files.
+            if stamp_of(folder) == stamp:
+                raise
+            return cls._opened(folder, verify)
+
+    @classmethod
+    def _opened(cls, folder: Path, verify: bool) -> "KnowledgeBase":
         manifest = read_manifest(folder, verify)
         listed = {file.path: file for file in manifest.files}
         index_missing = set(_INDEX_FILES) - listed.keys()
@@ -118,7 +132,11 @@ class KnowledgeBase:
         def rejected() -> pl.DataFrame:
             return _read_rejected(folder, listed.get(_REJECTED))
 
-        return cls(manifest, table, rejected, None if index_missing else Index.load(folder / _INDEX))
+        index = None if index_missing else Index.load(folder / _INDEX, manifest.digest, manifest.concepts, manifest.names)
+        kb = cls(manifest, table, rejected, index)
+        if verify and (found := kb.tables.digest()) != manifest.digest:
+            raise DigestMismatchError(str(folder), manifest.digest, found, "build it again with `syncabel kb build`")
+        return kb
 
     def save(self, folder: str | Path, index: bool = True) -> None:
         """Write the folder beside its place, then move it there: readers see the old one, or none, or the whole new one.
@@ -130,15 +148,13 @@ class KnowledgeBase:
         Raises:
             ConfigError: something stands there that is no knowledge base.
         """
-        folder = Path(folder)
-        if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).exists())):
-            raise ConfigError(f"{folder} exists and is no knowledge base; give another folder")
+        folder = Path(folder).resolve()
+        if folder.exists() and not is_replaceable(folder):
+            raise ConfigError(f"{folder} exists and is no knowledge base, or holds other files too; give another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
             self._write(Path(temporary, "new"), index)
-            if folder.exists():
-                folder.rename(Path(temporary, "old"))
-            Path(temporary, "new").rename(folder)
+            _move_in(Path(temporary), folder)
 
     def _write(self, folder: Path, index: bool) -> None:
         (folder / _INDEX if index else folder).mkdir(parents=True)
@@ -146,7 +162,7 @@ class KnowledgeBase:
         for name, path in zip(TABLES, paths, strict=True):
             getattr(self.tables, name).write_parquet(folder / path, compression="zstd", compression_level=_ZSTD)
         if index:
-            _write_index(self.tables, folder / _INDEX)
+            write_index(self.tables, self.digest, folder / _INDEX)
             paths += _INDEX_FILES
         if self.manifest.rejected:
             self._rejected.write_ndjson(folder / _REJECTED)
@@ -380,10 +396,17 @@ class KnowledgeBase:
         return found
 
 
-def _write_index(tables: Tables, folder: Path) -> None:
-    for name, values in arrays_of(tables):
-        np.save(folder / f"{name}.npy", values, allow_pickle=False)
-    name_trie(tables).save(str(folder / NAMES))
+def _move_in(temporary: Path, folder: Path) -> None:
+    """Move `temporary/new` to a folder's place, and what stood there aside; another process may be doing the same."""
+    for attempt in range(_ATTEMPTS):
+        if folder.exists():
+            folder.rename(temporary / f"old{attempt}")
+        try:
+            (temporary / "new").rename(folder)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == _ATTEMPTS - 1:
+                raise
 
 
 def _parquet(table: str) -> str:

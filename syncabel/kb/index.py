@@ -6,30 +6,33 @@
     parents_row*.npy children_row*.npy    the hierarchy both ways, by row
     alternatives*.npy alternative_row.npy alternative codes, sorted, and the concept each stands for
     names.marisa                          folded name -> rows of its concepts
+    digest                                of the content it was made from
 
 Opening maps the files and reads none of them, so ten million names open at once; one look-up touches a few pages.
 """
 
+import tokenize
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import marisa_trie
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from syncabel.errors import IncompleteFolderError
+from syncabel.errors import DigestMismatchError, IncompleteFolderError
 from syncabel.kb.tables import LISTS, Tables, joined, parent_edges
 from syncabel.strings import StringTable
-from syncabel.text import fold
+from syncabel.text import control_character, fold
 from syncabel.types import Name, Scope
 
-__all__ = ["ARRAYS", "NAMES", "Index", "Rows", "arrays_of", "files", "name_trie"]
+__all__ = ["FILES", "Index", "Rows", "write"]
 
 NAMES = "names.marisa"
+DIGEST = "digest"
 _ROW = "<I"  # a concept's row as the name index stores it: uint32, little-endian
 _BATCH = 1 << 18
 _SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -49,7 +52,7 @@ class Lists:
 
     @cached_property
     def _starts(self) -> Any:
-        return memoryview(np.ascontiguousarray(self.starts))
+        return np.ascontiguousarray(self.starts).data
 
     def __getitem__(self, row: int) -> tuple[str, ...]:
         starts = self._starts
@@ -61,8 +64,8 @@ class Rows:
 
     def __init__(self, starts: Array, values: Array) -> None:
         # A few numbers at a time, a memoryview answers several times faster than an array does.
-        self._starts: Any = memoryview(np.ascontiguousarray(starts))
-        self._values: Any = memoryview(np.ascontiguousarray(values))
+        self._starts: Any = np.ascontiguousarray(starts).data
+        self._values: Any = np.ascontiguousarray(values).data
 
     def __getitem__(self, row: int) -> list[int]:
         found: list[int] = self._values[self._starts[row] : self._starts[row + 1]].tolist()
@@ -88,22 +91,31 @@ class Index:
         self.parents = Rows(arrays["parents_row_starts"], arrays["parents_row"])
         self.children = Rows(arrays["children_row_starts"], arrays["children_row"])
         self._alternatives, self._alternative_row = strings("alternatives"), arrays["alternative_row"]
-        self._name_starts: Any = memoryview(np.ascontiguousarray(arrays["name_starts"]))
+        self._name_starts: Any = np.ascontiguousarray(arrays["name_starts"]).data
         self._texts, self._languages = strings("text"), list(strings("language"))
-        self._marks: Any = memoryview(np.ascontiguousarray(arrays["name_marks"]))
+        self._marks: Any = np.ascontiguousarray(arrays["name_marks"]).data
         self._trie = names
 
     @classmethod
-    def load(cls, folder: Path) -> "Index":
+    def load(cls, folder: Path, digest: str, concepts: int, names: int) -> "Index":
         """Map a folder.
 
+        Args:
+            folder: that `write` wrote.
+            digest, concepts, names: of the knowledge base it must belong to.
+
         Raises:
+            DigestMismatchError: it belongs to another one.
             IncompleteFolderError: a file cannot be read.
         """
         try:
+            if (made_of := (folder / DIGEST).read_text("ascii").strip()) != digest:
+                raise DigestMismatchError(str(folder), digest, made_of, "build the knowledge base again")
             arrays = {name: _mapped(folder / f"{name}.npy") for name in ARRAYS}
+            if (len(arrays["code_offsets"]), len(arrays["name_marks"])) != (concepts + 1, names):
+                raise IncompleteFolderError(f"{folder} holds another number of concepts or names; build the knowledge base again")
             return cls(arrays, marisa_trie.RecordTrie(_ROW).mmap(str(folder / NAMES)))
-        except (OSError, ValueError, EOFError, RuntimeError) as error:
+        except (OSError, ValueError, EOFError, RuntimeError, SyntaxError, tokenize.TokenError) as error:  # the last two: damaged .npy headers
             raise IncompleteFolderError(f"{folder} cannot be read ({str(error).splitlines()[0]}); build the knowledge base again") from None
 
     @classmethod
@@ -129,11 +141,14 @@ class Index:
 
     def rows_of(self, name: str) -> list[int]:
         """Rows of the concepts that have this name, case and width aside; ascending."""
-        return sorted(row for (row,) in self._trie.get(fold(name), ()))
+        key = fold(name)
+        # No name holds a control character, and the trie would take one for the end of a key.
+        return [] if control_character(key) else sorted(row for (row,) in self._trie.get(key, ()))
 
     def starting_with(self, prefix: str) -> Iterator[tuple[str, int]]:
         """(folded name, row) of the names whose folded form starts with the folded prefix, in the index's order."""
-        return ((name, row) for name, (row,) in self._trie.iteritems(fold(prefix)))
+        key = fold(prefix)
+        return iter(()) if control_character(key) else ((name, row) for name, (row,) in self._trie.iteritems(key))
 
 
 def arrays_of(tables: Tables) -> Iterator[tuple[str, Array]]:
@@ -146,7 +161,7 @@ def arrays_of(tables: Tables) -> Iterator[tuple[str, Array]]:
         yield f"{name}_starts", _starts(column.list.len().to_numpy())
         yield from _strings(name, column.filter(column.list.len() > 0).explode())
     yield from _strings("text", names["text"])
-    languages = names["language"].dtype.categories
+    languages = cast(pl.Enum, names["language"].dtype).categories
     yield from _strings("language", languages)
     yield "name_starts", _starts(np.bincount(names["concept"].to_numpy(), minlength=concepts.height))
     yield "name_marks", _marks(names)
@@ -192,7 +207,8 @@ def _rows(name: str, keys: NDArray[np.int64], values: NDArray[np.int64], count: 
 def _marks(names: pl.DataFrame) -> Array:
     """One number a name: language × 8 + scope × 2 + preferred. Shape: (names,), uint16."""
     language, scope = (names[column].to_physical().to_numpy().astype(np.uint16) for column in ("language", "scope"))
-    return language << 3 | scope << 1 | names["preferred"].to_numpy().astype(np.uint16)
+    marks: Array = language << 3 | scope << 1 | names["preferred"].to_numpy().astype(np.uint16)
+    return marks
 
 
 def name_trie(tables: Tables) -> Any:
@@ -210,6 +226,18 @@ def _folded(names: pl.DataFrame) -> Iterator[tuple[str, tuple[int]]]:
             yield (string if done else fold(string)), (row,)
 
 
-def files() -> tuple[str, ...]:
-    """The files of an index, in the order they are written."""
-    return (*(f"{name}.npy" for name in ARRAYS), NAMES)
+FILES = (*(f"{name}.npy" for name in ARRAYS), NAMES, DIGEST)
+
+
+def write(tables: Tables, digest: str, folder: Path) -> None:
+    """Write the index of tables, one array at a time.
+
+    Args:
+        tables: the content.
+        digest: of the content.
+        folder: an existing one.
+    """
+    for name, values in arrays_of(tables):
+        np.save(folder / f"{name}.npy", values, allow_pickle=False)
+    name_trie(tables).save(str(folder / NAMES))
+    (folder / DIGEST).write_text(digest + "\n", encoding="ascii")

@@ -9,7 +9,7 @@ from syncabel.errors import DigestMismatchError, FormatError, IncompleteFolderEr
 from syncabel.kb.vocabulary import About
 from syncabel.types import from_json
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "FileDigest", "Manifest", "check_digest", "file_digest", "read_manifest"]
+__all__ = ["FORMAT_VERSION", "MANIFEST", "FileDigest", "Manifest", "check_digest", "file_digest", "is_replaceable", "read_manifest", "stamp_of"]
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
@@ -98,18 +98,44 @@ def check_digest(folder: Path, file: FileDigest) -> None:
         raise DigestMismatchError(str(folder / file.path), file.sha256, found, f"it was altered, {_AGAIN}")
 
 
+def is_replaceable(folder: Path) -> bool:
+    """Whether nothing but a knowledge base, of any format version, would be lost with a folder."""
+    if not folder.is_dir():
+        return False
+    inside = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if not inside:
+        return True
+    try:
+        value = json.loads((folder / MANIFEST).read_bytes())
+        listed = {file["path"] for file in value["files"]}
+        return isinstance(value["format_version"], int) and "digest" in value and inside <= {MANIFEST, *listed}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+def stamp_of(folder: Path) -> tuple[int, int] | None:
+    """What tells one folder in a place from the next: inode and time of its manifest; None where there is none."""
+    try:
+        status = (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
 def _parsed(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise IncompleteFolderError(f"{folder}: {MANIFEST} is missing, this is no knowledge base or a half-written one; {_AGAIN}")
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise IncompleteFolderError(f"{path} cannot be read ({error}); {_AGAIN}") from None
     version = value.get("format_version") if isinstance(value, dict) else None
     if version != FORMAT_VERSION:
         raise FormatError(f"knowledge base format {version}, this version reads {FORMAT_VERSION}", path, hint=_AGAIN)
     manifest = from_json(Manifest, value, str(path))
+    if min(manifest.concepts, manifest.names) < 1:
+        raise IncompleteFolderError(f"{path} counts {manifest.concepts} concepts and {manifest.names} names; {_AGAIN}")
     if not manifest.files:
         raise IncompleteFolderError(f"{path} names no files; {_AGAIN}")
     return manifest

@@ -13,7 +13,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, get_args
 
 import numpy as np
@@ -21,17 +20,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from syncabel.errors import FormatError
-from syncabel.kb.vocabulary import CONCEPTS, MAPS, NAMES, RELATIONS, RETIRED, Entry, Frames, schema_of
+from syncabel.kb.entries import frames_of, rows_frame
+from syncabel.kb.vocabulary import CONCEPTS, NAMES, Entry, Frames, schema_of
 from syncabel.prompt import check_group
-from syncabel.text import control_character
-from syncabel.types import Concept, MapRule, Name, Rejection, Relation, Retired, Scope
+from syncabel.types import Rejection, Scope
 
-__all__ = ["LISTS", "TABLES", "Tables", "codes_in_use", "frames_of", "joined", "parent_edges", "tables_of"]
+__all__ = ["LISTS", "TABLES", "Tables", "codes_in_use", "joined", "parent_edges", "tables_of"]
 
 TABLES = ("concepts", "names", "relations", "retired", "maps")
 LISTS = tuple(name for name, kind in CONCEPTS.items() if isinstance(kind, pl.List))
 _REJECTIONS = schema_of(Rejection)
-_BATCH = 65_536  # rows that are Python objects at the same time
 _HASHED = 1 << 18  # rows whose text is hashed at a time
 _NAME_COLUMNS = ("concept", *(column for column in NAMES if column != "code"))
 _SCOPES = pl.Enum(get_args(Scope))
@@ -103,50 +101,6 @@ def rejected(frame: pl.DataFrame, where: str, reason: str, text: pl.Expr) -> pl.
     return frame.select(where=pl.lit(where), code=pl.col("code"), reason=pl.lit(reason), text=text)
 
 
-def frames_of(entries: Iterable[Entry]) -> Frames:
-    """A stream of entries as columns.
-
-    A code or a name with half a surrogate pair cannot stand in a column; it becomes a rejection here.
-    """
-    collected: dict[type, list[pl.DataFrame]] = {Concept: [], Name: [], Relation: [], Retired: [], MapRule: []}
-    rejections: list[Rejection] = []
-    stream = iter(entries)
-    while batch := list(islice(stream, _BATCH)):
-        rejections += [entry for entry in batch if isinstance(entry, Rejection)]
-        concepts = [concept for entry in batch if isinstance(entry, Concept) if (concept := _encodable(entry, rejections))]
-        collected[Concept].append(_frame([tuple(getattr(concept, field) for field in CONCEPTS) for concept in concepts], CONCEPTS))
-        names = [(concept.code, name.text, name.language, name.scope, name.preferred) for concept in concepts for name in concept.names]
-        collected[Name].append(_frame(names, NAMES))
-        for kind, schema in ((Relation, RELATIONS), (Retired, RETIRED), (MapRule, MAPS)):
-            collected[kind].append(_frame([tuple(getattr(entry, field) for field in schema) for entry in batch if isinstance(entry, kind)], schema))
-    parts = [_together(collected[kind], schema) for kind, schema in zip(collected, (CONCEPTS, NAMES, RELATIONS, RETIRED, MAPS), strict=True)]
-    return Frames(*parts, rejections=tuple(rejections))
-
-
-def _frame(rows: list[tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _together(parts: list[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
-    return pl.concat([pl.DataFrame(schema=schema), *parts])
-
-
-def _encodable(concept: Concept, rejections: list[Rejection]) -> Concept | None:
-    """The concept without the names that hold half a surrogate pair; None where its code does."""
-    if _surrogate(concept.code):
-        rejections.append(Rejection("", ascii(concept.code), "bad_code", ascii(concept.code)))
-        return None
-    bad = [name.text for name in concept.names if _surrogate(name.text)]
-    if not bad:
-        return concept
-    rejections.extend(Rejection("", concept.code, "control_character", ascii(text)) for text in bad)
-    return dataclasses.replace(concept, names=tuple(name for name in concept.names if name.text not in bad))
-
-
-def _surrogate(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def tables_of(content: Iterable[Entry] | Frames, where: str) -> tuple[Tables, pl.DataFrame]:
     """Tables and what was left out, the reader's own rejections first.
 
@@ -162,9 +116,9 @@ def tables_of(content: Iterable[Entry] | Frames, where: str) -> tuple[Tables, pl
         MarkupError: a group's name could not be written in a prompt.
     """
     frames = content if isinstance(content, Frames) else frames_of(content)
-    rejections = [_frame([dataclasses.astuple(entry) for entry in frames.rejections], _REJECTIONS)]
+    rejections = [rows_frame([tuple(map(_encodable, dataclasses.astuple(entry))) for entry in frames.rejections], _REJECTIONS)]
     concepts = _checked_concepts(frames.concepts, where, rejections)
-    names = _clean_names(frames.names, concepts["code"], where, rejections)
+    names = _clean_names(frames.names.filter(~_is_bad(pl.col("code"))), concepts["code"], where, rejections)
     concepts, names = _drop_nameless(concepts, names, frames.names, where, rejections)
     concepts = _one_to_one(concepts, where, rejections)
     rejections.append(rejected(_unknown_parents(concepts), where, "unknown_parent", pl.col("parents")))
@@ -176,19 +130,35 @@ def tables_of(content: Iterable[Entry] | Frames, where: str) -> tuple[Tables, pl
         _retired(frames.retired, concepts, where, rejections),
         _maps(frames.maps, concepts, where, rejections),
     )
-    return tables, pl.concat(rejections)
+    return tables, _printable(pl.concat(rejections))
+
+
+def _encodable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _printable(rejections: pl.DataFrame) -> pl.DataFrame:
+    """With escapes for what a terminal or a log must not be sent."""
+
+    def escaped(name: str) -> pl.Expr:
+        return pl.when(pl.col(name).str.contains(_CONTROL)).then(pl.col(name).map_elements(ascii, pl.String)).otherwise(name).alias(name)
+
+    return rejections if rejections.is_empty() else rejections.with_columns(escaped("code"), escaped("text"))
+
+
+def _is_bad(code: pl.Expr) -> pl.Expr:
+    return code.is_null() | (code.str.strip_chars() == "") | code.str.contains(_CONTROL)
 
 
 def _checked_concepts(concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
     """The concepts in code order; lists are never null."""
-    bad = pl.col("code").is_null() | (pl.col("code").str.strip_chars() == "") | pl.col("code").str.contains(_CONTROL)
-    faulty = concepts.filter(bad)
+    faulty = concepts.filter(_is_bad(pl.col("code")))
     if faulty.height:
-        # What a terminal or a log must not be sent is written with escapes.
-        escaped = faulty.select(pl.col("code").fill_null("").map_elements(ascii, pl.String))
-        rejections.append(rejected(escaped, where, "bad_code", pl.col("code")))
-        concepts = concepts.filter(~bad)
+        rejections.append(rejected(faulty.with_columns(pl.col("code").fill_null("")), where, "bad_code", pl.col("code")))
+        concepts = concepts.filter(~_is_bad(pl.col("code")))
     concepts = concepts.with_columns(pl.col(name).fill_null([]) for name in LISTS).sort("code")
+    for column in ("alt_codes", "parents", "xrefs"):
+        concepts = _without_bad_codes(concepts, column, where, rejections)
     if len(repeated := concepts["code"].filter(concepts["code"].is_duplicated())):
         raise FormatError(f"{where}: code {repeated[0]!r} stands for several concepts", hint="merge them, or give each its own code")
     groupless = concepts.filter(pl.col("groups").list.len() == 0)
@@ -199,9 +169,23 @@ def _checked_concepts(concepts: pl.DataFrame, where: str, rejections: list[pl.Da
     return concepts
 
 
+def _without_bad_codes(concepts: pl.DataFrame, column: str, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
+    """Without the codes of a list column that are empty or hold a control character."""
+    bad = _listed(concepts, column).filter(_is_bad(pl.col(column)))
+    if bad.is_empty():
+        return concepts
+    rejections.append(rejected(bad, where, "bad_code", pl.concat_str(pl.lit(f"{column}: "), pl.col(column).fill_null(""))))
+    return concepts.with_columns(pl.col(column).list.filter(~_is_bad(pl.element())))
+
+
 def _clean_names(names: pl.DataFrame, codes: pl.Series, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
     """Names with their concept's row: in row order, a concept's names in the order given."""
     rows = pl.DataFrame({"code": codes, "concept": np.arange(len(codes), dtype=np.uint32)})
+    if unknown := set(names["scope"].unique()) - set(get_args(Scope)):
+        raise FormatError(f"{where}: a name has scope {min(map(str, unknown))!r}", hint=f"give one of {', '.join(get_args(Scope))}")
+    if names["language"].null_count():
+        raise FormatError(f"{where}: {names['language'].null_count()} names have no language", hint="give each an ISO 639-1 code")
+    names = names.with_columns(pl.col("text").fill_null(""), pl.col("preferred").fill_null(False))
     languages = pl.Enum(names["language"].unique().sort())
     names = names.with_columns(pl.col("language").cast(languages), pl.col("scope").cast(_SCOPES))
     names = names.join(rows, on="code", how="left", maintain_order="left")
@@ -233,22 +217,21 @@ def _without_faults(names: pl.DataFrame, codes: pl.Series, where: str, rejection
     repeated = numbered.filter(pl.struct(key).is_duplicated() & pl.col("reason").is_null()).collect()
     if not (bad.height or repeated.height):
         return names
-    first = repeated.group_by(key, maintain_order=True).agg(pl.col("at").first(), pl.col("preferred").any())
+    first = repeated.group_by(key, maintain_order=True).agg(pl.col("at").first(), pl.col("preferred").any(), pl.col("scope").to_physical().min())
     later = repeated.filter(~pl.col("at").is_in(first["at"].implode())).with_columns(reason=pl.lit("duplicate_name"))
     out = pl.concat([bad, later]).sort("at")
     rejections.append(_name_faults(out, codes, where))
-    # A table may list the preferred name once more as a synonym before it; which of the two is preferred is kept.
-    preferred = names["preferred"].to_numpy().copy()
+    # What a name is anywhere it is once: a table may list the preferred name as a synonym before, an ontology one both as related and as exact.
+    preferred, scope = names["preferred"].to_numpy().copy(), names["scope"].to_physical().to_numpy().copy()
     preferred[first.filter("preferred")["at"].to_numpy()] = True
+    scope[first["at"].to_numpy()] = first["scope"].to_numpy()
     keep = np.ones(names.height, np.bool_)
     keep[out["at"].to_numpy()] = False
-    return names.with_columns(preferred=pl.Series(preferred)).filter(keep)
+    return names.with_columns(preferred=pl.Series(preferred), scope=pl.Series(scope).cat.to(_SCOPES)).filter(keep)
 
 
 def _name_faults(faults: pl.DataFrame, codes: pl.Series, where: str) -> pl.DataFrame:
-    # What a terminal or a log must not be sent is written with escapes.
-    escaped = pl.when(pl.col("reason") == "control_character").then(pl.col("text").map_elements(ascii, pl.String)).otherwise("text")
-    return faults.select(where=pl.lit(where), code=codes[faults["concept"]], reason=pl.col("reason"), text=escaped)
+    return faults.select(where=pl.lit(where), code=codes[faults["concept"]], reason=pl.col("reason"), text=pl.col("text"))
 
 
 def _drop_nameless(
@@ -261,16 +244,15 @@ def _drop_nameless(
         nameless = concepts.filter(~named).select("code")
         lost = given.filter(pl.col("code").is_in(nameless["code"].implode())).group_by("code").agg(pl.col("text").str.join("; "))
         nameless = nameless.join(lost, on="code", how="left", maintain_order="left").with_columns(pl.col("text").fill_null(""))
-        rejections.append(rejected(nameless, where, "no_name", _printable(pl.col("text"))))
+        rejections.append(rejected(nameless, where, "no_name", pl.col("text")))
         row = (np.cumsum(named) - 1).astype(np.uint32)
         concepts, names = concepts.filter(named), names.with_columns(concept=pl.Series(row[names["concept"].to_numpy()]))
     if concepts.is_empty():
-        raise FormatError(f"{where}: no concept", hint="give a source with at least one concept that has a name")
+        left_out = pl.concat(rejections).group_by("reason").len().sort("reason").iter_rows()
+        why = ", ".join(f"{reason} {count}" for reason, count in left_out)
+        problem = f"{where}: no concept is left" + (f" (left out: {why})" if why else "")
+        raise FormatError(problem, hint="give a source with at least one concept that has a name")
     return concepts, names
-
-
-def _printable(text: pl.Expr) -> pl.Expr:
-    return text.map_elements(lambda value: ascii(value) if control_character(value) else value, pl.String)
 
 
 def _listed(concepts: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -312,21 +294,23 @@ def parent_edges(concepts: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def _check_acyclic(concepts: pl.DataFrame, where: str) -> None:
-    """Take the roots away again and again; what is left has parents without end, so climbing it runs into a circle."""
+    """Refuse a circle: a strongly connected component of several concepts, or a concept that is its own parent."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     child, parent = parent_edges(concepts)
-    while len(child):
-        has_parent = np.bincount(child, minlength=concepts.height) > 0
-        inner = has_parent[parent]
-        if inner.all():
-            break
-        child, parent = child[inner], parent[inner]
-    if len(child):
-        circle = " → ".join(concepts["code"][row] for row in _circle(child, parent))
+    if not len(child):
+        return
+    links = coo_array((np.ones(len(child), np.int8), (child, parent)), shape=(concepts.height, concepts.height))
+    _, component = connected_components(links, directed=True, connection="strong")
+    inside = (component[child] == component[parent]).nonzero()[0]
+    if len(inside):
+        circle = " → ".join(concepts["code"][row] for row in _circle(child[inside], parent[inside]))
         raise FormatError(f"{where}: is_a runs in a circle: {circle}", hint="remove one of these is_a links")
 
 
 def _circle(child: NDArray[np.int64], parent: NDArray[np.int64]) -> list[int]:
-    """A circle among edges in which every parent has a parent; its first row comes last again."""
+    """A circle among links inside strongly connected components; its first row comes last again."""
     up = dict(zip(child.tolist(), parent.tolist(), strict=True))
     path: dict[int, None] = {}
     row = int(child[0])

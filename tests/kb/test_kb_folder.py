@@ -8,7 +8,7 @@ import pytest
 
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError, IncompleteFolderError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
-from syncabel.kb.index import files
+from syncabel.kb.index import FILES as INDEX_FILES
 from syncabel.types import Concept, Name, Relation
 
 CONCEPTS = (
@@ -16,7 +16,7 @@ CONCEPTS = (
     Concept("A:2", (Name("angine", "fr", preferred=True), Name("bad\x07")), ("Disease", "Finding"), definition="…", parents=("A:1",)),
 )
 TABLES = tuple(f"{name}.parquet" for name in ("concepts", "names", "relations", "retired", "maps"))
-INDEX = tuple(f"index/{name}" for name in files())
+INDEX = tuple(f"index/{name}" for name in INDEX_FILES)
 FILES = (*TABLES, *INDEX, "rejected.jsonl")
 
 

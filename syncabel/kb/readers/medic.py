@@ -41,7 +41,7 @@ def _concepts(path: Path, group: str) -> Iterator[Concept]:
     for number, line in text_lines(path):
         concept = _concept(line, group, path, number)
         if concept.code in lines:
-            raise FormatError(f"{concept.code} stands in line {lines[concept.code]} already", path, number, "merge the two lines")
+            raise FormatError(f"{concept.code!r} stands in line {lines[concept.code]} already", path, number, "merge the two lines")
         lines[concept.code] = number
         yield concept
 
@@ -51,7 +51,7 @@ def _concept(line: str, group: str, path: Path, number: int) -> Concept:
     if not separator:
         raise FormatError("no `||` between ids and names", path, number, _HINT)
     code, *others = (_qualified(part) for part in ids.split("|"))
-    texts = html.unescape(rest).split("|")
+    texts = [html.unescape(text) for text in rest.split("|")]  # split first: `&#124;` is part of a name
     if not code or not texts[0].strip():
         raise FormatError(f"the {'name' if code else 'id'} is empty", path, number, _HINT)
     names = tuple(Name(text, preferred=i == 0) for i, text in enumerate(texts))
@@ -59,7 +59,7 @@ def _concept(line: str, group: str, path: Path, number: int) -> Concept:
 
 
 def _qualified(identifier: str) -> str:
-    return f"OMIM:{identifier}" if identifier.isdigit() else identifier
+    return f"OMIM:{identifier}" if identifier.isascii() and identifier.isdigit() else identifier
 
 
 def _prefixed(*codes: str) -> list[str]:

@@ -15,7 +15,7 @@ from syncabel.errors import FormatError
 from syncabel.kb.readers.ontology import SCOPES, Selection, Term, entries, licence_of
 from syncabel.kb.vocabulary import About, Entry, Vocabulary
 from syncabel.lines import text_lines
-from syncabel.types import Scope
+from syncabel.types import Name, Scope
 
 __all__ = ["read_obo"]
 
@@ -100,10 +100,10 @@ def _about(header: list[Any], path: Path, selection: Selection) -> About:
 
 
 def _content(path: Path, selection: Selection, namespace: str) -> Iterator[Entry]:
-    yield from entries(list(_terms(path, namespace)), selection, path)
+    yield from entries(list(_terms(path, namespace, selection.language)), selection, path)
 
 
-def _terms(path: Path, namespace: str) -> Iterator[Term]:
+def _terms(path: Path, namespace: str, language: str) -> Iterator[Term]:
     import fastobo
 
     lines = _term_lines(path)
@@ -114,7 +114,7 @@ def _terms(path: Path, namespace: str) -> Iterator[Term]:
         raise FormatError(f"{len(lines)} lines open a [Term] and {len(terms)} terms were parsed", path, hint="let [Term] stand alone on its line")
     # By order, not by id: the parser resolves escapes in ids.
     for frame, line in zip(terms, lines.values(), strict=True):
-        yield _term(str(frame.id), list(frame), path, line, kinds, namespace)
+        yield _term(str(frame.id), list(frame), path, line, kinds, namespace, language)
 
 
 def _term_lines(path: Path) -> dict[str, int]:
@@ -128,7 +128,7 @@ def _term_lines(path: Path) -> dict[str, int]:
         elif text and not text.startswith("!"):
             code = _id_of(text, path, opened)
             if code in lines:
-                raise FormatError(f"term {code} stands in line {lines[code]} already", path, opened, "merge the two stanzas")
+                raise FormatError(f"term {code!r} stands in line {lines[code]} already", path, opened, "merge the two stanzas")
             lines[code], opened = opened, 0
     if opened or not lines:
         raise FormatError("the term has no id" if opened else "no [Term] in the file", path, opened or None, "give an OBO file whose terms have ids")
@@ -150,15 +150,15 @@ def _first(clauses: Iterable[Any], tag: str, attribute: str = "") -> str | None:
     return next(iter(_values(clauses, tag, attribute or tag)), None)
 
 
-def _term(code: str, clauses: list[Any], path: Path, line: int, kinds: Mapping[str, str], namespace: str) -> Term:
+def _term(code: str, clauses: list[Any], path: Path, line: int, kinds: Mapping[str, str], namespace: str, language: str) -> Term:
     synonyms = (clause.synonym for clause in clauses if clause.raw_tag() == "synonym")
     links = ((str(clause.typedef), str(clause.term)) for clause in clauses if clause.raw_tag() == "relationship")
     return Term(
         code,
         f"{path}:{line}",
         line,
-        names=_values(clauses, "name", "name"),
-        synonyms=tuple((_SCOPES[synonym.scope], str(synonym.desc)) for synonym in synonyms),
+        names=tuple(Name(text, language, preferred=True) for text in _values(clauses, "name", "name")),
+        synonyms=tuple(Name(str(synonym.desc), language, _SCOPES[synonym.scope]) for synonym in synonyms),
         namespace=_first(clauses, "namespace") or namespace,
         definition=_first(clauses, "def", "definition") or None,
         parents=_values(clauses, "is_a", "term"),

@@ -1,10 +1,10 @@
-"""OWL ontologies in RDF/XML, read by pronto, as the same terms as OBO's.
+"""OWL ontologies in RDF/XML as the same terms as OBO's: the structure read by pronto, the names by a pass of our own.
 
-pronto keeps synonyms, parents and cross-references as sets: they come sorted here, synonyms by scope and then by text, so that
-the order is not the file's but always the same.  Imports are not fetched.  What pronto could not make sense of is rejected in
-its words, each message once.
+pronto keeps parents and cross-references as sets: they come sorted here, so that the order is not the file's but always the same.
+Names are in file order.  Imports are not fetched.  What pronto could not make sense of is rejected in its words, each message once.
 """
 
+import dataclasses
 import gzip
 import lzma
 import re
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from syncabel.errors import FormatError
 from syncabel.kb.readers.ontology import SCOPES, Selection, Term, entries, licence_of
+from syncabel.kb.readers.owl_names import ClassNames, class_names, matched
 from syncabel.kb.readers.xmlfile import check_prolog, xml_stream
 from syncabel.kb.vocabulary import About, Entry, Vocabulary
 from syncabel.types import Rejection, Scope
@@ -45,14 +46,16 @@ def read_owl(
     scopes: Sequence[Scope] = SCOPES,
     language: str = "en",
 ) -> Vocabulary:
-    """The classes of an OWL file in RDF/XML, in file order: label first, then synonyms by scope and text.
+    """The classes of an OWL file in RDF/XML, in file order: labels first, then synonyms as they stand.
 
-    Codes are OBO ids where an address has that shape (`…/obo/HP_0000118` → `HP:0000118`), else whole addresses.  Of several labels pronto
-    takes the first and says so; language tags are not seen.  Restrictions of the form "part of some X" become relations.
+    Codes are OBO ids where an address has that shape (`…/obo/HP_0000118` → `HP:0000118`), else whole addresses.  Names are labels,
+    oboInOwl's and SKOS' synonyms and alternative terms (see `owl_names`), each in the language its `xml:lang` says (`en-US` is `en`); the
+    first label of each language is its preferred name.  Restrictions of the form "part of some X" become relations.
 
     Args:
         path: plain or `.gz`.
-        group, group_from, branches, scopes, language: as in `read_obo`.
+        group, group_from, branches, scopes: as in `read_obo`; a second label of a language counts as an exact synonym.
+        language: ISO 639-1 code: the label in this language comes first, names without a language tag are taken to be in it.
 
     Raises:
         FormatError: the file is no RDF/XML that pronto reads (a parent that is not in the file stops it), it declares entities other than
@@ -66,8 +69,21 @@ def read_owl(
         if check_prolog(stream, path, short_entities=True).rpartition(":")[2] != _RDF:
             raise FormatError("the root element is not rdf:RDF", path, hint=_HINT)
     (ontology, terms, undeclared), said = _with_warnings(lambda: _read(path))
-    rejections = [Rejection(str(path), "", "not_understood", message) for message in said]
-    return Vocabulary(_about(ontology, path, selection), _content(terms, selection, path, [*undeclared, *rejections]))
+    found = class_names(path, ontology.metadata.ontology or "", language)
+    names, unnamed = matched(found, {term.code for term in terms}, path)
+    terms = [_named(term, names.get(term.code, ClassNames()), language) for term in terms]
+    rejections = [Rejection(str(path), "", "not_understood", message) for message in said if not _of_labels(message, names)]
+    return Vocabulary(_about(ontology, path, selection), _content(terms, selection, path, [*undeclared, *unnamed, *rejections]))
+
+
+def _named(term: Term, names: ClassNames, language: str) -> Term:
+    return dataclasses.replace(term, names=names.preferred(language), synonyms=names.synonyms())
+
+
+def _of_labels(message: str, names: Mapping[str, ClassNames]) -> bool:
+    """Whether pronto says that it took but one of a class's labels: here all of them are names."""
+    shown, taken, _ = message.removeprefix("several names found for ").partition(", using ")
+    return bool(taken) and shown.strip("'\"") in names
 
 
 def _content(terms: Sequence[Term], selection: Selection, path: Path, rejections: Sequence[Rejection]) -> Iterator[Entry]:
@@ -114,13 +130,9 @@ def _about(ontology: "Ontology", path: Path, selection: Selection) -> About:
 
 
 def _term(term: "Class", ontology: "Ontology", path: Path, undeclared: list[Rejection]) -> Term:
-    scopes: dict[str, Scope] = {scope.upper(): scope for scope in SCOPES}
-    synonyms = sorted((SCOPES.index(scopes[str(synonym.scope)]), synonym.description) for synonym in term.synonyms)
     return Term(
         str(term.id),
         str(path),
-        names=(term.name,) if term.name else (),
-        synonyms=tuple((SCOPES[rank], text) for rank, text in synonyms),
         namespace=term.namespace or ontology.metadata.default_namespace or "",
         definition=str(term.definition) if term.definition else None,
         parents=tuple(sorted(term.superclasses(distance=1, with_self=False).to_set().ids)),

@@ -20,6 +20,7 @@ from syncabel.errors import FormatError
 __all__ = ["check_prolog", "child_text", "events", "texts", "xml_stream"]
 
 _AGAIN = "fetch it again"
+_DEEPEST = 1000  # elements in elements; vocabularies nest ten or so
 _LONGEST_ENTITY = 300  # code points; Protégé declares one short entity a namespace
 _DAMAGED_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 
@@ -93,17 +94,23 @@ def check_prolog(stream: BinaryIO, path: Path, *, short_entities: bool = False) 
     return roots[0]
 
 
-def events(stream: BinaryIO, path: Path, root: str) -> Iterator[tuple[str, ET.Element]]:
+def events(stream: BinaryIO, path: Path, root: str, *, short_entities: bool = False) -> Iterator[tuple[str, ET.Element]]:
     """`("start" | "end", element)` in document order; who reads on must clear what it has read.
 
     Raises:
-        FormatError: another root element than `root`, damaged XML, or entity declarations.
+        FormatError: another root element than `root`, damaged XML, entity declarations (see `check_prolog`), or elements nested more than
+            a thousand deep.
     """
-    found = check_prolog(stream, path)
+    found = check_prolog(stream, path, short_entities=short_entities)
     if found != root:
         raise FormatError(f"the root element is <{found}>, not <{root}>", path, hint="is this another file of the release, or another format?")
+    depth = 0
     with _named_damage(path):
-        yield from ET.iterparse(stream, ("start", "end"))
+        for event, element in ET.iterparse(stream, ("start", "end")):
+            depth += 1 if event == "start" else -1
+            if depth > _DEEPEST:
+                raise FormatError(f"elements are nested more than {_DEEPEST} deep", path, hint=_AGAIN)
+            yield event, element
 
 
 @contextmanager
