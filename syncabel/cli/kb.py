@@ -1,5 +1,6 @@
 """`syncabel kb build|merge|filter|info|show|search|graph|diff`: make knowledge bases and look into them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from syncabel.cli.kb_look import KB
 from syncabel.errors import ConfigError
 from syncabel.kb import About, KnowledgeBase
 from syncabel.kb.merge import merge
+from syncabel.kb.normalize import CONCEPT_RULES, DEFAULT, NAME_RULES, normalize
 from syncabel.kb.readers.formats import FORMATS, format_of, read_vocabulary
 from syncabel.kb.select import Filter, select
 from syncabel.kb.vocabulary import Frames
@@ -140,7 +142,8 @@ def _several(values: Listed, known: Sequence[str] = ()) -> tuple[str, ...] | Non
     """Values given one by one or with commas between; a known one may hold a comma."""
     if values is None:
         return None
-    parts = [part.strip() for value in values for part in ([value] if value in known else value.split(","))]
+    # A comma inside `|…|` belongs to a term beside its code, as SNOMED CT is written.
+    parts = [part.strip() for value in values for part in ([value] if value in known else re.findall(r"(?:[^,|]|\|[^|]*\|)+", value))]
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
@@ -185,8 +188,11 @@ def filter_command(
     languages: Annotated[Listed, typer.Option(help="Names in these languages.")] = None,
     scopes: Annotated[Listed, typer.Option(help="Names of these scopes: exact, narrow, broad, related.")] = None,
     only_preferred: Annotated[bool, typer.Option("--only-preferred", help="Preferred names.")] = False,
+    normalize_names: Annotated[bool, typer.Option("--normalize", help=f"Then mend names by the rules {', '.join(DEFAULT)}.")] = False,
+    rules: Annotated[Listed, typer.Option(help=f"By these rules in their place, of {', '.join((*NAME_RULES, *CONCEPT_RULES))}.")] = None,
+    changes: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where to write each name a rule changed.")] = None,
 ) -> None:
-    """Keep a part of a knowledge base; nearest kept ancestors take the place of parents that are left out."""
+    """Keep a part of a knowledge base, or mend its names; nearest kept ancestors take the place of parents that are left out."""
     base = KnowledgeBase.load(kb)
     wanted = Filter(
         groups=_several(groups, base.groups) or (),
@@ -198,7 +204,21 @@ def filter_command(
         scopes=_several(scopes) or (),
         only_preferred=only_preferred,
     )
-    _saved(select(base, wanted), output)
+    chosen = _several(rules) or (DEFAULT if normalize_names else ())
+    if changes is not None and not chosen:
+        raise ConfigError("--changes: no rule is asked for; give --normalize or --rules")
+    part = select(base, wanted) if wanted.written() or not chosen else base
+    _saved(_normalized(part, chosen, changes) if chosen else part, output)
+
+
+def _normalized(kb: KnowledgeBase, rules: Sequence[str], changes: Path | None) -> KnowledgeBase:
+    mended, report = normalize(kb, rules)
+    counts = ", ".join(f"{rule} {count}" for rule, count in report.counts.items() if count)
+    shared = f"; {report.newly_shared.height} strings became names of several concepts" if report.newly_shared.height else ""
+    out.print(f"names changed: {counts or 'none'}; {report.merged} became another name of their concept{shared}", markup=False)
+    if changes is not None:
+        report.changes.write_ndjson(changes)
+    return mended
 
 
 def _codes(path: Path) -> tuple[str, ...]:

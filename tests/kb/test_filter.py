@@ -1,11 +1,15 @@
 """Parts of a knowledge base: what passes, and what becomes of the hierarchy."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from syncabel.cli.kb import app
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
 from syncabel.kb.select import Filter, select
@@ -110,3 +114,15 @@ def test_ancestors_that_are_kept_stay_ancestors(data: st.DataObject) -> None:
     part = select(kb, Filter(groups=("Kept",)))
     for code in part.codes:
         assert set(part.ancestors(code)) == {other for other in kb.ancestors(code) if other in part}
+
+
+def test_names_are_mended_by_the_rules_asked_for_and_each_change_is_written(tmp_path: Path) -> None:
+    names = (Name("Asthma, NOS", preferred=True), Name("ASTHMA"), Name("Asthma"))
+    KnowledgeBase.build([Concept("A:1", names, ("Disease",))], About("test")).save(tmp_path / "kb")
+    done = CliRunner().invoke(app, ["filter", str(tmp_path / "kb"), "--normalize", "--changes", str(tmp_path / "c.jsonl"), "-o", str(tmp_path / "all")])
+    assert done.exit_code == 0, done.output
+    assert [name.text for name in KnowledgeBase.load(tmp_path / "all")["A:1"].names] == ["Asthma"]
+    rules = [json.loads(line)["rule"] for line in (tmp_path / "c.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted(rules) == ["all_capitals_twins", "not_otherwise_specified"]
+    CliRunner().invoke(app, ["filter", str(tmp_path / "kb"), "--rules", "all_capitals_twins", "-o", str(tmp_path / "one")])
+    assert [name.text for name in KnowledgeBase.load(tmp_path / "one")["A:1"].names] == ["Asthma, NOS", "Asthma"]

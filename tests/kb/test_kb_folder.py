@@ -1,7 +1,9 @@
 """Knowledge bases on disk: what is saved comes back, what was altered or half written is refused."""
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,58 @@ def test_a_folder_of_something_else_is_not_written_over(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no knowledge base"):
             build(*CONCEPTS).save(target)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_with_a_manifest_and_other_files_is_not_written_over(saved: Path) -> None:
+    (saved / "weights.bin").write_bytes(b"dear")
+    with pytest.raises(ConfigError, match="holds other files"):
+        build(*CONCEPTS).save(saved)
+    (saved / "weights.bin").unlink()
+    (saved / "manifest.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="no knowledge base"):
+        build(*CONCEPTS).save(saved)
+
+
+def test_an_index_of_another_knowledge_base_is_refused(saved: Path, tmp_path: Path) -> None:
+    other = build(replace(CONCEPTS[0], names=(Name("maladie du foie", "fr", preferred=True), Name("liver disease", scope="broad"))), CONCEPTS[1])
+    other.save(tmp_path / "other")
+    (saved / "index" / "digest").write_bytes((tmp_path / "other" / "index" / "digest").read_bytes())
+    with pytest.raises(DigestMismatchError, match="index"):
+        KnowledgeBase.load(saved)
+
+
+def test_a_manifest_with_another_digest_is_refused_where_all_is_verified(saved: Path) -> None:
+    path = saved / "manifest.json"
+    digest = KnowledgeBase.load(saved).digest
+    files = json.loads(path.read_text(encoding="utf-8"))["files"]
+    other = "0" * 64
+    (saved / "index" / "digest").write_text(other + "\n", encoding="ascii")
+    path.write_text(path.read_text(encoding="utf-8").replace(digest, other).replace(_sha(files), _sha_of(saved / "index" / "digest")), encoding="utf-8")
+    with pytest.raises(DigestMismatchError, match="is expected"):
+        KnowledgeBase.load(saved, verify=True)
+
+
+def _sha(files: list[dict[str, str]]) -> str:
+    return next(file["sha256"] for file in files if file["path"] == "index/digest")
+
+
+def _sha_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_writer_that_meets_another_one_comes_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.rename
+    other = [build(CONCEPTS[0])]
+
+    def late(path: Path, target: Path) -> Path:
+        if path.name == "new" and other:
+            other.pop().save(target)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    build(*CONCEPTS).save(tmp_path / "kb")
+    assert len(KnowledgeBase.load(tmp_path / "kb", verify=True)) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["kb"]
 
 
 def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

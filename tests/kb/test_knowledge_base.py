@@ -1,15 +1,18 @@
 """The knowledge base in use, and what building keeps, mends and rejects."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncabel.errors import FormatError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
-from syncabel.types import Concept, Name, Rejection, Relation
+from syncabel.kb.entries import frames_of
+from syncabel.types import Concept, MapRule, Name, Rejection, Relation, Retired
 
 
 def concept(code: str, *names: str, **rest: Any) -> Concept:
@@ -200,3 +203,70 @@ def test_any_vocabulary_is_found_again_by_code_and_by_name(table: dict[str, list
     for code in table:
         for name in kb.concept(code).names:
             assert code in kb.codes_of(name.text)
+
+
+def test_a_repeated_name_keeps_its_strongest_scope() -> None:
+    kb = build(Concept("A", (Name("a"), Name("b", scope="related"), Name("b"), Name("b", "fr", "narrow")), ("G",)))
+    assert kb["A"].names == (Name("a"), Name("b"), Name("b", "fr", "narrow"))
+
+
+def test_codes_that_are_empty_or_hold_control_characters_are_rejected_wherever_they_stand() -> None:
+    kb = build(concept("A", "a", alt_codes=("", "ok", "x\x1b[2J"), parents=(" ",), xrefs=("\x00",)), concept("c\n0", "name"), relations=())
+    assert (kb["A"].alt_codes, kb["A"].parents, kb["A"].xrefs) == (("ok",), (), ())
+    assert kb.canonical("") is None
+    assert [rejection.reason for rejection in kb.rejections] == ["bad_code"] * 5
+    assert all(rejection.code.isprintable() and rejection.text.isprintable() for rejection in kb.rejections)
+
+
+def test_what_cannot_stand_in_a_column_is_rejected_and_the_rest_is_kept() -> None:
+    kb = KnowledgeBase.build(
+        [
+            concept("A", "a", definition="\ud800"),
+            concept("B", "b", parents=("\udfff",)),
+            concept("C", "c"),
+            Relation("C", "x", "C", 2**40),
+            Relation("C", "\ud800", "C"),
+            Rejection("w", "D", "r", "\ud800"),
+        ],
+        About("test"),
+    )
+    assert kb.codes == ("C",)
+    assert [rejection.reason for rejection in kb.rejections] == ["r", "control_character", "control_character", "bad_value", "control_character"]
+
+
+def test_a_name_in_columns_needs_a_known_scope_and_a_language() -> None:
+    frames = frames_of([concept("A", "a")])
+    for column, value in (("scope", "foo"), ("language", None)):
+        bad = replace(frames, names=frames.names.with_columns(pl.lit(value, pl.String).alias(column)))
+        with pytest.raises(FormatError, match=column):
+            KnowledgeBase.build(bad, About("test"))
+    nameless = replace(frames, names=frames.names.with_columns(text=pl.lit(None, pl.String)))
+    with pytest.raises(FormatError, match=r"no concept is left \(left out: empty_name 1, no_name 1\)"):
+        KnowledgeBase.build(nameless, About("test"))
+
+
+@pytest.mark.parametrize("key", ["\ud800", "\x00", "a\x00", "a\xff\x00"])
+def test_a_look_up_of_what_no_name_holds_finds_nothing(key: str) -> None:
+    assert KB.codes_of(key) == ()
+    assert list(KB.names_starting_with(key)) == []
+    assert key not in KB
+    assert KB.canonical(key) is None
+
+
+def test_names_are_found_by_their_start_in_any_case() -> None:
+    assert sorted(KB.names_starting_with("CO")) == [("cold", "C:3"), ("cold", "C:4"), ("common cold", "C:4")]
+
+
+def test_retired_codes_and_maps_are_kept_with_what_is_said_of_them() -> None:
+    rule = MapRule("A:1", "ICD10:J45", 1, 2, "TRUE", "always")
+    retired = Retired("R:1", "POSSIBLY_EQUIVALENT_TO", ("A:1", "B:2"))
+    kb = KnowledgeBase.build([*CONCEPTS, rule, retired, Retired("B:20", "obsolete"), MapRule("Q", "ICD10:X")], About("test"))
+    assert (kb.retired("R:1"), kb.retired("A:1"), kb.maps_of("A:1"), kb.maps_of("B:2")) == ((retired,), (), (rule,), ())
+    assert {(r.code, r.reason) for r in kb.rejections} >= {("B:20", "retired_code_in_use"), ("Q", "map_of_unknown_code")}
+
+
+def test_a_chain_of_any_depth_is_no_circle_and_a_circle_at_its_end_is_found() -> None:
+    chain = [concept(f"N{i:05d}", "n", parents=(f"N{i + 1:05d}",)) for i in range(5_000)]
+    assert len(build(*chain, concept("N05000", "top")).ancestors("N00000")) == 5_000
+    with pytest.raises(FormatError, match="N05000 → N05001 → N05000"):
+        build(*chain, concept("N05000", "a", parents=("N05001",)), concept("N05001", "b", parents=("N05000",)))

@@ -1,8 +1,8 @@
 """What OBO and OWL have in common: terms, which of them are taken, and what becomes of the obsolete ones."""
 
+import bisect
 import graphlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from syncabel.types import Concept, Name, Rejection, Relation, Retired, Scope
 __all__ = ["SCOPES", "Selection", "Term", "entries", "licence_of"]
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+_NEIGHBOURS = 8
 _CREATIVE_COMMONS = re.compile(r"creativecommons\.org/(?:publicdomain/(zero)|licenses/([a-z-]+))/(\d\.\d)", re.IGNORECASE)
 
 
@@ -27,7 +28,7 @@ class Term:
         where: file and line, or the file.
         line: 1-based, 0 where the format has none.
         names: the preferred ones, usually one.
-        synonyms: scope and text, in the order they shall have.
+        synonyms: in the order they shall have.
         namespace: the OBO namespace, the file's default one where the term has none, or "".
         relations: kind and target.
     """
@@ -35,8 +36,8 @@ class Term:
     code: str
     where: str
     line: int = 0
-    names: tuple[str, ...] = ()
-    synonyms: tuple[tuple[Scope, str], ...] = ()
+    names: tuple[Name, ...] = ()
+    synonyms: tuple[Name, ...] = ()
     namespace: str = ""
     definition: str | None = None
     parents: tuple[str, ...] = ()
@@ -57,7 +58,7 @@ class Selection:
         group_from: "namespace": the group is the term's OBO namespace.
         branches: root -> group; a concept's groups are those of the roots above it or equal to it, concepts below none are left out.
         scopes: synonyms of which scopes are taken.
-        language: ISO 639-1 code of all names.
+        language: ISO 639-1 code of names that do not say theirs.
 
     Raises:
         ConfigError: none or several ways to group, or an empty one.
@@ -104,8 +105,10 @@ def licence_of(stated: str) -> tuple[str, bool]:
 def entries(terms: Sequence[Term], selection: Selection, path: Path) -> Iterator[Entry]:
     """Concepts with their relations, retired codes and rejections, in file order.
 
-    An obsolete term with one replacement that is taken becomes an alternative code of it, through several replacements in a row too; one
-    without, with several, or with terms to consider is `Retired`.
+    An obsolete term with one replacement that is taken becomes an alternative code of it, through several replacements in a row too; so
+    does one that is but an `alt_id` of a concept.  Where the file names several successors in these two ways, or none, the code is
+    `Retired`.  The alternative codes of an obsolete term share its fate.  A definite replacement beats terms to consider, which are
+    rejected (`consider_unused`) then.
 
     Raises:
         FormatError: is_a runs in a circle.
@@ -114,19 +117,75 @@ def entries(terms: Sequence[Term], selection: Selection, path: Path) -> Iterator
     live = [term for term in terms if not term.obsolete]
     _refuse_circle(live, path)
     groups = _groups(live, selection)
-    kept = [term for term in live if groups[term.code]]
-    heirs = _heirs(terms, {term.code for term in kept})
-    settled = {code for replaced in heirs.values() for code in replaced} | _claimed_once(kept)
+    fates = _Fates(terms, [term for term in live if groups[term.code]])
     reason = "outside_branches" if selection.branches else "no_namespace"
     for term in terms:
         if term.obsolete:
-            if term.code not in settled:
-                yield _retired(term)
+            yield from fates.of_obsolete(term)
         elif not groups[term.code]:
-            yield Rejection(term.where, term.code, reason, term.names[0] if term.names else "")
+            text = term.names[0].text if term.names else ""
+            yield from (Rejection(term.where, code, reason, text) for code in (term.code, *fates.homeless(term)))
         else:
-            yield _concept(term, groups[term.code], heirs.get(term.code, ()), selection)
+            yield _concept(term, groups[term.code], fates.alternatives(term), selection)
             yield from (Relation(term.code, kind, target) for kind, target in term.relations)
+
+
+class _Fates:
+    """What becomes of every obsolete id and every alternative one.
+
+    Args:
+        terms: all terms of the file.
+        kept: those that become concepts.
+    """
+
+    def __init__(self, terms: Sequence[Term], kept: Sequence[Term]) -> None:
+        self._own = {term.code for term in terms}
+        self._ends = _ends(terms, {term.code for term in kept})
+        self._claims: dict[str, dict[str, None]] = {}  # alternative code -> the concepts that list it
+        for term in kept:
+            self._claim(term.alt_codes, term.code)
+        self._heirs: dict[str, str] = {term.code: heir for term in terms if term.obsolete and (heir := self._heir(term))}
+        self._inherited: dict[str, list[str]] = {}
+        for term in terms:
+            if heir := self._heirs.get(term.code):
+                codes = [term.code, *(code for code in term.alt_codes if code not in self._own)]
+                self._inherited.setdefault(heir, []).extend(codes)
+                self._claim(codes, heir)
+        self._split = {term.code for term in terms if term.obsolete} - self._heirs.keys()
+
+    def _claim(self, codes: Iterable[str], owner: str) -> None:
+        for code in codes:
+            self._claims.setdefault(code, {})[owner] = None
+
+    def _heir(self, term: Term) -> str | None:
+        """The one concept that stands for an obsolete term, by all that the file says of it."""
+        successors = self._successors(term)
+        return successors[0] if len(successors) == 1 and (not term.replaced_by or term.code in self._ends) else None
+
+    def _successors(self, term: Term) -> tuple[str, ...]:
+        replaced = (self._ends[term.code],) if term.code in self._ends else term.replaced_by
+        return tuple(dict.fromkeys([*replaced, *self._claims.get(term.code, ())]))
+
+    def alternatives(self, term: Term) -> tuple[str, ...]:
+        """The alternative codes of a concept; not those of obsolete terms that have another successor too."""
+        return tuple(code for code in dict.fromkeys([*term.alt_codes, *self._inherited.get(term.code, ())]) if code not in self._split)
+
+    def homeless(self, term: Term) -> list[str]:
+        """The alternative codes that nothing but this term accounts for."""
+        return [code for code in term.alt_codes if code not in self._claims and code not in self._own]
+
+    def of_obsolete(self, term: Term) -> Iterator[Entry]:
+        """What is said of the term beside its heir's alternative codes."""
+        if term.code in self._heirs:
+            if term.consider:
+                yield Rejection(term.where, term.code, "consider_unused", " ".join(term.consider))
+            return
+        successors = self._successors(term)
+        for code in (term.code, *self.homeless(term)):
+            if successors:
+                yield Retired(code, "replaced_by", successors)
+            if term.consider or not successors:
+                yield Retired(code, "consider" if term.consider else "obsolete", term.consider)
 
 
 def _refuse_circle(live: Iterable[Term], path: Path) -> None:
@@ -137,7 +196,7 @@ def _refuse_circle(live: Iterable[Term], path: Path) -> None:
     except graphlib.CycleError as error:
         circle = list(reversed(error.args[1]))[1:]  # child before parent; the first had come last again
         first = circle.index(min(circle, key=place.__getitem__))
-        shown = " → ".join([*circle[first:], *circle[: first + 1]])
+        shown = " → ".join(code if code.isprintable() else repr(code) for code in [*circle[first:], *circle[: first + 1]])
         raise FormatError(f"is_a runs in a circle: {shown}", path, place[circle[first]][0] or None, "remove one of these is_a links") from None
 
 
@@ -151,7 +210,7 @@ def _groups_below(live: Sequence[Term], branches: Mapping[str, str]) -> dict[str
     parents = {term.code: term.parents for term in live}
     for root in branches:
         if root not in parents:
-            raise UnknownNameError("branch root", root, parents)
+            raise UnknownNameError("branch root", root, _near(root, parents), total=len(parents))
     groups: dict[str, tuple[str, ...]] = {}
     for code in graphlib.TopologicalSorter(parents).static_order():  # parents come first, those outside the file included
         above = {group for parent in parents.get(code, ()) for group in groups[parent]} | ({branches[code]} if code in branches else set())
@@ -159,34 +218,27 @@ def _groups_below(live: Sequence[Term], branches: Mapping[str, str]) -> dict[str
     return groups
 
 
-def _heirs(terms: Iterable[Term], kept: set[str]) -> dict[str, list[str]]:
-    """Code -> obsolete codes that it alone replaces, directly or through other obsolete ones."""
+def _near(code: str, codes: Iterable[str]) -> list[str]:
+    """Codes that sort next to an unknown one: comparing with each of a hundred thousand takes seconds."""
+    ordered = sorted(codes)
+    place = bisect.bisect_left(ordered, code)
+    return ordered[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]
+
+
+def _ends(terms: Iterable[Term], kept: set[str]) -> dict[str, str]:
+    """Obsolete code -> the concept that its one replacement is, or that the replacements of its replacement end in."""
     by = {term.code: term.replaced_by[0] for term in terms if term.obsolete and len(term.replaced_by) == 1}
-    found: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
     for code in by:
         seen, end = {code}, by[code]
         while end in by and end not in seen:
             seen.add(end)
             end = by[end]
         if end in kept:
-            found.setdefault(end, []).append(code)
+            found[code] = end
     return found
 
 
-def _claimed_once(kept: Iterable[Term]) -> set[str]:
-    """Codes that exactly one concept lists as its alternative."""
-    claims = Counter(code for term in kept for code in set(term.alt_codes))
-    return {code for code, times in claims.items() if times == 1}
-
-
-def _retired(term: Term) -> Retired:
-    if term.replaced_by:
-        return Retired(term.code, "replaced_by", term.replaced_by)
-    return Retired(term.code, "consider" if term.consider else "obsolete", term.consider)
-
-
-def _concept(term: Term, groups: tuple[str, ...], replaced: Iterable[str], selection: Selection) -> Concept:
-    preferred = [Name(text, selection.language, preferred=True) for text in term.names]
-    synonyms = [Name(text, selection.language, scope) for scope, text in term.synonyms if scope in selection.scopes]
-    alternatives = tuple(dict.fromkeys([*term.alt_codes, *replaced]))
-    return Concept(term.code, (*preferred, *synonyms), groups, (), term.definition, term.parents, alternatives, term.xrefs)
+def _concept(term: Term, groups: tuple[str, ...], alternatives: tuple[str, ...], selection: Selection) -> Concept:
+    names = (*term.names, *(name for name in term.synonyms if name.scope in selection.scopes))
+    return Concept(term.code, names, groups, (), term.definition, term.parents, alternatives, term.xrefs)

@@ -8,7 +8,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -28,37 +28,38 @@ _BATCH = 100_000  # rows that are Python objects at one time
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
-def read_rows(path: Path, texts: Sequence[str], lists: Sequence[str], separator: str) -> pl.DataFrame:
-    """The wanted columns of a table, by its suffix.
+def read_rows(path: Path, texts: Mapping[str, str], lists: Mapping[str, str], separator: str) -> pl.DataFrame:
+    """The wanted columns of a table, by its suffix; one column can be wanted several times.
 
     Args:
         path: `.tsv` (also `.tab`, `.txt`), `.csv`, `.jsonl`, each also with `.gz`, or `.parquet`.
-        texts: columns to read as text; null where a cell of JSON or Parquet is null.
-        lists: columns whose cells hold several texts.
-        separator: between the texts of a cell; cells of JSON and Parquet may be lists themselves.
+        texts: wanted name -> column to read as text; null where a cell of JSON or Parquet is null.
+        lists: wanted name -> column whose cells hold several texts.
+        separator: between the texts of a cell; cells of JSON and Parquet may be lists themselves, but where the column is read as text too.
 
     Returns:
-        Columns `line`, `texts` (strings) and `lists` (lists of strings), in file order.
+        Columns `line`, those of `texts` (strings) and those of `lists` (lists of strings), in file order.
 
     Raises:
         FormatError: another suffix, a row with more or fewer columns than the header, a cell that is no text, a column of floats,
             no row, damaged data or bytes that are not UTF-8.
         UnknownNameError: there is no such column.
     """
-    wanted = tuple(dict.fromkeys([*texts, *lists]))
+    wanted = tuple(dict.fromkeys([*texts.values(), *lists.values()]))
+    listed = [column for column in lists.values() if column not in texts.values()]
     kind = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
     kinds: dict[str, Callable[[], pl.DataFrame]] = {
         ".csv": lambda: _comma_separated(path, wanted),
-        ".jsonl": lambda: _json_rows(path, wanted, lists, separator),
-        ".parquet": lambda: _parquet(path, wanted, lists),
+        ".jsonl": lambda: _json_rows(path, wanted, listed, separator),
+        ".parquet": lambda: _parquet(path, wanted, listed),
     } | dict.fromkeys((".tsv", ".tab", ".txt"), lambda: _named(path, wanted))
     if kind not in kinds:
         raise FormatError(f"a table in {kind or 'no'} format is not read", path, hint=f"give {', '.join(SUFFIXES)}")
     rows = kinds[kind]()
     if not rows.height:
         raise FormatError("the table has no rows", path, hint="fetch or write it again")
-    split = [pl.col(name).str.split(separator) for name in lists if rows.schema[name] == pl.String]
-    return rows.with_columns(split)
+    split = {name: pl.col(column).str.split(separator) if rows.schema[column] == pl.String else pl.col(column) for name, column in lists.items()}
+    return rows.select(LINE, *(pl.col(column).alias(name) for name, column in texts.items()), *(cells.alias(name) for name, cells in split.items()))
 
 
 def header_of(path: Path) -> list[str]:

@@ -20,8 +20,9 @@ __all__ = ["read_gazetteer", "read_names", "read_table"]
 _FLAGS = {"p": True, "1": True, "true": True, "yes": True, "s": False, "0": False, "false": False, "no": False}
 _LISTS = ("groups", "types", "parents", "alt_codes", "xrefs")  # fields of Concept gathered over a code's rows
 _HINT = "write code<TAB>name<TAB>P or S"
-# What spreadsheets and data frames make of long digits: 1.0E+17, 1,2E+17, 64572001.0.  Three digits before .0 are ICD-9's (250.0).
-_FLOAT = r"^\d+([.,]\d+)?[eE]\+\d+$|^\d{5,}\.0+$"
+# What programs make of long digits: 1.0E+17, 1,2E17, 1E+17, 64572001.0.  Three digits before .0 are ICD-9's (250.0).  Without mark and sign
+# only the form of one digit, a small e and the exponent of 11 to 20 digits is one (1e17): 1E50 is ICD-11's, 12E5 somebody else's.
+_FLOAT = r"^\d+[.,]\d+[eE]\+?\d+$|^\d+[eE]\+\d+$|^\de1\d$|^\d{5,}\.0+$"
 
 
 def read_names(path: str | Path, *, group: str, language: str = "en") -> Vocabulary:
@@ -63,7 +64,7 @@ def read_table(
     group: str | None = None,
     language: str = "en",
 ) -> Vocabulary:
-    """A table with named columns, one name of a code a row.
+    """A table with named columns, one name of a code a row; one column can serve several purposes.
 
     Args:
         path: `.tsv`, `.csv`, `.jsonl` (plain or `.gz`) or `.parquet`.
@@ -73,7 +74,8 @@ def read_table(
         scope_column: exact, narrow, broad or related; exact without it.
         group_column, group: semantic groups a row, or one for all; exactly one of the two.  A code none of whose rows has a group is
             rejected (`no_group`).
-        type_column, definition_column, parents_column, alt_codes_column, xrefs_column: as in `Concept`; the first definition counts.
+        type_column, definition_column, parents_column, alt_codes_column, xrefs_column: as in `Concept`.  Groups, types, parents and codes of
+            all rows of a code are united; its first definition counts, others are rejected (`other_definition`).
         synonyms_column: more names of the row's language, of scope exact.
         separator: between the values of a cell, in groups, types, parents, codes and synonyms.
 
@@ -92,8 +94,7 @@ def read_table(
     lists = {"groups": group_column, "types": type_column, "parents": parents_column, "alt_codes": alt_codes_column, "xrefs": xrefs_column}
     lists["synonyms"] = synonyms_column
     given, listed = _given(texts), _given(lists)
-    rows = read_rows(path, list(given.values()), list(listed.values()), separator)
-    columns = rows.select(LINE, *(pl.col(column).alias(role) for role, column in (given | listed).items()))
+    columns = read_rows(path, given, listed, separator)
     filters = (*(f"{role}={column}" for role, column in (given | listed).items()), *(() if group is None else (f"group={group}",)))
     return Vocabulary(About(_stem(path), filters=filters), _frames(columns, path, group, language))
 
@@ -114,9 +115,8 @@ def read_gazetteer(path: str | Path, *, language: str = "es") -> Vocabulary:
     header = header_of(path)
     roles = {"code": "code", "name": "term", "groups": "semantic_tag", "preferred": "mainterm"}
     roles |= {role: column for role, column in {"language": "language", "xrefs": "CUI"}.items() if column in header}
-    lists = [column for role, column in roles.items() if role in _LISTS]
-    rows = read_rows(path, [column for role, column in roles.items() if role not in _LISTS], lists, "|")
-    columns = rows.select(LINE, *(pl.col(column).alias(role) for role, column in roles.items()))
+    lists = {role: column for role, column in roles.items() if role in _LISTS}
+    columns = read_rows(path, {role: column for role, column in roles.items() if role not in _LISTS}, lists, "|")
     if "xrefs" in columns.columns:
         cuis = pl.col("xrefs").list.eval("UMLS:" + pl.element().filter(pl.element().str.strip_chars() != "").str.strip_chars())
         columns = columns.with_columns(cuis)
@@ -140,7 +140,9 @@ def _frames(rows: pl.DataFrame, path: Path, group: str | None, language: str) ->
     groupless = concepts.filter(pl.col("groups").list.len() == 0)
     rejections = [Rejection(f"{path}:{line}", "", "no_code", name or "") for line, name in without.select(LINE, "name").iter_rows()]
     rejections += [Rejection(f"{path}:{line}", code, "no_group", name or "") for line, code, name in groupless.select("first", "code", "name").iter_rows()]
-    names = _names(rows.join(groupless.select("code"), on="code", how="anti", maintain_order="left"), language)
+    rows = rows.join(groupless.select("code"), on="code", how="anti", maintain_order="left")
+    rejections += [Rejection(f"{path}:{line}", code, "other_definition", text) for line, code, text in _other_definitions(rows, concepts).iter_rows()]
+    names = _names(rows, language)
     kept = concepts.filter(pl.col("groups").list.len() > 0).select(pl.col(name).cast(kind) for name, kind in CONCEPTS.items())
     return Frames(kept, names, rejections=tuple(rejections))
 
@@ -179,6 +181,17 @@ def _concepts(rows: pl.DataFrame, group: str | None) -> pl.DataFrame:
     constant = [one for one in gathered if one.meta.output_name() not in rows.columns]
     concepts = rows.group_by("code", maintain_order=True).agg(pl.col("first").first(), pl.col("name").first(), chosen, *aggregated).with_columns(constant)
     return concepts if group is None else concepts.with_columns(pl.lit([group], pl.List(pl.String)).alias("groups"))
+
+
+def _other_definitions(rows: pl.DataFrame, concepts: pl.DataFrame) -> pl.DataFrame:
+    """Line, code and text of the definitions that differ from their concept's, each once."""
+    if "definition" not in rows.columns:
+        return pl.DataFrame(schema={LINE: pl.UInt32, "code": pl.String, "definition": pl.String})
+    stated = rows.select(LINE, "code", pl.col("definition").fill_null("").str.strip_chars()).filter(pl.col("definition") != "")
+    other = stated.join(concepts.select("code", taken="definition"), on="code", how="left", maintain_order="left").filter(
+        pl.col("definition") != pl.col("taken")
+    )
+    return other.unique(["code", "definition"], keep="first", maintain_order=True).select(LINE, "code", "definition")
 
 
 def _distinct(name: str) -> pl.Expr:
