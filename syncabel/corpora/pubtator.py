@@ -13,6 +13,7 @@ from types import MappingProxyType
 from syncabel.abbreviations import find_abbreviations
 from syncabel.corpora.corpus import Corpus
 from syncabel.corpora.jsonl import whole_file
+from syncabel.corpora.places import Locator, Seen, repeated
 from syncabel.errors import FormatError, UnknownNameError
 from syncabel.lines import text_lines
 from syncabel.types import Document, Mention, Rejection, Span, as_split
@@ -86,25 +87,29 @@ class _Block:
         return "\n".join(self.passages.values())
 
 
-def read_pubtator(path: Path | str, *, split: str | None = None, dialect: str | Dialect = "ncbi_disease", seen: set[str] | None = None) -> Corpus:
+def read_pubtator(
+    path: Path | str, *, split: str | None = None, dialect: str | Dialect = "ncbi_disease", seen: Seen | None = None, language: str = "en"
+) -> Corpus:
     """Read a PubTator file, plain or `.gz`.
 
     The text is title, line feed, abstract.  Types are kept as they are; codes lose spaces and the dialect's prefix.  A row
     that cannot be taken becomes a rejection and the rest of its document stays; reasons are `row` (not a mention row),
-    `orphan` (not of the document above it), `offset`, `duplicate` (an id met before with all its rows, or a row twice).
+    `orphan` (not of the document above it), `offset`, `duplicate` (an id met before with all its rows, or a row twice) and
+    `duplicate_across_splits` (an id met before in another split).
 
     Args:
         path: the file.
         split: written into each document.
         dialect: a key of `DIALECTS`, or what a source not listed there means.
         seen: ids of documents already read from other files; those of this one are added.
+        language: ISO 639-1, written into each document.
 
     Raises:
         UnknownNameError: no such dialect or split.
         FormatError: not UTF-8, empty, or no document in it.
     """
     written = _dialect(dialect)
-    given, path, ids = as_split(split), Path(path), set() if seen is None else seen
+    given, path, ids = as_split(split), Path(path), {} if seen is None else seen
     documents: list[Document] = []
     rejections: list[Rejection] = []
     rows_read = 0
@@ -115,13 +120,13 @@ def read_pubtator(path: Path | str, *, split: str | None = None, dialect: str | 
             continue
         rows_read += 1 + len(item.rows)
         if item.id in ids:
-            rejections += _twice(item, path)
+            rejections += _twice(item, path, repeated(ids, item.id, given))
             continue
-        ids.add(item.id)
+        ids[item.id] = given
         mentions, bad = _mentions(item, path, written)
-        documents.append(Document(item.id, item.text, mentions, split=given, abbreviations=find_abbreviations(item.text)))
+        documents.append(Document(item.id, item.text, mentions, language, split=given, abbreviations=find_abbreviations(item.text)))
         rejections += bad
-    if not documents and not any(rejection.reason == "duplicate" for rejection in rejections):
+    if not documents and not any(rejection.reason.startswith("duplicate") for rejection in rejections):
         raise FormatError("no document in it", path, hint="PubTator documents open with `ID|t|title`; see --format for others")
     return Corpus(tuple(documents), tuple(rejections), rows_read)
 
@@ -157,9 +162,9 @@ def _blocks(path: Path, dialect: Dialect) -> Iterator[_Block | Rejection]:
         yield block
 
 
-def _twice(block: _Block, path: Path) -> Iterator[Rejection]:
+def _twice(block: _Block, path: Path, reason: str) -> Iterator[Rejection]:
     # NCBI disease has 8528200 twice in train, word for word; kept twice, it would count double in training and in scores.
-    yield Rejection(f"{path}:{block.line}", "", "duplicate", f"document {block.id} was read before")
+    yield Rejection(f"{path}:{block.line}", "", reason, f"document {block.id} was read before")
     for number, row in block.rows:
         yield Rejection(f"{path}:{number}", "", "duplicate", f"{row} (document {block.id} was read before)")
 
@@ -168,12 +173,13 @@ def _mentions(block: _Block, path: Path, dialect: Dialect) -> tuple[tuple[Mentio
     kept: list[Mention] = []
     rejections: list[Rejection] = []
     rows: set[str] = set()
+    place = Locator(block.text)
     for ordinal, (number, row) in enumerate(block.rows, 1):
         if row in rows:
             rejections.append(Rejection(f"{path}:{number}", "", "duplicate", f"{row} (the same row stands above)"))
             continue
         rows.add(row)
-        mention = _mention(f"T{ordinal}", row, block.text, dialect)
+        mention = _mention(f"T{ordinal}", row, place, dialect)
         if isinstance(mention, Mention):
             kept.append(mention)
         else:
@@ -187,7 +193,7 @@ def _codes_of(row: str) -> str:
     return columns[5].strip() if len(columns) > 5 else ""
 
 
-def _mention(mention_id: str, row: str, text: str, dialect: Dialect) -> Mention | tuple[str, str]:
+def _mention(mention_id: str, row: str, place: Locator, dialect: Dialect) -> Mention | tuple[str, str]:
     """The mention of a row, or (reason, what is wrong)."""
     columns = row.split("\t")
     if not 5 <= len(columns) <= _MOST_COLUMNS:
@@ -197,18 +203,10 @@ def _mention(mention_id: str, row: str, text: str, dialect: Dialect) -> Mention 
         return "row", "the offsets are not numbers"
     start, end = int(first), int(last)
     # Spaces around the surface are the column's, not the text's (NCBI disease, 10923035): the span decides.
-    found = text[start:end]
+    found = place.text[start:end]
     if not found or found not in (surface, surface.strip()):
-        return "offset", _where_instead(text, start, end, surface.strip())
+        return "offset", place.instead([(start, end)], surface)
     return Mention(mention_id, (Span(start, end),), found, kind, answers_of(ids[0] if ids else "", dialect))
-
-
-def _where_instead(text: str, start: int, end: int, surface: str) -> str:
-    """What the text has at the offsets, and the nearest place where the surface does stand."""
-    places = [match.start() for match in re.finditer(re.escape(surface), text)] if surface else []
-    near = min(places, key=lambda place: abs(place - start), default=None)
-    hint = "it occurs nowhere" if near is None else f"it stands at {near}–{near + len(surface)}"
-    return f"offsets {start}–{end} hold {text[start:end]!r}; {hint}"
 
 
 def answers_of(ids: str, dialect: Dialect) -> tuple[tuple[str, ...], ...] | None:

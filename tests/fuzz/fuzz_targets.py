@@ -77,7 +77,10 @@ _T = "Snapshot/Terminology"
 RF2 = {
     f"{_T}/sct2_Concept_Snapshot_INT_20240101.txt": lines(
         "id\teffectiveTime\tactive\tmoduleId\tdefinitionStatusId",
-        *(f"{code}\t20240101\t{active}\t900000000000207008\t900000000000074008" for code, active in (("138875005", 1), ("64572001", 1), ("6142004", 1), ("73211009", 0))),
+        *(
+            f"{code}\t20240101\t{active}\t900000000000207008\t900000000000074008"
+            for code, active in (("138875005", 1), ("64572001", 1), ("6142004", 1), ("73211009", 0))
+        ),
         end="\r\n",
     ),
     f"{_T}/sct2_Description_Snapshot-en_INT_20240101.txt": lines(
@@ -86,8 +89,9 @@ RF2 = {
             f"{i}\t20240101\t1\t900000000000207008\t{code}\ten\t{kind}\t{term}\t900000000000448009"
             for i, (code, kind, term) in enumerate(
                 [
-                    ("138875005", "900000000000003001", "SNOMED CT Concept (SNOMED RT+CTV3)"), ("64572001", "900000000000003001", "Disease (disorder)"),
-                    ("64572001", "900000000000013009", "Disease"), ("6142004", "900000000000003001", "Influenza (disorder)"), ("6142004", "900000000000013009", "Flu"),
+                    ("138875005", "900000000000003001", "SNOMED CT Concept (SNOMED RT+CTV3)"),
+                    ("64572001", "900000000000003001", "Disease (disorder)"), ("64572001", "900000000000013009", "Disease"),
+                    ("6142004", "900000000000003001", "Influenza (disorder)"), ("6142004", "900000000000013009", "Flu"),
                 ],
                 101,
             )
@@ -114,9 +118,12 @@ MESH = b"""<?xml version="1.0"?>
 ICD = b"""<?xml version="1.0" encoding="utf-8"?>
 <ICD10CM.tabular><version>2024</version><chapter><name>10</name><desc>Respiratory</desc>
 <section id="J09-J18"><desc>Influenza</desc><diag><name>J11</name><desc>Influenza, virus not identified</desc>
-<inclusionTerm><note>Influenza NOS</note></inclusionTerm><diag><name>J11.1</name><desc>with respiratory manifestations</desc></diag></diag></section></chapter></ICD10CM.tabular>
+<inclusionTerm><note>Influenza NOS</note></inclusionTerm><diag><name>J11.1</name><desc>with respiratory manifestations</desc></diag></diag>
+</section></chapter></ICD10CM.tabular>
 """
-PUBTATOR = lines("1|t|Flu and fever.", "1|a|The flu is a disease.", "1\t0\t3\tFlu\tSpecificDisease\tD007251", "1\t8\t13\tfever\tModifier\tD005334|D000001", "")
+PUBTATOR = lines(
+    "1|t|Flu and fever.", "1|a|The flu is a disease.", "1\t0\t3\tFlu\tSpecificDisease\tD007251", "1\t8\t13\tfever\tModifier\tD005334|D000001", "",
+)  # fmt: skip
 CDR = lines("1|t|Flu and aspirin.", "1|a|The flu.", "1\t0\t3\tFlu\tDisease\tD007251", "1\t8\t15\taspirin\tChemical\tD001241", "1\tCID\tD001241\tD007251", "")
 MEDMENTIONS = lines("1|t|Flu and fever.", "1|a|The flu.", "1\t0\t3\tFlu\tT047\tUMLS:C0021400", "1\t8\t13\tfever\tT184,T033\tC0015967", "")
 BRAT = {

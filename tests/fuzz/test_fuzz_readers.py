@@ -1,7 +1,7 @@
 """Whatever bytes come in, a reader ends in a result or in an error of the project's own tree.
 
 Each reader gets a small valid source with some of its bytes cut, doubled, swapped or overwritten: nearly right input reaches
-code that random bytes never see.  SYNCABEL_FUZZ sets how many inputs each reader gets (`make soak` gives more).
+code that random bytes never see.  SYNCABEL_FUZZ sets how many inputs each reader gets: a hundred by default, 2,000 in `.ci/run`, more in `make soak`.
 """
 
 import os
@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from syncabel.errors import SyncabelError
 
-INPUTS = int(os.environ.get("SYNCABEL_FUZZ", "2000"))
+INPUTS = int(os.environ.get("SYNCABEL_FUZZ", "100"))
 # What real files were broken by: line ends, marks, separators, numbers as spreadsheets write them, markup, half characters.
 SPLINTERS = (
-    b"\r", b"\n", b"\n\n", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\t", b"|", b"||", b'"', b"#", b"# x\n", b"\xc3", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\xc2\xa0", b";",
-    b"1.0E+17", b"-1", b"0", b"9" * 30, b"nan", b"null", b"true", b"[]", b"{}", b"[" * 3000, b"<", b"&", b"&x;", b"<!ENTITY a 'b'>", b"]]>", b"../", b"id: D:1\n", b"is_a: D:2\n",
-    b"[Term]\n", "é".encode(), "𝛼".encode(), b"\x1b[31m", b" ", b",", b"\\", b"1|t|x\n", b"T1", b"T9\tX 0 99999\tx\n",
+    b"\r", b"\n", b"\n\n", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\t", b"|", b"||", b'"', b"#", b"# x\n", b"\xc3", b"\xed\xa0\x80", b"\xe2\x80\xa8",
+    b"\xc2\xa0", b";", b" ", b",", b"\\", b"\x1b[31m", "é".encode(), "𝛼".encode(),
+    b"1.0E+17", b"-1", b"0", b"9" * 30, b"nan", b"null", b"true", b"[]", b"{}", b"[" * 3000,
+    b"<", b"&", b"&x;", b"<!ENTITY a 'b'>", b"]]>", b"../", b"id: D:1\n", b"is_a: D:2\n", b"[Term]\n", b"1|t|x\n", b"T1", b"T9\tX 0 99999\tx\n",
 )  # fmt: skip
 
 
@@ -64,16 +65,21 @@ def test_the_undamaged_source_is_read(name: str, tmp_path: Path) -> None:
     assert len(read) > 0  # type: ignore[arg-type]
 
 
+def refusal(target: Target, path: Path) -> str:
+    """The message of the project's own error that reading ends in, or "" for a result; any other exception goes through."""
+    try:
+        target.read(path)
+    except SyncabelError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_damaged_input_ends_in_a_result_or_an_error_of_the_tree(name: str) -> None:
     @settings(max_examples=INPUTS, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False)
     @given(st.lists(damages(), min_size=1, max_size=4))
     def holds(wounds: list[tuple[float, str, float, float, bytes]]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            path = write(TARGETS[name], Path(folder), wounds)
-            try:
-                TARGETS[name].read(path)
-            except SyncabelError as error:
-                assert "\n" not in str(error), "an error is one line"
+            assert "\n" not in refusal(TARGETS[name], write(TARGETS[name], Path(folder), wounds))
 
     holds()

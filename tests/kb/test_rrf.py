@@ -1,5 +1,6 @@
 import gzip
 import random
+import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -262,6 +263,94 @@ def test_a_zip_a_gz_and_split_members_are_the_same_release(tmp_path: Path, meta:
     assert read_rrf(tmp_path / "umls.zip").about.release == "2023AB"
 
 
+def split_meta(folder: Path, meta: Path, *suffixes: str) -> Path:
+    """MRCONSO in four parts `aa` to `ad`, of which some are there."""
+    folder.mkdir()
+    content = (meta / "MRCONSO.RRF").read_bytes()
+    for index, suffix in enumerate(("aa", "ab", "ac", "ad")):
+        part = content[index * 100 : None if suffix == "ad" else index * 100 + 100]
+        for name in (f"MRCONSO.RRF.{suffix}.gz", f"MRCONSO.RRF.{suffix}"):
+            if name.removeprefix("MRCONSO.RRF.") in suffixes:
+                (folder / name).write_bytes(gzip.compress(part) if name.endswith(".gz") else part)
+    shutil.copy(meta / "MRSTY.RRF", folder)
+    return folder
+
+
+@pytest.mark.parametrize(("there", "missing"), [(("aa.gz", "ac.gz"), "ab"), (("ab.gz", "ac.gz"), "aa"), (("ab",), "aa"), (("aa", "ab", "ad.gz"), "ac")])
+def test_a_missing_part_of_a_split_table_is_named(tmp_path: Path, meta: Path, there: tuple[str, ...], missing: str) -> None:
+    with pytest.raises(FormatError, match=rf"MRCONSO\.RRF is split, and its part \.{missing} is missing"):
+        read(split_meta(tmp_path / "split", meta, *there))
+
+
+def test_a_part_that_is_there_plain_and_packed_counts_once(tmp_path: Path, meta: Path) -> None:
+    assert read(split_meta(tmp_path / "split", meta, "aa", "aa.gz", "ab.gz", "ac", "ad.gz", "ad")).names.equals(read(meta).names)
+
+
+def test_tables_that_are_not_as_mrfiles_states_are_reported_with_both_counts(tmp_path: Path) -> None:
+    meta = write_meta(tmp_path)
+    sizes = {name: (meta / f"{name}.RRF").stat().st_size for name in ("MRCONSO", "MRSTY")}
+
+    def reported(atoms_stated: int, extra: int, *more: str) -> list[tuple[str, str, str]]:
+        rows = [f"MRCONSO.RRF|Names|CUI|18|{atoms_stated}|{sizes['MRCONSO']}|", f"MRSTY.RRF|Types|CUI|6|7|{sizes['MRSTY'] + extra}|", *more]
+        (meta / "MRFILES.RRF").write_text("\n".join(rows))  # the last row without an end, as the library writes it
+        return [(r.where, r.reason, r.text) for r in read(meta).rejections if r.reason != "no_semantic_type"]
+
+    atoms = sizes["MRCONSO"]
+    assert reported(12, 0, "CHANGE/MERGEDCUI.RRF|Merged|CUI|2|9|9|", "MRHIER.RRF|Not read|CUI|9|9|9|") == []
+    assert reported(13, 0) == [("MRCONSO.RRF", "rows_missing", f"MRFILES states 13 rows of {atoms} bytes, found 12 of {atoms}")]
+    assert [reason for _, reason, _ in reported(11, 5)] == ["rows_added", "bytes_differ"]
+    assert reported(12, 0, "MRREL.RRF|Links|CUI|16|50|9999|") == [("MRREL.RRF", "rows_missing", "MRFILES states 50 rows of 9999 bytes, found 0 of 0")]
+    with pytest.raises(FormatError, match="cannot be read"):
+        reported(12, 0, "MRREL.RRF|Links|CUI|16|many|9999|")
+
+
+def test_the_release_is_what_the_content_says_before_what_a_folder_is_called(tmp_path: Path) -> None:
+    meta = write_meta(tmp_path / "2019AB" / "META")
+    assert read_rrf(meta).about.release == "2019AB"
+    source = ["", "", "", "", "", "", "", "", ""]
+    rows = [[*source, "2021AA", "", *[""] * 14], [*source, "2020AB", "2022AA", *[""] * 14]]
+    (meta / "MRSAB.RRF").write_text("".join("|".join(row) + "|\n" for row in rows))
+    assert read_rrf(meta).about.release == "2022AA"
+    (meta / "release.dat").write_text("umls.release.name=2023AA\n")
+    assert read_rrf(meta).about.release == "2023AA"
+
+
+def test_messages_name_files_of_archives_by_their_place_inside(tmp_path: Path, meta: Path) -> None:
+    (meta / "MRCONSO.RRF").write_text("C0000009|ENG|P|\n")
+    with zipfile.ZipFile(tmp_path / "umls.zip", "w") as archive:
+        for path in meta.iterdir():
+            archive.write(path, f"2023AB/META/{path.name}")
+        archive.writestr("2023AB/META/MRDEF.RRF.gz", b"no gzip")
+    with pytest.raises(FormatError) as caught:
+        read_rrf(tmp_path / "umls.zip")
+    assert str(caught.value).startswith(f"{tmp_path}/umls.zip/2023AB/META/MRDEF.RRF.gz: damaged")
+    for path in (meta / "MRCONSO.RRF", meta / "MRSTY.RRF"):
+        path.with_suffix(".RRF.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    with pytest.raises(FormatError) as other:
+        read_rrf(meta)
+    assert str(other.value).startswith(f"{meta}/MRCONSO.RRF:1: 3 columns")
+
+
+def test_sources_of_a_preset_that_the_release_lacks_are_reported(meta: Path) -> None:
+    absent = [r.text for r in read(meta, preset="medmentions-st21pv").rejections if r.reason == "source_not_in_release"]
+    assert absent == [f"SAB {name}: no row" for name in sorted({*PRESETS["medmentions-st21pv"].sources} - {"MSH", "NCI", "SNOMEDCT_US"})]
+    assert "source_not_in_release" not in {r.reason for r in read(meta, preset="medmentions-st21pv", sources=["NCI"]).rejections}
+    assert "source_not_in_release" not in {r.reason for r in read(meta).rejections}
+
+
+def test_tables_in_nlm_containers_are_to_be_unpacked_first(tmp_path: Path) -> None:
+    folder = tmp_path / "2017AA-full"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "2017aa-1-meta.nlm", "w") as archive:
+        archive.writestr("2017AA/META/MRCONSO.RRF.aa.gz", b"")
+    with zipfile.ZipFile(tmp_path / "full.zip", "w") as archive:
+        archive.write(folder / "2017aa-1-meta.nlm", "2017AA-full/2017aa-1-meta.nlm")
+    for source, inside in ((folder, ""), (tmp_path / "full.zip", "2017AA-full/")):
+        with pytest.raises(FormatError, match=rf"still packed in {inside}2017aa-1-meta\.nlm; unpack the \.nlm files"):
+            read_rrf(source)
+
+
 def test_a_release_is_found_below_a_folder_and_two_are_asked_about(tmp_path: Path) -> None:
     write_meta(tmp_path / "2023AA" / "META")
     assert read_rrf(tmp_path).about.release == "2023AA"
@@ -365,6 +454,8 @@ def test_the_sample_release_reads(shared_data: Path) -> None:
     vocabulary = read_rrf(shared_data / "formats" / "rrf", languages=["ALL"])
     assert isinstance(vocabulary.content, Frames)
     assert vocabulary.about.release == "2022AB"
+    stated = [(r.where, r.text) for r in vocabulary.content.rejections if r.reason == "rows_missing"]
+    assert stated[0] == ("MRCONSO.RRF", "MRFILES states 8751471 rows of 1106049441 bytes, found 7 of 789")
     assert concepts(vocabulary.content)["C0000005"]["types"] == ["T116", "T121", "T130"]
     assert names(vocabulary.content, "C0001361")[:2] == [("Acute tonsillitis", "en", True), ("Tonsillitis acute", "en", False)]
     assert concepts(vocabulary.content)["C0001361"]["definition"].startswith("An acute inflammation of the tonsils")

@@ -72,18 +72,15 @@ def read_owl(
     found = class_names(path, ontology.metadata.ontology or "", language)
     names, unnamed = matched(found, {term.code for term in terms}, path)
     terms = [_named(term, names.get(term.code, ClassNames()), language) for term in terms]
-    rejections = [Rejection(str(path), "", "not_understood", message) for message in said if not _of_labels(message, names)]
+    known = {f"several names found for {code!r}" for code in names}
+    # pronto takes one of a class's labels and says so: here all of them are names.
+    said = [message for message in said if message.partition(", using ")[0] not in known]
+    rejections = [Rejection(str(path), "", "not_understood", message) for message in said]
     return Vocabulary(_about(ontology, path, selection), _content(terms, selection, path, [*undeclared, *unnamed, *rejections]))
 
 
 def _named(term: Term, names: ClassNames, language: str) -> Term:
     return dataclasses.replace(term, names=names.preferred(language), synonyms=names.synonyms())
-
-
-def _of_labels(message: str, names: Mapping[str, ClassNames]) -> bool:
-    """Whether pronto says that it took but one of a class's labels: here all of them are names."""
-    shown, taken, _ = message.removeprefix("several names found for ").partition(", using ")
-    return bool(taken) and shown.strip("'\"") in names
 
 
 def _content(terms: Sequence[Term], selection: Selection, path: Path, rejections: Sequence[Rejection]) -> Iterator[Entry]:

@@ -12,17 +12,20 @@ import re
 import shutil
 import tempfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path, PurePosixPath
+from string import ascii_lowercase
 from typing import IO, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from syncabel.archive import opened
+from syncabel.archive import opened, shown_as
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.kb.readers.delimited import LINE, Checked, check_rows, collected
 from syncabel.kb.readers.semantic_types import group_named, mapped_up, semantic_type, semantic_types
@@ -40,11 +43,12 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "MRREL": "CUI1 AUI1 STYPE1 REL CUI2 AUI2 STYPE2 RELA RUI SRUI SAB SL RG DIR SUPPRESS CVF",
         "MRRANK": "RANK SAB TTY SUPPRESS",
         "MRCUI": "CUI1 VER REL RELA MAPREASON CUI2 MAPIN",
+        "MRFILES": "FIL DES FMT CLS RWS BTS",
         "MRSAB": "VCUI RCUI VSAB RSAB SON SF SVER VSTART VEND IMETA RMETA SLC SCC SRL TFR CFR CXTY TTYL ATNL LAT CENC CURVER SABIN SSN SCIT",
     }.items()
 }
 _REQUIRED = ("MRCONSO", "MRSTY")
-_MEMBER = re.compile(r"(MR[A-Z]+)\.RRF(\.[a-z]{2})?(\.gz)?")
+_MEMBER = re.compile(r"(MR[A-Z]+)\.RRF(?:\.([a-z]{2}))?(\.gz)?")
 _RELEASE = re.compile(r"(?<!\d)(?:19|20)\d\d[A-D][A-D](?![A-Za-z])")
 _AGAIN = "fetch or subset the release again"
 
@@ -134,10 +138,12 @@ def read_rrf(
 
     Returns:
         `Frames`.  Rejections: `no_semantic_type` (a concept without row in MRSTY), `unknown_type`, `unknown_language` (no ISO 639-1 code known; one per
-        LAT), `self_loop` (one for all), `cycle`.
+        LAT), `source_not_in_release` (one per source asked for, by the preset or otherwise, without a row), `rows_missing`, `rows_added` and `bytes_differ`
+        (a table that is not as MRFILES states it, or not there: a subset may be meant so, a download cut short is not), `self_loop` (one for all), `cycle`.
 
     Raises:
-        FormatError: no MRCONSO or MRSTY, a damaged archive, a row with another number of columns, bytes that are not UTF-8.
+        FormatError: no MRCONSO or MRSTY, a part of a split table missing, tables still packed in `.nlm` containers, a damaged archive, a row with
+            another number of columns, bytes that are not UTF-8.
         ConfigError: two releases in the folder, or filters that leave nothing.
         UnknownNameError: a language, source, term type, semantic type, group or preset that does not exist.
         OSError: there is no such file.
@@ -150,6 +156,7 @@ def read_rrf(
     with _meta(Path(source)) as (folder, files):
         checked = {name: check_rows(path, _COLUMNS[name], "|", trailing=True) for name, path in files.items()}
         release = _Release(Path(source), folder, checked, suppressed)
+        release.as_stated()
         terms = release.terms(asked, chosen.sources if chosen else (), sources, term_types)
         frames = release.frames(types, terms, relations, broader)
         about = About(
@@ -206,28 +213,36 @@ def _lats(name: str) -> list[str]:
 @contextmanager
 def _meta(source: Path) -> Iterator[tuple[Path, dict[str, Path]]]:
     """The META folder of a source and its tables as plain files, which are there inside the `with` only."""
-    with opened(source, _wanted) as folder, tempfile.TemporaryDirectory(prefix="syncabel-") as temporary:
-        meta = _meta_folder(folder, source)
-        parts: dict[str, list[Path]] = {}
-        for path in sorted(meta.iterdir()):
+    containers: list[str] = []
+    with opened(source, lambda member: _wanted(member, containers)) as folder, tempfile.TemporaryDirectory(prefix="syncabel-") as temporary:
+        meta = _meta_folder(folder, source, containers)
+        parts: dict[str, dict[str, Path]] = defaultdict(dict)
+        for path in sorted(meta.iterdir()):  # a plain part comes before its .gz
             if (match := _MEMBER.fullmatch(path.name)) and match[1] in _COLUMNS:
-                parts.setdefault(match[1], []).append(path)
+                parts[match[1]].setdefault(match[2] or "", path)
         for name in _REQUIRED:
             if name not in parts:
                 raise FormatError(f"{name}.RRF is missing", source, hint=_AGAIN)
-        yield meta, {name: _plain(name, paths, Path(temporary)) for name, paths in parts.items()}
+        with shown_as(Path(temporary), meta):
+            yield meta, {name: _plain(name, paths, Path(temporary), source) for name, paths in parts.items()}
 
 
-def _wanted(member: str) -> bool:
+def _wanted(member: str, containers: list[str]) -> bool:
+    """Whether to unpack a member; a container of a full release is noted."""
     name = PurePosixPath(member).name
+    if name.lower().endswith(".nlm"):
+        containers.append(member)
     match = _MEMBER.fullmatch(name)
     return name == "release.dat" or (match is not None and match[1] in _COLUMNS)
 
 
-def _meta_folder(folder: Path, source: Path) -> Path:
+def _meta_folder(folder: Path, source: Path, containers: Sequence[str]) -> Path:
     if any(_is_table(path) for path in folder.iterdir()):
         return folder
     found = sorted({path.parent for path in folder.rglob("MR*.RRF*") if _is_table(path)})
+    if not found and (packed := sorted(containers or (path.relative_to(folder).as_posix() for path in folder.rglob("*.nlm")))):
+        hint = "unpack the .nlm files (they are zips, MetamorphoSys opens them too) and give the META folder"
+        raise FormatError(f"the tables are still packed in {', '.join(packed[:3])}", source, hint=hint)
     if not found:
         raise FormatError("MRCONSO.RRF is missing", source, hint="give the META folder that MetamorphoSys wrote, or the zip of the Metathesaurus files")
     if len(found) > 1:
@@ -241,17 +256,25 @@ def _is_table(path: Path) -> bool:
     return match is not None and match[1] in _REQUIRED
 
 
-def _plain(name: str, parts: list[Path], temporary: Path) -> Path:
-    """One plain file of a table: itself, or its parts unpacked and joined in the order of their names."""
-    whole = next((path for path in parts if path.name == f"{name}.RRF"), None)
-    if whole:
+def _plain(name: str, parts: Mapping[str, Path], temporary: Path, source: Path) -> Path:
+    """One plain file of a table: itself, or its parts (by suffix; "" for the whole) unpacked and joined in the order of their suffixes."""
+    whole = parts.get("")
+    if whole and whole.suffix != ".gz":
         return whole
-    packed = [path for path in parts if path.name == f"{name}.RRF.gz"] or parts
     joined = temporary / f"{name}.RRF"
     with joined.open("wb") as file:
-        for part in packed:
+        for part in [whole] if whole else _in_turn(name, parts, source):
             _append(part, file)
     return joined
+
+
+def _in_turn(name: str, parts: Mapping[str, Path], source: Path) -> list[Path]:
+    """Parts from `aa` on, none left out between the first and the last there is."""
+    suffixes = ["".join(pair) for pair in product(ascii_lowercase, repeat=2)]
+    missing = [suffix for suffix in suffixes[: suffixes.index(max(parts))] if suffix not in parts]
+    if missing:
+        raise FormatError(f"{name}.RRF is split, and its part .{missing[0]} is missing", source, hint=_AGAIN)
+    return [parts[suffix] for suffix in sorted(parts)]
 
 
 def _append(part: Path, file: IO[bytes]) -> None:
@@ -303,17 +326,32 @@ class _Release:
         return collected(frame, self.source)
 
     def version(self) -> str:
-        """The release, e.g. "2023AA": of the folder's release.dat, else of a path, else the latest that MRSAB speaks of; "" where none does."""
+        """The release, e.g. "2023AA": of release.dat, else the latest that MRSAB speaks of, else of a path, which anybody may name; "" where none does."""
         dated = self.folder / "release.dat"
         if dated.is_file() and (found := _RELEASE.search(dated.read_text("utf-8", errors="replace"))):
             return found[0]
-        for part in (*reversed(self.folder.resolve().parts), *reversed(self.source.resolve().parts)):
-            if found := _RELEASE.search(part):
-                return found[0]
-        if "MRSAB" not in self.tables:
-            return ""
-        rows = self.collect(self.read("MRSAB", "IMETA", "RMETA"))
-        return max((text for column in rows for text in column if _RELEASE.fullmatch(text)), default="")
+        if "MRSAB" in self.tables:
+            rows = self.collect(self.read("MRSAB", "IMETA", "RMETA"))
+            if spoken := [text for column in rows for text in column if _RELEASE.fullmatch(text)]:
+                return max(spoken)
+        parts = (*reversed(self.folder.resolve().parts), *reversed(self.source.resolve().parts))
+        return next((found[0] for part in parts if (found := _RELEASE.search(part))), "")
+
+    def as_stated(self) -> None:
+        """Report the tables that are not as MRFILES states them."""
+        if "MRFILES" not in self.tables:
+            return
+        files = self.read("MRFILES", "FIL", "RWS", "BTS").with_columns(pl.col("RWS", "BTS").cast(pl.Int64))
+        for file, rows, size in self.collect(files.sort("FIL")).iter_rows():
+            name = file.removesuffix(".RRF")
+            if file == name or name not in _COLUMNS:
+                continue
+            found = self.tables.get(name)
+            here = found.rows if found else 0
+            reason = "rows_missing" if here < rows else "rows_added" if here > rows else "bytes_differ"
+            length = found.path.stat().st_size if found else 0
+            if reason != "bytes_differ" or length != size:
+                self.rejections.append(Rejection(self._where(name), "", reason, f"MRFILES states {rows} rows of {size} bytes, found {here} of {length}"))
 
     def terms(self, lats: tuple[str, ...], of_preset: Sequence[str], sources: Sequence[str] | None, term_types: Sequence[str] | None) -> _Terms:
         """What atoms to keep: names are compared with those that occur."""
@@ -324,6 +362,8 @@ class _Release:
         if set(lats) == set(LANGUAGES):
             self._without_iso(seen)
         chosen = set(of_preset) & set(sources) if of_preset and sources is not None else set(of_preset) or (None if sources is None else set(sources))
+        for absent in sorted((chosen or set()) - set(seen["SAB"])):
+            self.rejections.append(Rejection(self._where("MRCONSO"), "", "source_not_in_release", f"SAB {absent}: no row"))
         isos = tuple(dict.fromkeys(LANGUAGES[lat] for lat in lats))
         place = {lat: isos.index(LANGUAGES[lat]) for lat in lats}
         seen = seen.with_columns(language=pl.col("LAT").replace_strict(place, default=None, return_dtype=pl.UInt64))
