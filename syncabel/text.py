@@ -8,7 +8,6 @@ from syncabel.types import Span
 
 __all__ = [
     "clean_name",
-    "clipped",
     "control_character",
     "escape_markup",
     "fold",
@@ -37,6 +36,7 @@ _SPLIT_DECIMAL = re.compile(r"(?:[=<>≤≥±(\[{]\s*\d{0,3}|\b0)$")
 # "E. coli", "J. Smith" and "p. 7" go on; after "4 g" or "24 h" the letter is a unit.
 _AMOUNT = re.compile(r"\d\s?[glhsdjy]$")
 _BREAK = re.compile(r"\n+|[.!?…]+[\"'”’»)\]}]*\s+(?=[\"'“‘«(\[{¿¡]*[A-ZÀ-ÖØ-Þ0-9])")
+_INK = re.compile(r"\S")
 _MARKUP = str.maketrans("[]{}", "()()")
 
 
@@ -68,7 +68,7 @@ def fold(text: str) -> str:
 def title_of(text: str) -> Span | None:
     """The first line of a text of several lines; None where there is but one line."""
     end = text.find("\n")
-    return Span(0, end) if end > 0 and text[end:].strip() else None
+    return Span(0, end) if end > 0 and _INK.search(text, end) else None
 
 
 def stop_ends_sentence(before: str, after: str) -> bool:
@@ -94,7 +94,7 @@ def _is_break(text: str, match: re.Match[str]) -> bool:
     if "\n" in match.group() or match.group()[0] != ".":
         return True
     # Only the end of the word is looked at: the longest known one is far shorter, and the text before may be a whole record.
-    return stop_ends_sentence(text[max(0, match.start() - 20) : match.start()], text[match.end() :][:1])
+    return stop_ends_sentence(text[max(0, match.start() - 20) : match.start()], text[match.end() : match.end() + 1])
 
 
 def sentence_breaks(text: str) -> Iterator[Span]:
@@ -125,10 +125,10 @@ def sentence_around(text: str, spans: Sequence[Span], context_chars: int) -> Spa
         if _is_break(text, match):
             end = match.start() + len(match.group().rstrip())
             break
-    return clipped(text, Span(start, end), Span(first, last), context_chars)
+    return _clipped(text, Span(start, end), Span(first, last), context_chars)
 
 
-def clipped(text: str, sentence: Span, mention: Span, context_chars: int) -> Span:
+def _clipped(text: str, sentence: Span, mention: Span, context_chars: int) -> Span:
     """A sentence with at most `context_chars` code points on either side of the mention, cut at a space, white space at its ends left out.
 
     Args:

@@ -1,8 +1,10 @@
-"""`syncabel corpus convert|check|split|stats`: read a corpus, say what could not be taken, what is in it, and deal it out."""
+"""`syncabel corpus convert|check|split|stats|sources`: read a corpus, say what could not be taken, what is in it, and deal it out."""
 
 import dataclasses
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -11,30 +13,45 @@ from rich.text import Text
 
 from syncabel.cli.console import err, out, print_json
 from syncabel.corpora import (
+    DIALECTS,
     FORMATS,
+    SOURCES,
     Corpus,
     CorpusCheck,
     Figures,
     check_corpus,
     corpus_stats,
+    format_of,
+    read_bigbio,
+    read_brat,
     read_corpus,
+    read_pubtator,
     split_by_fractions,
+    split_of,
+    write_bigbio,
+    write_brat,
     write_jsonl,
     write_pubtator,
     write_rejections,
     write_stats,
 )
+from syncabel.corpora.places import Seen
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.sft import read_type_table
-from syncabel.types import Document, Rejection
+from syncabel.types import Document, Mention, Rejection, Split, as_split
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Annotated texts: convert them, check them against a knowledge base, split them, draw what is in them.")
 
 TARGETS = ("jsonl", "brat", "bigbio", "pubtator")
+STATED = ("jsonl", "span-jsonl")  # formats whose documents say their language themselves
+CHOICE = ("brat", "quaero", "bigbio", "bigbio-composites", "span-jsonl")  # where several codes of a mention may mean either
+_DIALECT_OF = {"pubtator-ncbi": "ncbi_disease", "pubtator-bc5cdr": "bc5cdr", "pubtator-medmentions": "medmentions"}
+_FIELDS = ("text", "language", "split", "source", "provenance", "abbreviations")
+_GROUP_BY = "Regular expression for ids; documents with the same first group, as in '^([0-9]+)_', stay together."
 
 _SOURCES = typer.Argument(..., metavar="SOURCE...", help="Corpus files or folders; files plain or .gz.", show_default=False)
 _FORMAT = typer.Option("auto", "--format", help=f"auto, {', '.join(FORMATS)}.")
@@ -43,8 +60,66 @@ _TRAIN = typer.Option(None, "--train", metavar="DOCS", help="Training documents 
 _TYPES = typer.Option(None, "--types", help="JSON table from annotated types to groups; counted on the training documents where not given.")
 _JSON = typer.Option(False, "--json", help="One JSON object instead of the table.")
 
+_LANGUAGE = typer.Option(None, "--language", help=f"ISO 639-1 code of the texts; not with {' or '.join(STATED)}, which state it.")
+_SEVERAL = typer.Option(None, "--several", help=f"What several codes of a mention are, alternatives or together; with {', '.join(CHOICE)}.")
+_TEXTS = typer.Option(None, "--texts", help="Folder or archive with the texts of the tables; with spaccc.")
+
 _OUTPUT = typer.Option(..., "-o", "--output", metavar="DOCS", help="What to write: a file, for brat a folder.", show_default=False)
 _FOLDER = typer.Option(..., "-o", "--output", metavar="DIR", help="Folder to write.", show_default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How files are read.
+
+    Attributes:
+        format: a key of `FORMATS`, or `auto`.
+        language: written into each document; None leaves what the reader says.
+        several: given to readers that have the choice; None leaves their default.
+        texts: given to the reader of tables whose texts lie elsewhere; None leaves its default.
+    """
+
+    format: str = "auto"
+    language: str | None = None
+    several: str | None = None
+    texts: Path | None = None
+
+    def read(self, paths: Sequence[Path], split: str | None) -> Corpus:
+        """What `read_corpus` does, with these options.
+
+        Raises:
+            ConfigError: an option says nothing to a file's format.
+        """
+        if self.format not in ("auto", *FORMATS):
+            raise UnknownNameError("corpus format", self.format, ("auto", *FORMATS))
+        if self.language is None and self.several is None and self.texts is None:
+            return read_corpus(paths, self.format, split)
+        given, formats = as_split(split), [format_of(path) if self.format == "auto" else self.format for path in paths]
+        for path, name in zip(paths, formats, strict=True):
+            self._refuse(path, name)
+        corpus = self._joined(paths, formats, given)
+        if self.language is None:
+            return corpus
+        return dataclasses.replace(corpus, documents=tuple(dataclasses.replace(document, language=self.language) for document in corpus))
+
+    def _refuse(self, path: Path, name: str) -> None:
+        if self.language is not None and (name in STATED or not (len(self.language) == 2 and self.language.isascii() and self.language.islower())):
+            problem = f"{path} is {name}, whose documents state their language" if name in STATED else f"{self.language!r} is no ISO 639-1 code, e.g. fr"
+            raise ConfigError(f"--language: {problem}")
+        if self.several is not None and name not in CHOICE:
+            raise ConfigError(f"--several: {path} is {name}, which has no such choice; only {', '.join(CHOICE)} have")
+        if self.texts is not None and name != "spaccc":
+            raise ConfigError(f"--texts: {path} is {name}, which holds its texts; only spaccc has them elsewhere")
+
+    def _joined(self, paths: Sequence[Path], formats: Sequence[str], split: Split | None) -> Corpus:
+        options = {name: value for name, value in (("several", self.several), ("texts", self.texts)) if value is not None}
+        seen: Seen = {}
+        parts = [FORMATS[name](path, split=split or split_of(path.name), seen=seen, **options) for path, name in zip(paths, formats, strict=True)]
+        return Corpus(
+            tuple(document for part in parts for document in part.documents),
+            tuple(rejection for part in parts for rejection in part.rejections),
+            sum(part.rows_read for part in parts),
+        )
 
 
 @app.command()
@@ -54,40 +129,140 @@ def convert(
     format_: str = _FORMAT,
     split: str | None = _SPLIT,
     to: str = typer.Option("jsonl", "--to", help=f"{', '.join(TARGETS)}."),
+    language: str | None = _LANGUAGE,
+    several: str | None = _SEVERAL,
+    texts: Path | None = _TEXTS,
+    dialect: str | None = typer.Option(None, "--dialect", help=f"Of pubtator, {', '.join(DIALECTS)}; by default the source's, else generic."),
 ) -> None:
     """Write a corpus as JSON Lines or in another format; what is left out goes to a .rejected.jsonl file beside it with the reason."""
-    if to not in TARGETS:
-        raise UnknownNameError("target format", to, TARGETS)
-    corpus = read_corpus(sources, format_, split)
-    unsaid = _write(corpus.documents, output, to)
+    _refuse_target(to, output, dialect)
+    corpus = Reading(format_, language, several, texts).read(sources, split)
+    spoken = dialect or (_dialect_of(sources, format_) if to == "pubtator" else "")
+    unsaid = _write(corpus.documents, output, to, spoken)
     rejected = output.with_name(output.name.removesuffix(".jsonl") + ".rejected.jsonl")
     if corpus.rejections or unsaid:
         write_rejections([*corpus.rejections, *unsaid], rejected)
     else:
         rejected.unlink(missing_ok=True)  # what an earlier run left there is no longer true
-    mentions = sum(1 for _ in corpus.mentions())
-    out.print(f"{len(corpus)} documents with {mentions} mentions written to {output}" if not unsaid else f"{len(corpus)} documents written to {output}")
+    _say_written(corpus.documents, unsaid, output, to, rejected)
     aside = f" (see {rejected})" if corpus.rejections else ""
     out.print(f"{corpus.rows_kept} rows kept + {len(corpus.rejections)} rejected = {corpus.rows_read} read{aside}")
-    for reason, count in Counter(rejection.reason for rejection in unsaid).most_common():
-        err.print(f"{count:,} of {mentions:,} mentions cannot be said in {to}: {reason} (see {rejected})")
+    lost = {} if to == "jsonl" else _not_kept(corpus.documents, {rejection.where for rejection in unsaid if rejection.reason == "id"}, output, to, spoken)
+    if lost:
+        out.print(f"not kept in {to}: {', '.join(f'{what} ({count:,})' for what, count in lost.items())}")
 
 
-def _write(documents: Sequence[Document], output: Path, to: str) -> Sequence[Rejection]:
+def _refuse_target(to: str, output: Path, dialect: str | None) -> None:
+    """What cannot be written is said before anything is read."""
+    if to not in TARGETS:
+        raise UnknownNameError("target format", to, TARGETS)
+    if dialect is not None and to != "pubtator":
+        raise ConfigError(f"--dialect: it is for --to pubtator, not for {to}")
+    if dialect is not None and dialect not in DIALECTS:
+        raise UnknownNameError("PubTator dialect", dialect, DIALECTS)
+    if to != "brat" and output.is_dir():
+        raise ConfigError(f"--output: {output} is a folder; name the {to} file to write, e.g. {output / 'corpus.jsonl'}")
+    if to == "brat" and output.exists() and not output.is_dir():
+        raise ConfigError(f"--output: {output} is a file; brat takes a folder")
+
+
+def _dialect_of(sources: Sequence[Path], format_: str) -> str:
+    """The dialect the sources are in, so that what its separators say can be said again; the generic one where they are in none or in several."""
+    found = {_DIALECT_OF.get(format_of(path) if format_ == "auto" else format_, "generic") for path in sources}
+    return found.pop() if len(found) == 1 else "generic"
+
+
+def _write(documents: Sequence[Document], output: Path, to: str, dialect: str) -> Sequence[Rejection]:
     """Write documents in a format; returns what it cannot say."""
     if to == "pubtator":
-        return write_pubtator(documents, output)
+        return write_pubtator(documents, output, dialect)
     if to == "brat":
-        from syncabel.corpora.brat import write_brat
-
         write_brat(documents, output)
     elif to == "bigbio":
-        from syncabel.corpora.bigbio import write_bigbio
-
         write_bigbio(documents, output)
     else:
         write_jsonl(documents, output)
     return ()
+
+
+def _say_written(documents: Sequence[Document], unsaid: Sequence[Rejection], output: Path, to: str, rejected: Path) -> None:
+    """How much was written on standard output, and on standard error what could not be: documents and mentions apart."""
+    missing = {rejection.where for rejection in unsaid if rejection.reason == "id"}  # of whole documents; every other reason is of a mention
+    every, lost = sum(len(document.mentions) for document in documents), sum(len(document.mentions) for document in documents if document.id in missing)
+    single = Counter(rejection.reason for rejection in unsaid if rejection.reason != "id")
+    out.print(f"{len(documents) - len(missing):,} documents with {every - lost - single.total():,} mentions written to {output}")
+    if missing:
+        err.print(f"{len(missing):,} of {len(documents):,} documents, with {lost:,} mentions, cannot be said in {to}: id (see {rejected})")
+    for reason, count in single.most_common():
+        hint = "; another --dialect may have a separator for them" if reason == "answers" else ""
+        err.print(f"{count:,} of {every:,} mentions cannot be said in {to}: {reason} (see {rejected}){hint}")
+
+
+def _not_kept(documents: Sequence[Document], missing: Set[str], output: Path, to: str, dialect: str) -> dict[str, int]:
+    """What reading the output again does not give back, with counts; documents and mentions that were not written are said apart."""
+    written = [document for document in documents if document.id not in missing]
+    if not written:
+        return {}
+    readers = {"brat": read_brat, "bigbio": read_bigbio, "pubtator": partial(read_pubtator, dialect=dialect)}
+    back = {document.id: document for document in readers[to](output).documents}
+    lost = Counter[str]()
+    for document in written:
+        if (again := back.get(document.id)) is None:
+            lost["documents under their id"] += 1
+            continue
+        lost.update(f"{name} of documents" for name in _FIELDS if getattr(document, name) != getattr(again, name))
+        lost.update(f"{name} of mentions" for name in _changed(document.mentions, again.mentions))
+    return dict(lost)
+
+
+def _changed(mentions: Sequence[Mention], again: Sequence[Mention]) -> Iterator[str]:
+    """The fields in which mentions of the same place differ."""
+    places: dict[tuple[int, int], list[Mention]] = defaultdict(list)
+    for mention in again:
+        places[_place(mention)].append(mention)
+    for mention in mentions:
+        if same := places[_place(mention)]:
+            other = next((one for one in same if (one.type, one.answers) == (mention.type, mention.answers)), same[0])
+            same.remove(other)
+            yield from (what for what in ("id", "type", "answers", "spans") if getattr(mention, what) != getattr(other, what))
+
+
+def _place(mention: Mention) -> tuple[int, int]:
+    """A line end inside a fragment may make two of one: from the first one's start to the last one's end it is the same place."""
+    return mention.start, mention.end
+
+
+@app.command("sources")
+def sources_(json_: bool = _JSON) -> None:
+    """The corpora that have been read: language, licence, how to obtain them, their files, and what their codes' separators mean."""
+    if json_:
+        print_json(
+            {
+                name: {
+                    "title": source.title,
+                    "language": source.language,
+                    "licence": source.licence,
+                    "obtain": source.obtain,
+                    "format": source.format,
+                    "files": [dataclasses.asdict(file) for file in source.files],
+                    "answers": source.answers,
+                }
+                for name, source in SOURCES.items()
+            }
+        )
+        return
+    for name, source in SOURCES.items():
+        out.print(f"{name}: {source.title}")
+        rows = {
+            "language": source.language,
+            "licence": source.licence,
+            "obtain": source.obtain,
+            "--format": source.format,
+            "files": ", ".join(f"{file.name} ({file.split or 'no split of its own'})" for file in source.files),
+            "codes": source.answers,
+        }
+        for what, value in rows.items():
+            out.print(f"  {what:<10}{value}")
 
 
 @app.command()
@@ -98,30 +273,44 @@ def check(
     types: Path | None = _TYPES,
     format_: str = _FORMAT,
     split: str | None = _SPLIT,
+    language: str | None = _LANGUAGE,
+    several: str | None = _SEVERAL,
+    texts: Path | None = _TEXTS,
     json_: bool = _JSON,
 ) -> None:
     """Offsets, duplicates, codes against a knowledge base, the ceiling of the types, and what the splits share."""
-    corpus = read_corpus(sources, format_, split)
-    trained = read_corpus(train, format_, "train").documents if train else ()
+    reading = Reading(format_, language, several, texts)
+    corpus, trained = reading.read(sources, split), _trained(reading, train)
     base = KnowledgeBase.load(kb) if kb is not None else None
-    table, counted_on = _type_table(types, corpus, trained, base)
-    result = check_corpus(corpus, base, trained, table)
+    table, counted_on = _type_table(types, corpus, trained.documents, base)
+    result = check_corpus(corpus, base, trained.documents, table)
     _report_rejections(corpus)
+    _report_rejections(trained)
+    left_out = dict(Counter(rejection.reason for rejection in trained.rejections).most_common())
     if json_:
-        print_json({**dataclasses.asdict(result), "type_table_of": counted_on})
+        print_json({**dataclasses.asdict(result), "type_table_of": counted_on, "train_rejections": left_out})
         return
     if kb is not None:
         out.print(f"against {kb}")
-    for shown in _tables(result, counted_on):
+    for shown in _tables(result, counted_on, left_out):
         out.print(shown)
+
+
+def _trained(reading: Reading, train: Sequence[Path] | None) -> Corpus:
+    return reading.read(train, "train") if train else Corpus(())
 
 
 def _type_table(given: Path | None, corpus: Corpus, train: Sequence[Document], kb: KnowledgeBase | None) -> tuple[Mapping[str, tuple[str, ...]] | None, str]:
     """The table from types to groups, and where it comes from."""
     if kb is None:
         return None, ""
+    kinds = {mention.type for _, mention in corpus.mentions() if mention.type is not None}
     if given is not None:
-        return read_type_table(given), str(given)
+        table = read_type_table(given)
+        for group in (group for groups in table.values() for group in groups):
+            if group not in kb.groups:
+                raise UnknownNameError("group", group, kb.groups)
+        return _rows(TypeMap(kb.groups, table), kinds), str(given)
     own = [document for document in corpus if document.split == "train"]
     documents, where = (train, "--train") if train else (own, "the documents of split train") if own else (corpus.documents, "the documents checked")
 
@@ -129,10 +318,13 @@ def _type_table(given: Path | None, corpus: Corpus, train: Sequence[Document], k
         current = kb.canonical(code)
         return () if current is None else kb.concept(current).groups
 
-    counted = TypeMap.counted(documents, groups_of, kb.groups)
-    kinds = {mention.type for _, mention in corpus.mentions() if mention.type is not None}
-    known = {kind: _groups(counted, kind) for kind in sorted(kinds)}
-    return {kind: groups for kind, groups in known.items() if groups}, where
+    return _rows(TypeMap.counted(documents, groups_of, kb.groups), kinds), where
+
+
+def _rows(table: TypeMap, kinds: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The table's row for each type of a corpus, those without one left out."""
+    known = {kind: _groups(table, kind) for kind in sorted(kinds)}
+    return {kind: groups for kind, groups in known.items() if groups}
 
 
 def _groups(table: TypeMap, kind: str) -> tuple[str, ...]:
@@ -148,12 +340,18 @@ def split_(
     output: Path = _FOLDER,
     fractions: str = typer.Option("train=0.8,dev=0.1,test=0.1", "--fractions", help="Share of the documents per split, together 1."),
     seed: int = typer.Option(0, "--seed", help="Random seed."),
+    group_by: str | None = typer.Option(None, "--group-by", metavar="REGEX", help=_GROUP_BY),
+    types: Path | None = typer.Option(None, "--types", help="JSON table from annotated types to groups: each split gets its share of every group."),
     format_: str = _FORMAT,
+    language: str | None = _LANGUAGE,
+    several: str | None = _SEVERAL,
+    texts: Path | None = _TEXTS,
 ) -> None:
-    """Deal documents out to DIR/train.jsonl, dev.jsonl and test.jsonl, each with its share of every type; a document is never cut."""
+    """Deal documents out to DIR/train.jsonl, dev.jsonl and test.jsonl, each with its share of every type; documents of equal text stay together."""
     shares = _fractions(fractions)
-    corpus = read_corpus(sources, format_)
-    parts = split_by_fractions(corpus.documents, shares, seed)
+    strata = _strata(read_type_table(types)) if types else None
+    corpus = Reading(format_, language, several, texts).read(sources, None)
+    parts = split_by_fractions(corpus.documents, shares, seed, group_by, strata)
     _report_rejections(corpus)
     for name in ("train", "dev", "test"):
         if name not in parts:
@@ -165,13 +363,20 @@ def split_(
         out.print(f"{name}: {len(documents):,} documents, {kinds.total():,} mentions" + (f" ({of_types})" if of_types else ""))
 
 
+def _strata(table: Mapping[str, tuple[str, ...]]) -> Callable[[Mention], tuple[str, ...]]:
+    known = TypeMap(tuple(dict.fromkeys(group for groups in table.values() for group in groups)), table)
+    return lambda mention: known.of(mention.type) or ("",)
+
+
 def _fractions(text: str) -> dict[str, float]:
     """`train=0.8,dev=0.2` as a table."""
     shares: dict[str, float] = {}
     for part in text.split(","):
-        name, _, share = part.partition("=")
+        name, _, share = (piece.strip() for piece in part.partition("="))
+        if name in shares:
+            raise ConfigError(f"--fractions {text!r}: {name} stands there twice; give each split one share")
         try:
-            shares[name.strip()] = float(share)
+            shares[name] = float(share)
         except ValueError:
             raise ConfigError(f"--fractions {text!r}: {part!r} is no share; write e.g. train=0.8,dev=0.1,test=0.1") from None
     return shares
@@ -182,16 +387,30 @@ def stats(
     sources: list[Path] = _SOURCES,
     output: Path = _FOLDER,
     train: list[Path] | None = _TRAIN,
-    title: str | None = typer.Option(None, "--title", help="Name of the corpus over the figures; by default that of the first source."),
+    title: str | None = typer.Option(
+        None, "--title", help="Name of the corpus over the figures; by default that of the file, of several that of their folder."
+    ),
     format_: str = _FORMAT,
     split: str | None = _SPLIT,
+    language: str | None = _LANGUAGE,
+    several: str | None = _SEVERAL,
+    texts: Path | None = _TEXTS,
 ) -> None:
     """Draw mentions per concept, length of mentions and what training shows of the rest, and write the numbers to DIR/stats.json."""
-    corpus = read_corpus(sources, format_, split)
-    trained = read_corpus(train, format_, "train").documents if train else ()
+    reading = Reading(format_, language, several, texts)
+    corpus, trained = reading.read(sources, split), _trained(reading, train)
     _report_rejections(corpus)
-    for path in write_stats(corpus_stats(corpus.documents, trained), output, title or sources[0].name.split(".")[0]):
+    _report_rejections(trained)
+    for path in write_stats(corpus_stats(corpus.documents, trained.documents), output, title or _title(sources)):
         out.print(str(path))
+
+
+def _title(sources: Sequence[Path]) -> str:
+    """The name of the one source, the folder that several have in common, else how many there are."""
+    whole = [path.resolve() for path in sources]
+    folders = {path.parent.name for path in whole} if len({path.parent for path in whole}) == 1 else set()
+    name = whole[0].name.split(".")[0] if len(whole) == 1 else next(iter(folders), "")
+    return name or f"{len(sources)} files"
 
 
 def _report_rejections(corpus: Corpus) -> None:
@@ -206,9 +425,9 @@ def _report_rejections(corpus: Corpus) -> None:
         err.print(f"{first[key]}: first of {count} rows rejected as {key[1]}; `syncabel corpus convert` writes them out", markup=False)
 
 
-def _tables(result: CorpusCheck, counted_on: str) -> list[Table]:
+def _tables(result: CorpusCheck, counted_on: str, left_out_of_train: Mapping[str, int]) -> list[Table]:
     """The check as a person reads it, a table a question."""
-    tables = [_counts(result), _figures("split", result.splits), _figures("type", result.types)]
+    tables = [_counts(result, left_out_of_train), _figures("split", result.splits), _figures("type", result.types)]
     if result.kb is not None:
         tables += [_figures("group", result.kb.groups)] if result.kb.groups else []
         types = _grid(f"types and groups, counted on {counted_on}", "type", "groups", "annotated", "reachable")
@@ -245,7 +464,7 @@ def _figures(what: str, rows: Mapping[str, Figures]) -> Table:
     return table
 
 
-def _counts(result: CorpusCheck) -> Table:
+def _counts(result: CorpusCheck, left_out_of_train: Mapping[str, int]) -> Table:
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -259,8 +478,10 @@ def _counts(result: CorpusCheck) -> Table:
             table.add_row(f"{what} codes", f"{len(codes):,}")
             for code, count in list(codes.items())[:5]:
                 table.add_row(Text(f"  {what}: {code}"), f"{count:,}")
-        table.add_row("codes with a name others share (no name of their own)", f"{result.kb.sharing_names:,} ({result.kb.only_shared_names:,})")
-        table.add_row("mentions of such codes", f"{result.kb.mentions_sharing_names:,}")
+        table.add_row("codes with a name others share, case aside (as written)", f"{result.kb.sharing_names:,} ({result.kb.sharing_names_as_written:,})")
+        table.add_row("of these, codes without a name of their own", f"{result.kb.only_shared_names:,}")
+        sharing = result.kb.mentions_sharing_names, result.kb.mentions_sharing_names_as_written
+        table.add_row("mentions of such codes, case aside (as written)", "{:,} ({:,})".format(*sharing))
         table.add_row("mentions whose text is a shared name", f"{result.kb.mentions_with_shared_surface:,}")
         if result.kb.ceiling is not None:
             table.add_row("ceiling under the groups of the types", f"{result.kb.ceiling:.1%}")
@@ -268,4 +489,6 @@ def _counts(result: CorpusCheck) -> Table:
     table.add_row("documents with the text of another", f"{result.duplicate_texts:,}")
     for reason, count in result.rejections.items():
         table.add_row(f"rejected: {reason}", f"{count:,}")
+    for reason, count in left_out_of_train.items():
+        table.add_row(f"rejected of the training documents given: {reason}", f"{count:,}")
     return table

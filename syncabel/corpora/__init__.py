@@ -1,28 +1,28 @@
 """Annotated texts, read from what others publish: one reader per format, every offset checked, nothing dropped silently."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 
-from syncabel.archive import is_archive
 from syncabel.corpora.bigbio import read_bigbio, write_bigbio
 from syncabel.corpora.bioc import read_bioc
 from syncabel.corpora.brat import read_brat, write_brat
 from syncabel.corpora.check import CorpusCheck, Figures, check_corpus
 from syncabel.corpora.corpus import Corpus
+from syncabel.corpora.detect import format_of
 from syncabel.corpora.jsonl import read_jsonl, write_jsonl, write_rejections
+from syncabel.corpora.places import Seen
 from syncabel.corpora.pubtator import DIALECTS, Dialect, read_pubtator, write_pubtator
-from syncabel.corpora.sources import SOURCES, Source, SourceFile, split_of
+from syncabel.corpora.sources import SOURCES, Official, Source, SourceFile, source_of, split_of, verified
 from syncabel.corpora.spaccc import read_spaccc
 from syncabel.corpora.span_jsonl import read_span_jsonl
 from syncabel.corpora.split import split_by_fractions, split_documents
 from syncabel.corpora.stats import CorpusStats, corpus_stats, write_stats
 from syncabel.corpora.syncabel_tsv import read_syncabel_tsv
-from syncabel.errors import ConfigError, FormatError, UnknownNameError
-from syncabel.lines import text_lines
-from syncabel.types import as_split
+from syncabel.errors import ConfigError, UnknownNameError
+from syncabel.types import Split, as_split
 
 __all__ = [
     "DIALECTS",
@@ -33,6 +33,7 @@ __all__ = [
     "CorpusStats",
     "Dialect",
     "Figures",
+    "Official",
     "Source",
     "SourceFile",
     "check_corpus",
@@ -47,9 +48,11 @@ __all__ = [
     "read_spaccc",
     "read_span_jsonl",
     "read_syncabel_tsv",
+    "source_of",
     "split_by_fractions",
     "split_documents",
     "split_of",
+    "verified",
     "write_bigbio",
     "write_brat",
     "write_jsonl",
@@ -58,8 +61,7 @@ __all__ = [
     "write_stats",
 ]
 
-_SEMANTIC_TYPES = re.compile(r"T\d{3}(,T\d{3})*")  # UMLS, as MedMentions gives them
-# Format -> reader(path, *, split, seen).
+# Format -> reader(path, *, split, seen, …).
 FORMATS: Mapping[str, Callable[..., Corpus]] = MappingProxyType(
     {
         "pubtator-ncbi": partial(read_pubtator, dialect="ncbi_disease"),
@@ -79,18 +81,32 @@ FORMATS: Mapping[str, Callable[..., Corpus]] = MappingProxyType(
 )
 
 
-def read_corpus(paths: Path | str | Sequence[Path | str], format: str = "auto", split: str | None = None) -> Corpus:  # noqa: A002 (the word users know it by)
-    """Read one or more files into one corpus; a document id met in an earlier file is rejected as `duplicate`.
+def read_corpus(
+    paths: Path | str | Sequence[Path | str],
+    format: str = "auto",  # noqa: A002 (the word users know it by)
+    split: str | None = None,
+    *,
+    language: str | None = None,
+    several: str | None = None,
+    dialect: str | Dialect | None = None,
+) -> Corpus:
+    """Read one or more files into one corpus.
+
+    A document id met before is rejected as `duplicate`, or as `duplicate_across_splits` where it was met in another split.
 
     Args:
-        paths: files, plain or `.gz`.
-        format: a key of `FORMATS`, or `auto` to tell it from each file's first rows.
-        split: given to the documents (in JSON Lines to those that state none); None takes it from the names of official files.
+        paths: files, plain or `.gz`, folders or archives.
+        format: a key of `FORMATS`, or `auto` to tell it from each file's names and first rows.
+        split: given to the documents (in JSON Lines to those that state none); None takes it from official files, by content or name.
+        language: ISO 639-1, given to the documents (to those that state none); None takes that of the source where the files are official, else the
+            reader's.
+        several: what several codes of one mention mean, `alternatives` or `together`; None is as the reader says.
+        dialect: what the characters in a column of codes mean: a key of `DIALECTS`, or one's own; None is as the format says.
 
     Raises:
-        UnknownNameError: no such format or split.
+        UnknownNameError: no such format, split, dialect or `several`.
         FormatError: a file is empty, not UTF-8, of no known format, or nothing in it is readable.
-        ConfigError: no file is given.
+        ConfigError: no file is given, or an option that a file's reader does not have.
     """
     if format not in ("auto", *FORMATS):
         raise UnknownNameError("corpus format", format, ("auto", *FORMATS))
@@ -98,8 +114,9 @@ def read_corpus(paths: Path | str | Sequence[Path | str], format: str = "auto", 
     files = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
     if not files:
         raise ConfigError("no corpus file is given; name at least one")
-    seen: set[str] = set()
-    parts = [FORMATS[format_of(path) if format == "auto" else format](path, split=given or split_of(path.name), seen=seen) for path in files]
+    seen: Seen = {}
+    options = {"language": language, "several": several, "dialect": dialect}
+    parts = [_read(path, format_of(path) if format == "auto" else format, given, options, seen) for path in files]
     return Corpus(
         documents=tuple(document for part in parts for document in part.documents),
         rejections=tuple(rejection for part in parts for rejection in part.rejections),
@@ -107,42 +124,14 @@ def read_corpus(paths: Path | str | Sequence[Path | str], format: str = "auto", 
     )
 
 
-def format_of(path: Path) -> str:
-    """A file's format, told from its first object or its first mention row.
-
-    Raises:
-        FormatError: neither is found, or the mention's type is of no known dialect.
-    """
-    if path.is_dir() or is_archive(path) or path.suffix == ".ann":
-        return "brat"
-    if path.suffix == ".parquet":
-        return "bigbio"
-    for _, line in text_lines(path):
-        if line.lstrip().startswith("{"):
-            return _json_format(line)
-        if line.startswith("filename\t"):
-            return "syncabel-tsv" if "sentence" in line.split("\t") else "spaccc"
-        if line.lstrip().startswith("<"):
-            return "bioc"
-        columns = line.split("\t")
-        if len(columns) > 4:
-            return _pubtator_format(columns[4], path)
-    raise FormatError("neither JSON objects nor PubTator rows in it", path, hint=f"give --format, one of {', '.join(FORMATS)}")
-
-
-def _json_format(line: str) -> str:
-    """The format of an object by fields that no other has."""
-    if '"infons"' in line:
-        return "bioc"
-    if '"passages"' in line and '"entities"' in line:
-        return "bigbio"
-    return "span-jsonl" if re.search(r'"spans":\s*\[\s*\[', line) else "jsonl"
-
-
-def _pubtator_format(kind: str, path: Path) -> str:
-    found = next((name for name, dialect in DIALECTS.items() if kind in dialect.types), None)
-    if found is None and _SEMANTIC_TYPES.fullmatch(kind):
-        found = "medmentions"
-    if found is None:
-        raise FormatError("its mention types are of no known PubTator dialect", path, hint=f"give --format, one of {', '.join(FORMATS)}")
-    return {"ncbi_disease": "pubtator-ncbi", "bc5cdr": "pubtator-bc5cdr", "medmentions": "pubtator-medmentions"}[found]
+def _read(path: Path, kind: str, split: Split | None, options: Mapping[str, str | Dialect | None], seen: Seen) -> Corpus:
+    reader = FORMATS[kind]
+    takes = signature(reader).parameters
+    wanted = {name: value for name, value in options.items() if value is not None}
+    if foreign := [name for name in wanted if name not in takes]:
+        raise ConfigError(f"{path.name} is read as {kind}, which has no option {foreign[0]}; leave it out")
+    official = source_of(path)
+    # A file that only has an official one's name may be in any language; its split is believed, for no test document may be trained on.
+    if official and official.verified is not False and "language" in takes:
+        wanted.setdefault("language", SOURCES[official.source].language)
+    return reader(path, split=split or (official.split if official else None), seen=seen, **wanted)

@@ -7,14 +7,15 @@ What several normalisations of one entity mean differs from corpus to corpus (mo
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from syncabel.abbreviations import find_abbreviations
 from syncabel.corpora.corpus import Corpus
-from syncabel.corpora.places import NIL, Several, answers_from, as_several, located
+from syncabel.corpora.places import NIL, Locator, Seen, Several, answers_from, as_several, repeated
 from syncabel.errors import ConfigError, FormatError, MissingExtraError, UnknownNameError
 from syncabel.lines import text_lines
 from syncabel.types import NO_CODE, Document, Mention, Rejection, Split, as_split
@@ -23,6 +24,8 @@ __all__ = ["read_bigbio", "write_bigbio"]
 
 Prefix = Literal["keep", "drop", "add"]
 _PREFIXES: tuple[Prefix, ...] = ("keep", "drop", "add")
+# The names of splits on the Hugging Face hub, and this project's.
+_SPLITS: Mapping[str, Split] = MappingProxyType({"train": "train", "validation": "dev", "valid": "dev", "val": "dev", "dev": "dev", "test": "test"})
 _LONGEST_GAP = 100_000  # code points between two passages; more is a damaged number, and would be written out as text
 _HINT = "a BigBIO document has document_id, passages and entities"
 
@@ -33,6 +36,13 @@ class _Options:
     prefix: Prefix
     language: str
     split: Split | None
+
+
+@dataclass(frozen=True, slots=True)
+class _UnknownSplit:
+    """Stands in the stream of documents where a split begins of which nothing is known."""
+
+    name: str
 
 
 class _LeftOutError(FormatError):
@@ -47,7 +57,7 @@ def read_bigbio(
     path: Path | str,
     *,
     split: str | None = None,
-    seen: set[str] | None = None,
+    seen: Seen | None = None,
     language: str = "en",
     several: str = "alternatives",
     prefix: str = "keep",
@@ -55,8 +65,9 @@ def read_bigbio(
     """Read documents in the BigBIO KB schema: `.json` (a list, or one object a line), `.jsonl`, both also `.gz`, `.parquet`, or a folder saved by `datasets`.
 
     A row is a document or one of its entities.  Rejections have the reasons `json`, `schema`, `passage` (passages overlap, or are not as long as
-    their offsets say), `offset`, `code` (a code that is no string) and `duplicate` (an entity or document id met before); a document
-    that is left out takes its entities along.
+    their offsets say), `offset`, `code` (a code that is no string), `duplicate` (an entity or document id met before) and
+    `duplicate_across_splits` (a document id, in another split); a document that is left out takes its entities along.  Of a saved folder, a
+    split of another name than train, validation and test is one more row, rejected as `unknown_split`: its documents have no split.
 
     Args:
         path: the file or folder.
@@ -71,12 +82,17 @@ def read_bigbio(
         FormatError: not UTF-8, empty, damaged, or not one document in it.
         MissingExtraError: a saved folder, and `datasets` is not installed.
     """
-    path, taken = Path(path), set() if seen is None else seen
+    path, taken = Path(path), {} if seen is None else seen
     options = _Options(as_several(several), _as_prefix(prefix), language, as_split(split))
     documents: list[Document] = []
     rejections: list[Rejection] = []
     rows_read = 0
     for where, value, row_split in _values(path):
+        if isinstance(value, _UnknownSplit):
+            if options.split is None:
+                rows_read += 1
+                rejections.append(Rejection(where, "", "unknown_split", f"{value.name!r} is none of train, validation and test; its documents have no split"))
+            continue
         entities = value.get("entities") if isinstance(value, dict) else None
         rows_read += 1 + (len(entities) if isinstance(entities, list) else 0)
         try:
@@ -84,10 +100,10 @@ def read_bigbio(
         except _LeftOutError as error:
             rejections += _lost(value, entities, where, error)
             continue
-        taken.add(document.id)
+        taken[document.id] = document.split
         documents.append(document)
         rejections += bad
-    if not documents and not any(rejection.reason == "duplicate" for rejection in rejections):
+    if not documents and not any(rejection.reason.startswith("duplicate") for rejection in rejections):
         first = f"; the first row fails on: {rejections[0].reason}" if rejections else ""
         raise FormatError(f"no document in it{first}", path, hint=_HINT)
     return Corpus(tuple(documents), tuple(rejections), rows_read)
@@ -153,7 +169,9 @@ def _saved(path: Path) -> Iterator[tuple[str, Any, Split | None]]:
         raise FormatError(f"no folder saved by datasets ({type(error).__name__})", path, hint="save it with save_to_disk") from None
     parts = found.items() if isinstance(found, datasets.DatasetDict) else [("", found)]
     for name, part in parts:
-        split = as_split({"validation": "dev"}.get(name, name)) if name else None
+        split = _SPLITS.get(name)
+        if name and split is None:
+            yield f"{path}/{name}", _UnknownSplit(name), None
         yield from ((f"{path}/{name}:{row}" if name else f"{path}:{row}", value, split) for row, value in enumerate(part, 1))
 
 
@@ -161,33 +179,35 @@ def _lost(value: Any, entities: Any, where: str, error: _LeftOutError) -> Iterat
     name = value.get("document_id") if isinstance(value, dict) else None
     yield Rejection(where, "", error.reason, f"document {name!r}: {error.problem}")
     for entity in entities if isinstance(entities, list) else []:
-        yield Rejection(where, "", error.reason, f"{_shown(entity)} (document {name!r}: {error.problem})")
+        # A leak is counted once a document, not once an entity of it.
+        reason = "duplicate" if error.reason.startswith("duplicate") else error.reason
+        yield Rejection(where, "", reason, f"{_shown(entity)} (document {name!r}: {error.problem})")
 
 
 def _shown(entity: Any) -> str:
     return json.dumps(entity, ensure_ascii=False, default=str)
 
 
-def _document(value: Any, where: str, options: _Options, row_split: Split | None, taken: set[str]) -> tuple[Document, list[Rejection]]:
+def _document(value: Any, where: str, options: _Options, row_split: Split | None, taken: Seen) -> tuple[Document, list[Rejection]]:
     if isinstance(value, _LeftOutError):
         raise value
     if not isinstance(value, dict):
         raise _LeftOutError("schema", f"a document is an object, not {type(value).__name__}")
-    document_id = _string(value, "document_id")
+    document_id, split = _string(value, "document_id"), options.split or row_split
     if document_id in taken:
-        raise _LeftOutError("duplicate", "its id was read before")
+        raise _LeftOutError(repeated(taken, document_id, split), "its id was read before")
     text = _text(_list(value, "passages"))
+    place = Locator(text)
     mentions: dict[str, Mention] = {}
     rejections: list[Rejection] = []
     for entity in _list(value, "entities"):
         try:
-            mention = _mention(entity, text, options)
+            mention = _mention(entity, place, options)
             if mention.id in mentions:
                 raise _LeftOutError("duplicate", f"entity {mention.id} stands above")
             mentions[mention.id] = mention
         except _LeftOutError as error:
             rejections.append(Rejection(where, "", error.reason, f"{_shown(entity)} (document {document_id}: {error.problem})"))
-    split = options.split or row_split
     return Document(document_id, text, tuple(mentions.values()), options.language, split=split, abbreviations=find_abbreviations(text)), rejections
 
 
@@ -238,19 +258,19 @@ def _text(passages: list[Any]) -> str:
     return "".join(out)
 
 
-def _mention(entity: Any, text: str, options: _Options) -> Mention:
+def _mention(entity: Any, place: Locator, options: _Options) -> Mention:
     texts, offsets = _fragments(entity, "an entity")
     kind = entity.get("type")
     if not (kind is None or isinstance(kind, str)):
         raise _LeftOutError("schema", "type should be a string")
-    spans = located(text, offsets, " ".join(texts))
+    spans = place.spans(offsets, " ".join(texts))
     if isinstance(spans, str):
         raise _LeftOutError("offset", spans)
     normalized = entity.get("normalized") or []
     if not isinstance(normalized, list):
         raise _LeftOutError("schema", "normalized should be a list")
     stated = [_codes(item, options.prefix) for item in normalized]
-    covered = " ".join(text[span.start : span.end] for span in spans)
+    covered = " ".join(place.text[span.start : span.end] for span in spans)
     return Mention(_string(entity, "id"), spans, covered, kind, answers_from([codes for codes in stated if codes], options.several))
 
 

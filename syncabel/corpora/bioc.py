@@ -10,8 +10,9 @@ A document type may be declared, as BioC files do; one that declares entities is
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html.entities import name2codepoint
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,8 @@ from xml.parsers import expat
 
 from syncabel.abbreviations import find_abbreviations
 from syncabel.corpora.corpus import Corpus
-from syncabel.corpora.pubtator import Dialect, answers_of
+from syncabel.corpora.places import Seen, repeated
+from syncabel.corpora.pubtator import Dialect, answers_of, as_dialect
 from syncabel.errors import FormatError, OffsetError, UnknownNameError
 from syncabel.types import Document, Mention, Rejection, Span, as_split
 
@@ -44,7 +46,7 @@ class _Annotation:
     """One annotation as written, before its offsets are believed."""
 
     line: int
-    infons: Mapping[str, str]
+    infons: Mapping[str, Any]  # strings, in JSON anything
     locations: tuple[tuple[int, int], ...]  # offset, length; as the file counts
     text: str | None
     problem: str = ""
@@ -70,53 +72,66 @@ class _Raw:
     annotations: tuple[_Annotation, ...]
 
 
+class _CodeError(FormatError):
+    """What an identifier says cannot be told; becomes a rejection and never leaves this module."""
+
+
+_Lost = tuple[Rejection, ...]  # a document that cannot be read, and each annotation lost with it
+
+
 def read_bioc(
     path: Path | str,
     *,
     split: str | None = None,
-    seen: set[str] | None = None,
+    seen: Seen | None = None,
     identifiers: Sequence[str] = IDENTIFIERS,
-    dialect: Dialect = BIOC,
+    dialect: str | Dialect = BIOC,
     unit: Unit = "code_point",
+    language: str = "en",
 ) -> Corpus:
     """Read a BioC file, XML or JSON (one object, a list, or one object a line), plain or `.gz`.
 
     An annotation's text must be the document's at its locations (runs of white space count as one); several locations make a
     discontinuous mention.  What cannot be taken becomes a rejection and the rest stays; reasons are `document`, `passage` (it overlaps
-    the one before or lies absurdly far from it), `annotation` (no numbers, no location), `offset` and `duplicate` (an id met before).
+    the one before or lies absurdly far from it), `annotation` (no numbers, no location, infons that are no object), `offset`, `code` (an
+    identifier that is neither string nor number, or a list of several where the dialect has no character between codes), `duplicate` (an id met
+    before) and `duplicate_across_splits` (in another split).  With a document that cannot be read each of its annotations is rejected.
 
     Args:
         path: the file.
         split: written into each document.
         seen: ids of documents already read from other files; those of this one are added.
         identifiers: keys of the infon that holds the code; the first that is there decides.
-        dialect: what the characters in a code mean.
+        dialect: what the characters in a code mean; codes of a JSON list count as joined by the first of them.  A key of `DIALECTS`, or one's own.
         unit: what the file's offsets and lengths count.
+        language: ISO 639-1, written into each document.
 
     Raises:
-        UnknownNameError: no such split or unit.
+        UnknownNameError: no such split, unit or dialect.
         FormatError: neither XML nor JSON, not well-formed, entities are declared, or no document in it.
     """
     if unit not in get_args(Unit):
         raise UnknownNameError("offset unit", unit, get_args(Unit))
-    given, path, ids = as_split(split), Path(path), set() if seen is None else seen
+    given, path, ids, meaning = as_split(split), Path(path), {} if seen is None else seen, as_dialect(dialect)
     documents, rejections, rows = list[Document](), list[Rejection](), 0
     for raw in _raw_documents(path):
-        rows += 1
-        if isinstance(raw, Rejection):
-            rejections.append(raw)
+        if isinstance(raw, tuple):
+            rejections += raw
+            rows += len(raw)
             continue
-        rows += len(raw.annotations)
+        rows += 1 + len(raw.annotations)
         if raw.id in ids:
-            rejections += [Rejection(f"{path}:{line}", "", "duplicate", f"document {raw.id} was read before") for line in _lines(raw)]
+            reasons = [repeated(ids, raw.id, given), *("duplicate" for _ in raw.annotations)]
+            places = zip(reasons, _lines(raw), strict=True)
+            rejections += [Rejection(f"{path}:{line}", "", reason, f"document {raw.id} was read before") for reason, line in places]
             continue
-        ids.add(raw.id)
+        ids[raw.id] = given
         text, starts, bad = _rebuilt(raw, path, unit)
-        mentions, wrong = _mentions(raw, text, starts, path, identifiers, dialect, unit)
-        documents.append(Document(raw.id, text, mentions, split=given, abbreviations=find_abbreviations(text)))
+        mentions, wrong = _mentions(raw, text, starts, path, identifiers, meaning, unit)
+        documents.append(Document(raw.id, text, mentions, language, split=given, abbreviations=find_abbreviations(text)))
         rejections += [*bad, *wrong]
         rows += len(bad)
-    if not documents and not any(rejection.reason == "duplicate" for rejection in rejections):
+    if not documents and not any(rejection.reason.startswith("duplicate") for rejection in rejections):
         raise FormatError("no BioC document in it", path, hint="see --format for others")
     return Corpus(tuple(documents), tuple(rejections), rows)
 
@@ -153,18 +168,43 @@ def _mentions(
 ) -> tuple[tuple[Mention, ...], list[Rejection]]:
     kept, rejections = list[Mention](), list[Rejection]()
     for ordinal, annotation in enumerate(raw.annotations, 1):
-        code = next((annotation.infons[key].strip() for key in identifiers if annotation.infons.get(key, "").strip()), "")
-        where = f"{path}:{annotation.line}"
+        code, where = "", f"{path}:{annotation.line}"
         try:
+            code = _code(annotation.infons, identifiers, dialect)
             spans = tuple(sorted(_span(*location, placed, unit) for location in annotation.locations))
             mention = _checked(f"T{ordinal}", raw.id, text, spans, annotation)
         except FormatError as error:
-            rejections.append(Rejection(where, code, "annotation", f"{annotation.text or ''} ({error.problem})"))
+            reason = "code" if isinstance(error, _CodeError) else "annotation"
+            rejections.append(Rejection(where, code, reason, f"{annotation.text or ''} ({error.problem})"))
         except OffsetError as error:
             rejections.append(Rejection(where, code, "offset", f"{annotation.text or ''} ({_place(error)})"))
         else:
-            kept.append(Mention(mention.id, mention.spans, mention.text, annotation.infons.get("type"), answers_of(code, dialect)))
+            kept.append(Mention(mention.id, mention.spans, mention.text, _kind(annotation), answers_of(code, dialect)))
     return tuple(kept), rejections
+
+
+def _kind(annotation: _Annotation) -> str | None:
+    kind = annotation.infons.get("type")
+    return None if kind is None else str(kind)
+
+
+def _code(infons: Mapping[str, Any], identifiers: Sequence[str], dialect: Dialect) -> str:
+    """The code, or codes, of the first identifier that is there, as one string in the dialect; "" for none.
+
+    Raises:
+        _CodeError: it is an object or the like, or a list of several codes and the dialect says not what that means.
+    """
+    for value in (infons.get(key) for key in identifiers):
+        parts = value if isinstance(value, list) else [] if value is None else [value]
+        if bad := next((part for part in parts if not isinstance(part, str | int) or isinstance(part, bool)), None):
+            raise _CodeError(f"a code of type {type(bad).__name__}; codes are strings")
+        codes = [code for part in parts if (code := str(part).strip())]
+        separator = (dialect.together or dialect.alternatives)[:1]
+        if len(codes) > 1 and not separator:
+            raise _CodeError(f"a list of {len(codes)} codes; give a dialect that says what several mean")
+        if codes:
+            return separator.join(codes)
+    return ""
 
 
 def _place(error: OffsetError) -> str:
@@ -204,8 +244,8 @@ def _checked(mention_id: str, document_id: str, text: str, spans: tuple[Span, ..
     return Mention(mention_id, spans, found)
 
 
-def _raw_documents(path: Path) -> Iterator[_Raw | Rejection]:
-    """The documents of a file, one after the other, or what is wrong with one."""
+def _raw_documents(path: Path) -> Iterator[_Raw | _Lost]:
+    """The documents of a file, one after the other, or what is lost of one."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
         try:
             first = handle.read(_CHUNK)
@@ -238,8 +278,9 @@ class _Reader:
         raise FormatError("declares an entity, which could grow without bound", self.path, line, "write the text itself in its place")
 
     def _undeclared(self, name: str, *_: object) -> None:
-        # Left out, as expat would, it would move every offset after it.
-        raise FormatError(f"not well-formed: entity {name!r} is declared nowhere in it", self.path, self.parser.CurrentLineNumber, "write the character itself")
+        # Left out, as expat would, it would move every offset after it.  Of "Smith&Jones;" the name is a patient's: only HTML's are shown.
+        shown = f"entity {name!r}" if name in name2codepoint else "an entity"
+        raise FormatError(f"not well-formed: {shown} is declared nowhere in it", self.path, self.parser.CurrentLineNumber, "write the character itself")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         if self._depth == 0 and tag != "document":
@@ -265,7 +306,7 @@ class _Reader:
 _LINE = " line"  # no attribute's name in XML
 
 
-def _of_xml(handle: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[_Raw | Rejection]:
+def _of_xml(handle: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[_Raw | _Lost]:
     reader = _Reader(path)
     while chunk := handle.read(_CHUNK):
         _fed(reader, chunk, False)
@@ -284,11 +325,18 @@ def _fed(reader: _Reader, chunk: bytes, last: bool) -> None:
         raise FormatError(f"neither JSON nor well-formed XML ({what})", reader.path, line, "see --format for others, or write it again") from None
 
 
-def _caught(path: Path, line: int, element: Element) -> _Raw | Rejection:
+def _caught(path: Path, line: int, element: Element) -> _Raw | _Lost:
     try:
         return _xml_document(line, element)
     except FormatError as error:
-        return Rejection(f"{path}:{line}", "", "document", error.problem)
+        annotations = [(_line(found), found.findtext("text") or "") for found in element.iter("annotation")]
+        return _lost(path, line, error, annotations)
+
+
+def _lost(path: Path, line: int, error: FormatError, annotations: Iterable[tuple[int, str]]) -> _Lost:
+    """The rejections of a document and of its annotations, which are given by line and text."""
+    whole = Rejection(f"{path}:{line}", "", "document", error.problem)
+    return (whole, *(Rejection(f"{path}:{at}", "", "document", f"{text} ({error.problem})") for at, text in annotations))
 
 
 def _xml_document(line: int, element: Element) -> _Raw:
@@ -309,7 +357,7 @@ def _xml_annotation(element: Element) -> _Annotation:
     return _annotation(_line(element), infons, [(at.get("offset"), at.get("length")) for at in element.findall("location")], element.findtext("text"))
 
 
-def _annotation(line: int, infons: Mapping[str, str], locations: Sequence[tuple[object, object]], text: str | None) -> _Annotation:
+def _annotation(line: int, infons: Mapping[str, Any], locations: Sequence[tuple[object, object]], text: str | None) -> _Annotation:
     """An annotation; one whose locations are no numbers keeps its document from nothing."""
     try:
         return _Annotation(line, infons, tuple((_number(offset, "a location"), _number(length, "a location")) for offset, length in locations), text)
@@ -340,7 +388,7 @@ def _number(value: object, what: str) -> int:
     raise FormatError(f"{what} is not a number")
 
 
-def _of_json(handle: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[_Raw | Rejection]:
+def _of_json(handle: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[_Raw | _Lost]:
     raw = handle.read()
     try:
         content = raw.decode("utf-8-sig")
@@ -352,7 +400,8 @@ def _of_json(handle: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[_Raw | Re
             try:
                 yield _json_document(line, document)
             except FormatError as error:
-                yield Rejection(f"{path}:{line}", "", "document", error.problem)
+                annotations = ((line, json.dumps(found, ensure_ascii=False)) for holder in _holders(document) for found in _listed(holder, "annotations"))
+                yield _lost(path, line, error, annotations)
 
 
 def _json_values(content: str, path: Path) -> Iterator[tuple[int, Any]]:
@@ -397,19 +446,44 @@ def _json_document(line: int, value: Any) -> _Raw:
         for ordinal, holder in enumerate(holders):
             if isinstance(text := holder.get("text"), str):
                 pieces.append(_Piece(line, _number(holder.get("offset"), "an offset"), text, ordinal == 0))
-        for holder in (passage, *sentences):
-            annotations += [_json_annotation(line, found) for found in _objects(holder, "annotations")]
-    annotations += [_json_annotation(line, found) for found in _objects(value, "annotations")]
+    for holder in _holders(value):
+        if not isinstance(holder.get("annotations"), list | None):
+            raise FormatError("annotations are no list")
+        annotations += [_json_annotation(line, found) for found in _listed(holder, "annotations")]
     return _Raw(line, _document_id(value.get("id")), tuple(pieces), tuple(annotations))
 
 
-def _json_annotation(line: int, value: dict[str, Any]) -> _Annotation:
-    infons = value.get("infons", {})
-    if not isinstance(infons, dict):
-        raise FormatError("infons are no object")
-    plain = {key: str(one) for key, one in infons.items() if isinstance(one, str | int)}  # null is how PubTator 3 says "none"
-    text = value.get("text")
-    return _annotation(line, plain, [(at.get("offset"), at.get("length")) for at in _objects(value, "locations")], text if isinstance(text, str) else None)
+def _holders(document: Any) -> Iterator[dict[str, Any]]:
+    """All that may hold annotations, passages before their document; what is no object is passed over."""
+    if isinstance(document, dict):
+        for passage in _listed(document, "passages"):
+            if isinstance(passage, dict):
+                yield passage
+                yield from (sentence for sentence in _listed(passage, "sentences") if isinstance(sentence, dict))
+        yield document
+
+
+def _listed(value: dict[str, Any], key: str) -> list[Any]:
+    found = value.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _json_annotation(line: int, value: Any) -> _Annotation:
+    """An annotation; what is wrong with it is its own problem and not its document's."""
+    if not isinstance(value, dict):
+        return _Annotation(line, {}, (), None, "an annotation is an object")
+    infons, text = value.get("infons"), value.get("text")
+    infons = {} if infons is None else infons  # null is how PubTator 3 says "none"
+    text_of = text if isinstance(text, str) else None
+    if not isinstance(infons, dict) or not isinstance(infons.get("type"), str | int | None):
+        return _Annotation(line, {}, (), text_of, "infons are no object, or their type no string")
+    if not isinstance(text, str | None):
+        return _Annotation(line, infons, (), None, "its text is no string")
+    try:
+        locations = [(at.get("offset"), at.get("length")) for at in _objects(value, "locations")]
+    except FormatError as error:
+        return _Annotation(line, infons, (), text_of, error.problem)
+    return _annotation(line, infons, locations, text_of)
 
 
 def _objects(value: dict[str, Any], key: str) -> list[dict[str, Any]]:

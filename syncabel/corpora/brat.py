@@ -5,18 +5,20 @@ apart by a space ("somnolence" C0013144 C2830004, "enfants" C0008100 C0008059, "
 comma: names of one thing that UMLS keeps apart, or a wider and a narrower concept.  Any of them suffices: alternatives.
 """
 
+import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
+from typing import get_args
+from urllib.parse import quote
 
 from syncabel.abbreviations import find_abbreviations
 from syncabel.archive import is_archive, opened
 from syncabel.corpora.corpus import Corpus
-from syncabel.corpora.places import NIL, Several, answers_from, as_several, located
+from syncabel.corpora.places import NIL, Locator, Seen, Several, answers_from, as_several, repeated
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.types import NO_CODE, Document, Mention, Rejection, Split, as_split
 
@@ -26,8 +28,17 @@ _MENTION = re.compile(r"(T[^\s]+)\t(\S+) ([0-9]{1,18} [0-9]{1,18}(?:;[0-9]{1,18}
 _REFERENCE = re.compile(r"N\S+\t\S+ (T\S+) ([^\s:]+):(\S+)(?:\t.*)?", re.DOTALL)
 _NOTE = re.compile(r"#\S*\t\S+ (T\S+)\t(.*)", re.DOTALL)
 _SKIPPED = re.compile(r"(?:[ERAM]\S*|\*|#.*)\t.*|#.*", re.DOTALL)  # events, relations, attributes, equivalences, other notes
-_CODE = re.compile(r"(?:\w+:)?[A-Za-z]{0,4}[0-9][\w.:-]*")
+# A number or a word with a few digits may be anything in a note: a year and month, a gene, a dose.
+_CODE = r"[A-Za-z]\w+:[A-Za-z]{0,4}[0-9][\w.-]+|[A-Za-z]{1,4}[0-9]{4}[\w.-]*|[0-9]{5}[\w.-]*"
+_SAID = frozenset(NIL - {"-1"})  # of the words for no code those that no comment holds by chance
 _LEGAL = re.compile(r"(?:readme|licen[cs]e|copying|changelog)\b.*", re.IGNORECASE)
+ANNOTATIONS = (".ann", ".a1", ".a2")
+DOCUMENTS, TYPES = "documents.tsv", "types.tsv"  # beside what write_brat writes: what file names and BRAT's types cannot hold
+_DOCUMENT_COLUMNS = ("file", "id", "language", "split")
+_TYPE_COLUMNS = ("written", "type")
+_ESCAPES = MappingProxyType({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_UNESCAPES = MappingProxyType({escaped: character for character, escaped in _ESCAPES.items()})
+_LONGEST_NAME = 200  # bytes of a file's name; file systems end at 255
 _ID = re.compile(r"T[0-9]+")
 _CONTROL = str.maketrans("\n\r\t", "   ")
 
@@ -54,16 +65,42 @@ class _Rows:
     Attributes:
         mentions: T rows.
         codes: rows that state codes: (place, row, id of the mention, one sequence of codes per normalisation).
+        unclear: notes with a code among other words.
         other: rows of no known kind.
     """
 
     mentions: list[tuple[str, str]] = field(default_factory=list)
     codes: list[tuple[str, str, str, list[list[str]]]] = field(default_factory=list)
+    unclear: list[tuple[str, str]] = field(default_factory=list)
     other: list[tuple[str, str]] = field(default_factory=list)
 
     def all(self) -> list[tuple[str, str]]:
         """Place and row of each."""
-        return self.mentions + [(where, row) for where, row, *_ in self.codes] + self.other
+        return self.mentions + [(where, row) for where, row, *_ in self.codes] + self.unclear + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of a document beside its text."""
+
+    id: str
+    language: str
+    split: Split | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    """What the tables of `write_brat` say.
+
+    Attributes:
+        documents: by stem.
+        types: as written -> as it was.
+        rejections: rows that say nothing that can be used.
+    """
+
+    documents: Mapping[str, _Facts]
+    types: Mapping[str, str]
+    rejections: tuple[Rejection, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +108,7 @@ class _Options:
     annotations: tuple[str, ...]
     several: Several
     notes: bool
+    code: re.Pattern[str]
     prefixed: bool
     language: str
     split: Split | None
@@ -80,74 +118,84 @@ def read_brat(
     path: Path | str,
     *,
     split: str | None = None,
-    seen: set[str] | None = None,
+    seen: Seen | None = None,
     language: str = "en",
-    annotations: Sequence[str] = (".ann",),
+    annotations: Sequence[str] = ANNOTATIONS,
     several: str = "alternatives",
     notes: bool = True,
+    codes: str = _CODE,
     prefixed: bool = False,
     ids: str = "name",
 ) -> Corpus:
     """Read BRAT files: a folder of any depth, a zip or tar of one, or one document by its text or annotation file.
 
-    A document's id is its file name without the suffix; where two folders have the same name, the path inside the corpus.  A mention's id
-    is its T number.  A text without annotation file is a document without mentions, unless it is called README, LICENSE or the like.
+    A document's id is its file name without the suffix; where two folders share a name, every document's is its path inside the corpus.  Where
+    `write_brat` left a `documents.tsv`, the ids, languages and splits are those it states, and the types those of `types.tsv`.  A mention's id is
+    its T number.  A text without annotation file is a document without mentions, unless it is called README, LICENSE or the like.
     Hidden files, backups (`.ann~`) and configuration are no documents.
 
     A mention's text is what stands at its offsets: where its row has a space the text may have a line end, and fragments in another
     order are put into text order.  Codes come from N rows (`N1 Reference T1 MeSH:D010051`) and from notes on a mention all of whose words look
-    like codes (`#1 AnnotatorNotes T1 C0008100 C0008059`; other notes are comments); `+` joins codes that are right together.  Codes are kept
-    as written but for punctuation around those in notes.  Events, relations, attributes and equivalences are no rows here.
+    like codes (`#1 AnnotatorNotes T1 C0008100 C0008059`): letters and four digits or more, five digits or more, or a vocabulary before a colon.
+    Notes without such a word are comments; of one that has other words too (`C0008100 (sure)`) nobody knows what is meant.  `+` joins codes
+    that are right together.  Codes are kept as written but for punctuation around those in notes.  Events, relations, attributes and equivalences
+    are no rows here.
 
-    A row is a text file, a T row or a row that states codes.  Rejections have the reasons `row` (of no known kind), `offset`, `orphan` (codes
-    of a mention that is not there), `no_text` (annotations without their text), `encoding` (a document that is not UTF-8, with all its rows)
-    and `duplicate` (a T number, or a document id, met before).
+    A row is a text file, a T row or a row that states codes.  Rejections have the reasons `row` (of no known kind; also rows of `documents.tsv`
+    and `types.tsv` that cannot be read), `offset`, `note` (a note with a code and other words), `orphan` (codes of a mention that is not there),
+    `no_text` (annotations without their text), `encoding` (a document that is not UTF-8, with all its rows), `duplicate` (a T number, or a
+    document id, met before) and `duplicate_across_splits` (a document id, in another split).
 
     Args:
         path: folder, archive, `.txt` or annotation file.
-        split: written into each document; None takes it from the nearest folder named train, dev or test, if any.
+        split: written into each document of which `documents.tsv` states none; None takes it from the nearest folder named train, dev or test, if
+            any, unless there is such a file.
         seen: ids of documents already read from other files; those of this one are added.
-        language: ISO 639-1, written into each document.
-        annotations: suffixes of the annotation files of one text, e.g. (".a1", ".a2").
+        language: ISO 639-1, written into each document of which `documents.tsv` states none.
+        annotations: suffixes of the annotation files of one text, as many of them as it has.
         several: what several normalisations of one mention mean, `alternatives` or `together`.
         notes: whether codes are looked for in notes.
+        codes: regular expression of a whole code in a note.
         prefixed: whether codes of N rows keep their resource, "MeSH:D010051".
         ids: `name`, or `path` for the path inside the corpus in any case.
 
     Raises:
         UnknownNameError: no such split, `several` or `ids`.
-        ConfigError: no suffix is given.
+        ConfigError: no suffix is given, or `codes` is no regular expression.
         FormatError: a damaged archive, or no text and no annotation in it.
     """
-    path, taken = Path(path), set() if seen is None else seen
+    path, taken = Path(path), {} if seen is None else seen
     if ids not in ("name", "path"):
         raise UnknownNameError("kind of document id", ids, ("name", "path"))
     if not annotations or not all(annotations):
         raise ConfigError("no suffix of annotation files is given; give at least one, e.g. .ann")
-    options = _Options(tuple(annotations), as_several(several), notes, prefixed, language, as_split(split))
+    options = _Options(tuple(annotations), as_several(several), notes, _pattern(codes), prefixed, language, as_split(split))
     with _folder(path, options.annotations) as folder:
         entries = _entries(folder, path, options.annotations)
         if not entries:
             raise FormatError("no text and no annotation file in it", path, hint=f"BRAT has .txt files with {', '.join(annotations)} files beside them")
-        names = Counter(PurePosixPath(entry.stem).name for entry in entries)
+        names = {PurePosixPath(entry.stem).name for entry in entries}
+        by_name = ids == "name" and len(names) == len(entries)
         documents: list[Document] = []
-        rejections: list[Rejection] = []
-        rows_read = 0
+        ledger = _read_ledger(folder, path, {entry.stem for entry in entries})
+        rejections = list(ledger.rejections)
+        rows_read = len(rejections)
         for entry in entries:
-            name = PurePosixPath(entry.stem).name
-            document_id = name if ids == "name" and names[name] == 1 else entry.stem
-            document, bad, count = _document(entry, document_id, path, folder, options, taken)
+            facts = ledger.documents.get(entry.stem) or _Facts(
+                PurePosixPath(entry.stem).name if by_name else entry.stem, options.language, options.split or _split_of(entry.stem)
+            )
+            document, bad, count = _document(entry, facts, path, folder, options, taken, ledger.types)
             rejections += bad
             rows_read += count
             if document:
-                taken.add(document.id)
+                taken[document.id] = document.split
                 documents.append(document)
     return Corpus(tuple(documents), tuple(rejections), rows_read)
 
 
 def _folder(path: Path, suffixes: Sequence[str]) -> AbstractContextManager[Path]:
     if path.is_dir() or is_archive(path):
-        return opened(path, lambda name: name.endswith((".txt", *suffixes)))
+        return opened(path, lambda name: name.endswith((".txt", DOCUMENTS, TYPES, *suffixes)))
     if path.name.endswith((".txt", *suffixes)):
         path.stat()  # a file that is not there is an OSError, not a corpus without documents
         return nullcontext(path.parent)
@@ -179,7 +227,9 @@ def _stem(name: str, suffixes: Sequence[str]) -> str | None:
     return None if suffix is None else name.removesuffix(suffix)
 
 
-def _document(entry: _Entry, document_id: str, path: Path, folder: Path, options: _Options, taken: set[str]) -> tuple[Document | None, list[Rejection], int]:
+def _document(
+    entry: _Entry, facts: _Facts, path: Path, folder: Path, options: _Options, taken: Seen, types: Mapping[str, str]
+) -> tuple[Document | None, list[Rejection], int]:
     """One document, the rejections of its rows, and how many rows it has."""
     places = {file: _place(file, path, folder) for file in (*([entry.text] if entry.text else []), *entry.annotations)}
     rows, problem = _Rows(), ""
@@ -196,21 +246,28 @@ def _document(entry: _Entry, document_id: str, path: Path, folder: Path, options
         return None, _all(first, entry, rows, "encoding", problem), max(count, 1)
     if entry.text is None:
         return None, _all(first, entry, rows, "no_text", f"there is no {entry.stem}.txt"), max(count, 1)
-    if document_id in taken:
-        return None, _all(first, entry, rows, "duplicate", f"document {document_id} was read before"), count
-    mentions, bad = _mentions(content, rows, options)
-    split = options.split or _split_of(entry.stem)
-    return Document(document_id, content, mentions, options.language, split=split, abbreviations=find_abbreviations(content)), bad, count
+    split = facts.split or options.split
+    if facts.id in taken:
+        return None, _all(first, entry, rows, "duplicate", f"document {facts.id} was read before", repeated(taken, facts.id, split)), count
+    mentions, bad = _mentions(content, rows, options, types)
+    return Document(facts.id, content, mentions, facts.language, split=split, abbreviations=find_abbreviations(content)), bad, count
 
 
 def _place(file: Path, path: Path, folder: Path) -> str:
     return str(path / file.relative_to(folder)) if path.is_dir() or is_archive(path) else str(file)
 
 
-def _all(first: str, entry: _Entry, rows: _Rows, reason: str, problem: str) -> list[Rejection]:
-    """A document left out: its text (or, where there is nothing else to report, its first file) and each row of it."""
+def _all(first: str, entry: _Entry, rows: _Rows, reason: str, problem: str, whole: str = "") -> list[Rejection]:
+    """A document left out, for a reason of its own if there is one: its text (or, where there is nothing else to report, its first file) and each row of it."""
     lost = [Rejection(where, "", reason, f"{row} ({problem})") for where, row in rows.all()]
-    return [Rejection(first, "", reason, f"document {entry.stem}: {problem}"), *lost] if entry.text or not lost else lost
+    return [Rejection(first, "", whole or reason, f"document {entry.stem}: {problem}"), *lost] if entry.text or not lost else lost
+
+
+def _pattern(codes: str) -> re.Pattern[str]:
+    try:
+        return re.compile(codes)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ConfigError(f"codes {codes!r} is no regular expression ({error})") from None
 
 
 def _split_of(stem: str) -> Split | None:
@@ -235,6 +292,8 @@ def _collect(file: Path, place: str, rows: _Rows, options: _Options) -> str:
             rows.mentions.append((where, row))
         elif (stated := _stated(row, options)) is not None:
             rows.codes.append((where, row, *stated))
+        elif _is_unclear(row, options):
+            rows.unclear.append((where, row))
         elif not _SKIPPED.fullmatch(row):
             rows.other.append((where, row))
     return problem
@@ -249,13 +308,22 @@ def _stated(row: str, options: _Options) -> tuple[str, list[list[str]]] | None:
     if options.notes and (found := _NOTE.fullmatch(row)):
         words = [word.strip(".+") for word in re.split(r"[\s,;]+", found.group(2))]
         stated = [word.split("+") for word in words if word]
-        if stated and all(_CODE.fullmatch(code) or code in NIL for codes in stated for code in codes):
+        if stated and all(options.code.fullmatch(code) or code in NIL for codes in stated for code in codes):
             return found.group(1), stated
     return None
 
 
-def _mentions(text: str, rows: _Rows, options: _Options) -> tuple[tuple[Mention, ...], list[Rejection]]:
+def _is_unclear(row: str, options: _Options) -> bool:
+    """Whether a row, which states no codes, is a note on a mention that holds one among other words."""
+    found = _NOTE.fullmatch(row) if options.notes else None
+    words = (word.strip(".:-") for word in re.split(r"[^\w.:-]+", found.group(2))) if found else ()
+    return any(word in _SAID or options.code.fullmatch(word) for word in words)
+
+
+def _mentions(text: str, rows: _Rows, options: _Options, types: Mapping[str, str]) -> tuple[tuple[Mention, ...], list[Rejection]]:
     rejections = [Rejection(where, "", "row", f"{row} (no row of BRAT)") for where, row in rows.other]
+    rejections += [Rejection(where, "", "note", f"{row} (a code and other words; leave only the codes)") for where, row in rows.unclear]
+    place = Locator(text)
     stated: dict[str, list[list[str]]] = {}
     for _, _, mention_id, codes in rows.codes:
         stated.setdefault(mention_id, []).extend(codes)
@@ -272,12 +340,12 @@ def _mentions(text: str, rows: _Rows, options: _Options) -> tuple[tuple[Mention,
             rejections.append(Rejection(where, "", "duplicate", f"{row} ({mention_id} stands above)"))
             continue
         known.add(mention_id)
-        spans = located(text, _offsets(offsets), surface)
+        spans = place.spans(_offsets(offsets), surface)
         if isinstance(spans, str):
             rejections.append(Rejection(where, "+".join(code for part in codes for code in part), "offset", f"{row} ({spans})"))
             continue
         covered = " ".join(text[span.start : span.end] for span in spans)
-        kept[mention_id] = Mention(mention_id, spans, covered, kind, answers_from(codes, options.several))
+        kept[mention_id] = Mention(mention_id, spans, covered, types.get(kind, kind), answers_from(codes, options.several))
     # The codes of a mention that was left out are in its rejection and lost with it, which is one more row each.
     for where, row, mention_id, codes in rows.codes:
         if mention_id not in kept:
@@ -292,6 +360,56 @@ def _offsets(written: str) -> Iterator[tuple[int, int]]:
         yield int(start), int(end)
 
 
+def _read_ledger(folder: Path, path: Path, stems: Set[str]) -> _Ledger:
+    """The tables that lie at the top of a corpus, or of the only folder in it (an archive's); empty where there are none."""
+    rejections: list[Rejection] = []
+    documents: dict[str, _Facts] = {}
+    types: dict[str, str] = {}
+    whole = path.is_dir() or is_archive(path)  # a single document's table has the others too
+    for table in _tables(folder, DOCUMENTS):
+        inside = table.parent.relative_to(folder)
+        for where, cells in _table_rows(table, _place(table, path, folder), _DOCUMENT_COLUMNS, rejections):
+            stem, split = (inside / cells[0]).as_posix(), next((name for name in get_args(Split) if name == cells[3]), None)
+            problem = "no such split" if cells[3] and split is None else "no such file" if stem not in stems and whole else ""
+            problem = "the file stands above" if stem in documents else problem
+            if problem:
+                rejections.append(Rejection(where, "", "row", f"{cells[0]} ({problem})"))
+            else:
+                documents[stem] = _Facts(cells[1], cells[2], split)
+    for table in _tables(folder, TYPES):
+        types |= {cells[0]: cells[1] for _, cells in _table_rows(table, _place(table, path, folder), _TYPE_COLUMNS, rejections)}
+    return _Ledger(documents, types, tuple(rejections))
+
+
+def _tables(folder: Path, name: str) -> list[Path]:
+    return [*folder.glob(name), *(folder.glob(f"*/{name}") if len(list(folder.iterdir())) == 1 else ())]
+
+
+def _table_rows(table: Path, place: str, columns: Sequence[str], rejections: list[Rejection]) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a table with these columns, each with its place; a table with others is somebody else's."""
+    header, *lines = table.read_bytes().decode("utf-8", "replace").split("\n")
+    if header != "\t".join(columns):
+        return
+    for number, line in enumerate(lines, 2):
+        cells = [_unescaped(cell) for cell in line.split("\t")]
+        if len(cells) == len(columns):
+            yield f"{place}:{number}", cells
+        elif line:
+            rejections.append(Rejection(f"{place}:{number}", "", "row", f"{line} ({len(cells)} columns instead of {len(columns)})"))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "".join("\t".join(map(_escaped, row)) + "\n" for row in [columns, *rows])
+
+
+def _escaped(cell: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in cell)
+
+
+def _unescaped(cell: str) -> str:
+    return re.sub(r"\\[\\tnr]", lambda found: _UNESCAPES[found.group()], cell)
+
+
 def write_brat(
     documents: Iterable[Document],
     folder: Path | str,
@@ -300,64 +418,104 @@ def write_brat(
     untyped: str = "Mention",
     types: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """Write documents as `ID.txt` and `ID.ann`; a `/` in an id makes a folder.
+    """Write documents as a text and an `.ann` file each, a table `documents.tsv` of them, and where needed a table `types.tsv`.
+
+    A document's files are called by its id, a `/` in which makes a folder; what is no letter, digit or `._,()+=@~ -` of ASCII is percent-encoded, and
+    what would be longer than file systems allow ends in a digest instead.  `documents.tsv` (file, id, language, split) says whose they are, so that id,
+    language and split survive.  White space in a type, which BRAT cannot hold, becomes an underscore, a number keeping two types apart that would be one
+    then; `types.tsv` (written, type) says of which.  In both tables backslash, tab and line ends are `\\\\`, `\\t`, `\\n` and `\\r`.
 
     Each answer is one N row (`N1 Reference T1 KB:C1`), its codes joined by `+` if they are several: what `read_brat` reads as alternatives of
-    composites.  A mention that is not in the knowledge base gets `KB:NO_CODE`, one without annotation no row.  Lost on the way: language, split, source,
+    composites.  A mention that is not in the knowledge base gets `KB:NO_CODE`, one without annotation no row.  Lost on the way: source,
     provenance and abbreviations; that a mention had no type; mention ids other than T and a number (all of that document are numbered
     anew); and a line end inside a fragment, which BRAT cannot hold: the fragment is written as one per line.
 
     Args:
         documents: with distinct ids.
-        folder: made where it does not exist; files of the same names are replaced.
+        folder: made where it does not exist; files of the same names are replaced, the tables too.
         resource: what N rows call the vocabulary.
         untyped: written for a mention without type.
-        types: other names for types, e.g. for those with spaces.
+        types: other names for types; these are not taken back on reading.
 
     Returns:
         The number of documents written.
 
     Raises:
-        ConfigError: BRAT cannot hold an id, type or code, or an id repeats; nothing is written then.
+        ConfigError: BRAT cannot hold a code or a mention, no file can hold half a surrogate pair, or an id repeats; nothing is written then.
     """
     if not re.fullmatch(r"[^\s:]+", resource):
         raise ConfigError(f"resource {resource!r} is empty or holds a space or a colon; give a plain name")
-    folder = Path(folder)
-    files: dict[Path, tuple[bytes, bytes]] = {}
-    for document in documents:
-        target = folder / _checked_id(document.id)
-        if target in files:
+    folder, given = Path(folder), list(documents)
+    kinds = {mention.type: untyped if mention.type is None else types.get(mention.type, mention.type) for document in given for mention in document.mentions}
+    written = _written_types(kinds.values())
+    stems: dict[str, Document] = {}
+    files: dict[str, str] = {}
+    for document in given:
+        stem = _file_name(document.id)
+        if stem in stems:
             raise ConfigError(f"document id {document.id!r} occurs twice; rename one")
-        files[target] = (_encoded(document.text, document.id), _encoded("".join(_annotation(document, resource, untyped, types)), document.id))
-    for target, (text, annotation) in files.items():
+        stems[stem] = document
+        files[f"{stem}.txt"] = document.text
+        files[f"{stem}.ann"] = "".join(_annotation(document, resource, {kind: written[name] for kind, name in kinds.items()}))
+    files[DOCUMENTS] = _table(_DOCUMENT_COLUMNS, [(stem, document.id, document.language, document.split or "") for stem, document in stems.items()])
+    if renamed := [(name, kind) for kind, name in written.items() if name != kind]:
+        files[TYPES] = _table(_TYPE_COLUMNS, renamed)
+    else:
+        (folder / TYPES).unlink(missing_ok=True)  # an earlier corpus's would rename types of this one
+    for name, content in {name: _encoded(content, name) for name, content in files.items()}.items():
+        target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.with_name(f"{target.name}.txt").write_bytes(text)
-        target.with_name(f"{target.name}.ann").write_bytes(annotation)
-    return len(files)
+        target.write_bytes(content)
+    return len(stems)
 
 
-def _checked_id(document_id: str) -> str:
-    parts = document_id.split("/")
-    if any(not part or part.startswith(".") or len(part.encode("utf-8", "replace")) > 240 or re.search(r"[\x00-\x1f\\:\ud800-\udfff]", part) for part in parts):
-        raise ConfigError(f"document id {document_id!r} is no file name; rename it")
-    return document_id
+def _written_types(kinds: Collection[str]) -> dict[str, str]:
+    """Type -> as BRAT can hold it, no two alike."""
+    written = {kind: kind for kind in kinds if re.fullmatch(r"\S+", kind)}
+    for kind in sorted(set(kinds) - set(written)):
+        plain = re.sub(r"\s", "_", kind) or "_"
+        taken = set(written.values())
+        written[kind] = next(name for name in (plain, *(f"{plain}_{number}" for number in range(2, len(taken) + 3))) if name not in taken)
+    return written
 
 
-def _encoded(text: str, document_id: str) -> bytes:
+def _file_name(document_id: str) -> str:
+    """The path of a document's files without their suffixes, another for each id."""
+    *folders, name = document_id.split("/")
+    return "/".join([*(_encoded_part(part, document_id, (*ANNOTATIONS, ".txt", ".tsv")) for part in folders), _encoded_part(name, document_id)])
+
+
+def _encoded_part(part: str, document_id: str, suffixes: tuple[str, ...] = ()) -> str:
+    """One part of a path: no hidden name, nothing that ends in a dot or a space, and no folder that could be another document's file."""
+    try:
+        plain = quote(part, safe=" ,()+=@~") or "%"  # a lone percent sign is no encoding, so it is no other part's
+    except UnicodeEncodeError:
+        raise ConfigError(f"document id {document_id!r} holds half a surrogate pair; rename it") from None
+    if plain[0] in ". ":
+        plain = f"%{ord(plain[0]):02X}{plain[1:]}"
+    if plain[-1] in ". ":
+        plain = f"{plain[:-1]}%{ord(plain[-1]):02X}"
+    if plain.endswith(suffixes) and suffixes:
+        stem, dot, suffix = plain.rpartition(".")
+        plain = f"{stem}%2E{suffix}" if dot else plain
+    if len(plain) <= _LONGEST_NAME:
+        return plain
+    return f"{plain[: _LONGEST_NAME - 64]}%{hashlib.sha256(part.encode()).hexdigest()[:32]}"
+
+
+def _encoded(text: str, name: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
-        raise ConfigError(f"document {document_id!r} holds half a surrogate pair, which no UTF-8 file can; mend its text") from None
+        raise ConfigError(f"{name} would hold half a surrogate pair, which no UTF-8 file can; mend its document") from None
 
 
-def _annotation(document: Document, resource: str, untyped: str, types: Mapping[str, str]) -> Iterator[str]:
+def _annotation(document: Document, resource: str, types: Mapping[str | None, str]) -> Iterator[str]:
     own = all(_ID.fullmatch(mention.id) for mention in document.mentions)
     number = 0
     for ordinal, mention in enumerate(document.mentions, 1):
         mention_id = mention.id if own else f"T{ordinal}"
-        kind = untyped if mention.type is None else types.get(mention.type, mention.type)
-        if not re.fullmatch(r"\S+", kind):
-            raise ConfigError(f"document {document.id!r}: type {kind!r} is empty or holds a space, which BRAT cannot write; give it another name in types")
+        kind = types[mention.type]
         lines = list(_lines(document, mention))
         offsets = ";".join(f"{start} {end}" for start, end in lines)
         surface = " ".join(document.text[start:end] for start, end in lines).translate(_CONTROL)

@@ -2,16 +2,17 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from syncabel.corpora.corpus import Corpus
+from syncabel.errors import UnknownNameError
 from syncabel.sentences import sentences
 from syncabel.text import fold
-from syncabel.types import Document, Mention
+from syncabel.types import Concept, Document, Mention, Rejection, Split
 
 if TYPE_CHECKING:  # training reads documents on machines without the knowledge base's libraries
     from syncabel.kb import KnowledgeBase
@@ -21,8 +22,11 @@ __all__ = ["LEAST_WORDS", "CorpusCheck", "Figures", "KBCheck", "Overlap", "TypeR
 LEAST_WORDS = 6  # a shared sentence of fewer words ("Informed consent was obtained.") tells no one anything
 UNSPLIT = "no split"
 GIVEN = "training documents given"
+ACROSS = "duplicate_across_splits"  # the readers' reason for a document whose id another split has: it is no document of the corpus, but a leak
 _ORDER = (GIVEN, "train", "dev", "test", UNSPLIT)
+_SPLIT_NAMES = frozenset(get_args(Split))
 _WORD = re.compile(r"\w+")
+_LINE_ENDS = re.compile(r"\n(?:[^\S\n]*\n)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,12 @@ class KBCheck:
         alternative: codes that stand for a concept one to one.
         retired_codes: retired ones without one successor, with their mentions, most frequent first.
         unknown_codes: the others, likewise.  canonical + alternative + retired + unknown = codes.
-        sharing_names: codes in the knowledge base with a name that another concept has too.
-        only_shared_names: of these, codes without a name of their own.
+        sharing_names: codes in the knowledge base with a name that another concept has too, case and width aside (`text.fold`).
+        sharing_names_as_written: of these, codes of which a shared name is letter for letter the same.
+        only_shared_names: of `sharing_names`, codes without a name of their own.
         mentions_sharing_names: mentions with such a code (of `sharing_names`) in an answer.
-        mentions_with_shared_surface: annotated mentions whose very text is a name of two concepts or more.
+        mentions_sharing_names_as_written: likewise of `sharing_names_as_written`.
+        mentions_with_shared_surface: annotated mentions whose text is a name of two concepts or more, case and width aside.
         types: annotated type -> its row; "" for mentions without type, which are looked for everywhere.
         ceiling: fraction in [0, 1] of the annotated mentions that are reachable under the table; None without a table.
         groups: figures per group of the knowledge base, by the gold concepts' groups.
@@ -88,8 +94,10 @@ class KBCheck:
     retired_codes: Mapping[str, int]
     unknown_codes: Mapping[str, int]
     sharing_names: int
+    sharing_names_as_written: int
     only_shared_names: int
     mentions_sharing_names: int
+    mentions_sharing_names_as_written: int
     mentions_with_shared_surface: int
     types: Mapping[str, TypeRow]
     ceiling: float | None
@@ -101,10 +109,11 @@ class Overlap:
     """What two parts share, counted in documents of the second.
 
     Attributes:
-        first, second: splits, or the training documents given.
-        ids: documents whose id the first part has too.
+        first, second: splits, or the training documents given; documents that a reader left out because another split has their id
+            (`duplicate_across_splits`) are a part of their own, of which nothing but the ids is known.
+        ids: documents whose id the first part has too; of an id that is a path, folders named after a split do not count.
         texts: whose text it has.
-        sentence_documents: with a sentence it has, case, white space and punctuation aside, of at least LEAST_WORDS words.
+        sentence_documents: with a sentence it has, case, white space, single line ends and punctuation aside, of at least LEAST_WORDS words.
         sentences: distinct sentences shared.
         documents: with any of these.
     """
@@ -129,9 +138,9 @@ class CorpusCheck:
         discontinuous: mentions of several fragments.
         abbreviations: definitions of short forms found.
         offset_errors: rows left out because their offsets do not fit.
-        duplicates: rows left out because they, or their document, came before.
+        duplicates: rows left out because they, or their document, came before; those of documents of another split apart from the rest of them.
         duplicate_texts: documents whose text another one before them has.
-        leaks: documents that share id, text or a sentence with a split trained on before them; each once, see `overlaps`.
+        leaks: documents that share id, text or a sentence with a split trained on before them, left out for that or not; each once, see `overlaps`.
         rejections: rows left out, by reason.
         splits: figures per split.
         types: figures per annotated type, "" for none.
@@ -175,10 +184,16 @@ def check_corpus(
         kb: a knowledge base to look codes up in.
         train: training documents that are no part of the corpus, to find leaks from.
         type_table: annotated type -> groups of the knowledge base; gives the ceiling.
+
+    Raises:
+        UnknownNameError: the table names a group that the knowledge base does not have.
     """
+    if kb is not None:
+        _refuse_unknown_groups(type_table or {}, kb)
     everything = list(corpus.mentions())
     found = _figures(everything, kb, len(corpus))
     overlaps, leaks = overlaps_between(_parts(corpus.documents, train))
+    left_out = _left_out(corpus.rejections)
     rejections = Counter(rejection.reason for rejection in corpus.rejections)
     texts = Counter(document.text for document in corpus)
     return CorpusCheck(
@@ -197,13 +212,25 @@ def check_corpus(
         offset_errors=rejections["offset"],
         duplicates=rejections["duplicate"],
         duplicate_texts=sum(count - 1 for count in texts.values()),
-        leaks=leaks,
+        leaks=leaks + sum(part.documents for part in left_out),
         rejections=dict(rejections.most_common()),
         splits=_figures_by(everything, lambda document, _: (document.split or UNSPLIT,), kb, _split_sizes(corpus)),
         types=_figures_by(everything, lambda _, mention: (mention.type or "",), kb),
-        overlaps=overlaps,
+        overlaps=overlaps + left_out,
         kb=_against(everything, kb, type_table) if kb is not None else None,
     )
+
+
+def _refuse_unknown_groups(table: Mapping[str, Sequence[str]], kb: "KnowledgeBase") -> None:
+    unknown = (group for groups in table.values() for group in groups if group not in kb.groups)
+    if (group := next(unknown, None)) is not None:
+        raise UnknownNameError("group", group, kb.groups)
+
+
+def _left_out(rejections: Sequence[Rejection]) -> tuple[Overlap, ...]:
+    """The documents that readers left out because another split has their id, one rejection each."""
+    count = sum(rejection.reason == ACROSS for rejection in rejections)
+    return (Overlap("splits read before", ACROSS, count, 0, 0, 0, count),) if count else ()
 
 
 Pair = tuple[Document, Mention]
@@ -249,10 +276,16 @@ def _against(pairs: Sequence[Pair], kb: "KnowledgeBase", table: Mapping[str, Seq
     groups = {code: concept.groups for code, concept in concepts.items()}
 
     @cache
-    def shared(name: str) -> bool:
-        return len(kb.codes_of(name)) > 1
+    def others(name: str) -> tuple[str, ...]:
+        found = kb.codes_of(name)
+        return found if len(found) > 1 else ()
 
-    with_shared = {code for code, concept in concepts.items() if any(shared(name.text) for name in concept.names)}
+    def as_written(concept: Concept) -> bool:
+        shared = ((name.text, code) for name in concept.names for code in others(name.text) if code != concept.code)
+        return any(name == other.text for name, code in shared for other in kb.concept(code).names)
+
+    with_shared = {code for code, concept in concepts.items() if any(others(name.text) for name in concept.names)}
+    verbatim = {code for code in with_shared if as_written(concepts[code])}
     types = _type_rows(pairs, groups, table) if table is not None else {}
     annotated = sum(row.annotated for row in types.values())
     return KBCheck(
@@ -261,9 +294,11 @@ def _against(pairs: Sequence[Pair], kb: "KnowledgeBase", table: Mapping[str, Seq
         retired_codes=retired,
         unknown_codes={code: n for code, n in counts.most_common() if current[code] is None and code not in retired},
         sharing_names=len(with_shared),
-        only_shared_names=sum(all(shared(name.text) for name in concepts[code].names) for code in with_shared),
+        sharing_names_as_written=len(verbatim),
+        only_shared_names=sum(all(others(name.text) for name in concepts[code].names) for code in with_shared),
         mentions_sharing_names=sum(not with_shared.isdisjoint(mention.codes) for _, mention in pairs),
-        mentions_with_shared_surface=sum(shared(mention.text) for _, mention in pairs if mention.answers),
+        mentions_sharing_names_as_written=sum(not verbatim.isdisjoint(mention.codes) for _, mention in pairs),
+        mentions_with_shared_surface=sum(bool(others(mention.text)) for _, mention in pairs if mention.answers),
         types=types,
         ceiling=sum(row.reachable for row in types.values()) / annotated if annotated else None,
         groups=_figures_by(pairs, lambda _, mention: sorted({group for code in mention.codes for group in groups.get(code, ())}), kb),
@@ -305,14 +340,14 @@ def overlaps_between(parts: Mapping[str, Sequence[Document]]) -> tuple[tuple[Ove
     """
     if len(parts) < 2:
         return (), 0
-    known = {name: {document.id: set(_normalised(document)) for document in part} for name, part in parts.items()}
+    known = {name: {document.id: _normalised(document) for document in part} for name, part in parts.items()}
+    every = {name: {key for found in of.values() for keys in found for key in keys} for name, of in known.items()}
     found, leaked = list[Overlap](), set[tuple[str, str]]()
     for first, second in combinations(parts, 2):
-        ids, texts = {document.id for document in parts[first]}, {document.text for document in parts[first]}
-        before = set().union(*known[first].values())
-        same_id = {document.id for document in parts[second] if document.id in ids}
+        ids, texts = {_base_id(document.id) for document in parts[first]}, {document.text for document in parts[first]}
+        same_id = {document.id for document in parts[second] if _base_id(document.id) in ids}
         same_text = {document.id for document in parts[second] if document.text in texts}
-        shared = {document_id: lines & before for document_id, lines in known[second].items() if lines & before}
+        shared = {document_id: lines for document_id, keys in known[second].items() if (lines := _shared(keys, every[first]))}
         any_of = same_id | same_text | set(shared)
         leaked |= {(second, document_id) for document_id in any_of}
         distinct = set[str]().union(*shared.values())
@@ -320,9 +355,37 @@ def overlaps_between(parts: Mapping[str, Sequence[Document]]) -> tuple[tuple[Ove
     return tuple(found), len(leaked)
 
 
-def _normalised(document: Document) -> Iterator[str]:
-    """A document's sentences as they are compared, those too short to tell left out."""
-    for span in sentences(document.text, document.language):
-        words = _WORD.findall(fold(document.surface(span)))
-        if len(words) >= LEAST_WORDS:
-            yield " ".join(words)
+def _base_id(document_id: str) -> str:
+    """An id without the folders that name a split: `train/1` and `test/1` are one document dealt out twice."""
+    *folders, name = document_id.split("/")
+    return "/".join([*(folder for folder in folders if folder not in _SPLIT_NAMES), name])
+
+
+def _normalised(document: Document) -> list[tuple[str, ...]]:
+    """A document's sentences as they are compared, those too short to tell left out.
+
+    Each is given whole, then by its pieces where it runs over single line ends or where only a mention holds it together: another copy may be
+    wrapped elsewhere, its title may end without a stop, and it may be annotated otherwise.
+    """
+    text = _LINE_ENDS.sub(lambda ends: " " if ends.group() == "\n" else ends.group(), document.text)
+    plain = sentences(text, document.language)
+    found, at = list[tuple[str, ...]](), 0
+    for whole in sentences(text, document.language, document.mentions):
+        pieces = []
+        while at < len(plain) and plain[at].end <= whole.end:
+            pieces += [text[plain[at].start : plain[at].end], *document.surface(plain[at]).split("\n")]
+            at += 1
+        keys = (_key(piece) for piece in (text[whole.start : whole.end], *pieces))
+        found.append(tuple(dict.fromkeys(key for key in keys if key)))
+    return [keys for keys in found if keys]
+
+
+def _key(piece: str) -> str:
+    """The words of a piece of text, "" where there are too few."""
+    words = _WORD.findall(fold(piece))
+    return " ".join(words) if len(words) >= LEAST_WORDS else ""
+
+
+def _shared(sentences_of: Iterable[tuple[str, ...]], others: set[str]) -> set[str]:
+    """The sentences that others have too; where one is shared whole, its pieces are not counted beside it."""
+    return {key for keys in sentences_of for key in (keys[:1] if keys[0] in others else keys) if key in others}

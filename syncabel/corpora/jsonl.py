@@ -10,18 +10,20 @@ from typing import TextIO
 
 from syncabel.abbreviations import find_abbreviations
 from syncabel.corpora.corpus import Corpus
+from syncabel.corpora.places import NIL, Seen, repeated
 from syncabel.errors import FormatError, OffsetError
 from syncabel.lines import text_lines
-from syncabel.types import Document, Rejection, SFTExample, Split, as_split, from_json, to_json
+from syncabel.types import Document, Mention, Rejection, SFTExample, Split, as_split, from_json, to_json
 
 __all__ = ["read_jsonl", "whole_file", "write_jsonl", "write_rejections", "write_rows"]
 
 
-def read_jsonl(path: Path | str, *, split: str | None = None, seen: set[str] | None = None, lines: Iterable[tuple[int, str]] | None = None) -> Corpus:
+def read_jsonl(path: Path | str, *, split: str | None = None, seen: Seen | None = None, lines: Iterable[tuple[int, str]] | None = None) -> Corpus:
     """Read documents, plain or `.gz`.
 
-    Abbreviations are found where a row has none.  A row that cannot be taken becomes a rejection; reasons are `json`,
-    `schema`, `offset` and `duplicate` (an id met before).  Blank lines are no rows.
+    Abbreviations are found where a row has none, and answers are read as sets: codes sorted, equal answers once.  A row that cannot be taken
+    becomes a rejection; reasons are `json`, `schema` (also for `NO_CODE` and its like among codes), `offset`, `duplicate` (an id met before)
+    and `duplicate_across_splits` (in another split).  Blank lines are no rows.
 
     Args:
         path: the file.
@@ -33,7 +35,7 @@ def read_jsonl(path: Path | str, *, split: str | None = None, seen: set[str] | N
         FormatError: not UTF-8, empty, or not one row can be taken.
         UnknownNameError: no such split.
     """
-    given, path, ids = as_split(split), Path(path), set() if seen is None else seen
+    given, path, ids = as_split(split), Path(path), {} if seen is None else seen
     documents: list[Document] = []
     rejections: list[Rejection] = []
     for number, line in text_lines(path) if lines is None else lines:
@@ -43,14 +45,14 @@ def read_jsonl(path: Path | str, *, split: str | None = None, seen: set[str] | N
         if isinstance(row, Rejection):
             rejections.append(row)
         else:
-            ids.add(row.id)
+            ids[row.id] = row.split
             documents.append(row)
     _refuse_nothing(path, documents, rejections)
     return Corpus(tuple(documents), tuple(rejections), len(documents) + len(rejections))
 
 
 def _refuse_nothing(path: Path, documents: list[Document], rejections: list[Rejection]) -> None:
-    if documents or any(rejection.reason == "duplicate" for rejection in rejections):
+    if documents or any(rejection.reason.startswith("duplicate") for rejection in rejections):
         return
     if not rejections:
         raise FormatError("the file holds blank lines only", path, hint="write one document a line")
@@ -59,7 +61,7 @@ def _refuse_nothing(path: Path, documents: list[Document], rejections: list[Reje
     raise FormatError(f"not one of {len(rejections)} rows is a document; the first fails on: {reason}", path, int(first), "see --format for other formats")
 
 
-def _document(line: str, where: str, split: Split | None, ids: set[str]) -> Document | Rejection:
+def _document(line: str, where: str, split: Split | None, ids: Seen) -> Document | Rejection:
     try:
         document = from_json(Document, _parsed(line))
     except (ValueError, RecursionError) as error:  # the second: thousands of brackets in brackets
@@ -68,9 +70,21 @@ def _document(line: str, where: str, split: Split | None, ids: set[str]) -> Docu
         return Rejection(where, "", "offset", f"{line} ({error})")
     except FormatError as error:
         return Rejection(where, "", "schema", f"{line} ({error})")
+    split = document.split or split
     if document.id in ids:
-        return Rejection(where, "", "duplicate", f"{line} (document {document.id} was read before)")
-    return dataclasses.replace(document, split=document.split or split, abbreviations=document.abbreviations or find_abbreviations(document.text))
+        return Rejection(where, "", repeated(ids, document.id, split), f"{line} (document {document.id} was read before)")
+    if no_code := next((code for mention in document.mentions for code in mention.codes if code in NIL), None):
+        return Rejection(where, "", "schema", f"{line} ({no_code} is no code; a mention that is not in the knowledge base has the answers [])")
+    mentions = tuple(map(_as_sets, document.mentions))
+    return dataclasses.replace(document, mentions=mentions, split=split, abbreviations=document.abbreviations or find_abbreviations(document.text))
+
+
+def _as_sets(mention: Mention) -> Mention:
+    """The mention with each answer sorted and there once: an answer is a set, so that [["B", "A"], ["A", "B"]] is one and no two."""
+    if not mention.answers:
+        return mention
+    answers = tuple(dict.fromkeys(tuple(sorted(set(answer))) for answer in mention.answers))
+    return mention if answers == mention.answers else dataclasses.replace(mention, answers=answers)
 
 
 def _parsed(line: str) -> object:

@@ -18,7 +18,7 @@ from syncabel.errors import FormatError, UnknownNameError
 from syncabel.lines import text_lines
 from syncabel.types import Document, Mention, Rejection, Span, as_split
 
-__all__ = ["DIALECTS", "Dialect", "answers_of", "read_pubtator", "write_pubtator"]
+__all__ = ["DIALECTS", "Dialect", "answers_of", "as_dialect", "read_pubtator", "write_pubtator"]
 
 _PASSAGE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _MOST_COLUMNS = 7  # the seventh, in BC5CDR, spells out the parts of a composite mention; nothing here needs it
@@ -108,7 +108,7 @@ def read_pubtator(
         UnknownNameError: no such dialect or split.
         FormatError: not UTF-8, empty, or no document in it.
     """
-    written = _dialect(dialect)
+    written = as_dialect(dialect)
     given, path, ids = as_split(split), Path(path), {} if seen is None else seen
     documents: list[Document] = []
     rejections: list[Rejection] = []
@@ -131,7 +131,12 @@ def read_pubtator(
     return Corpus(tuple(documents), tuple(rejections), rows_read)
 
 
-def _dialect(dialect: str | Dialect) -> Dialect:
+def as_dialect(dialect: str | Dialect) -> Dialect:
+    """A dialect by its name; one of one's own as it is.
+
+    Raises:
+        UnknownNameError: no such dialect.
+    """
     if isinstance(dialect, Dialect):
         return dialect
     if dialect not in DIALECTS:
@@ -242,7 +247,7 @@ def write_pubtator(documents: Iterable[Document], path: Path | str, dialect: str
     Raises:
         UnknownNameError: no such dialect.
     """
-    written, seen, rejections = _dialect(dialect), set[str](), list[Rejection]()
+    written, seen, rejections = as_dialect(dialect), set[str](), list[Rejection]()
     blocks = []
     for document in documents:
         if problem := _bad_id(document.id, seen):

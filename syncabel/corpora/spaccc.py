@@ -13,7 +13,7 @@ from pathlib import Path
 from syncabel.abbreviations import find_abbreviations
 from syncabel.archive import is_archive, opened
 from syncabel.corpora.corpus import Corpus
-from syncabel.corpora.places import NIL, answers_from, located, same_text
+from syncabel.corpora.places import NIL, Locator, Seen, answers_from, repeated, same_text
 from syncabel.corpora.syncabel_tsv import TableRow, code_parts, table_rows, unquoted
 from syncabel.errors import ConfigError, FormatError
 from syncabel.types import Document, Mention, Rejection, Split, as_split
@@ -31,7 +31,7 @@ _NONE = NIL | {"NOMAP"}
 class _Open:
     """One document while its rows are read."""
 
-    text: str
+    place: Locator
     split: Split | None
     rows: int = 0
     mentions: list[Mention] = field(default_factory=list)
@@ -42,7 +42,7 @@ def read_spaccc(
     path: Path | str,
     *,
     split: str | None = None,
-    seen: set[str] | None = None,
+    seen: Seen | None = None,
     language: str = "es",
     texts: Path | str | None = None,
     unquote: bool = False,
@@ -52,7 +52,8 @@ def read_spaccc(
     A document's id is its `filename`, its mentions' are `T` and their number among its rows.  Texts without rows are no documents: one folder serves
     all tables.  A row is a table row; rejections have the reasons `row`, `no_text` (no such text file), `encoding` (it is not UTF-8), `offset`
     (with the place where the span's text stands instead), `code` (no SNOMED CT identifier, e.g. 1.66753E+16: a spreadsheet took it for a
-    number and its digits are lost) and `duplicate` (a row twice, or a document met before).
+    number and its digits are lost), `duplicate` (a row twice, or a document met before) and, for the first row of a document met before in
+    another split, `duplicate_across_splits`.
 
     Args:
         path: a table, plain or `.gz`, or a folder of tables (`*.tsv`), each table's split then being its name.
@@ -67,11 +68,11 @@ def read_spaccc(
         ConfigError: there are no texts.
         UnknownNameError: no such split.
     """
-    path, ids, given = Path(path), set() if seen is None else seen, as_split(split)
+    path, ids, given = Path(path), {} if seen is None else seen, as_split(split)
     tables = sorted(path.glob("*.tsv")) if path.is_dir() else [path]
     if not tables:
         raise FormatError("no table in it", path, hint="give a folder with .tsv files, or one of them")
-    known = frozenset(ids)
+    known, leaked = Seen(ids), set[tuple[str, Split | None]]()
     documents: dict[str, _Open] = {}
     rejections: list[Rejection] = []
     rows_read = 0
@@ -82,17 +83,22 @@ def read_spaccc(
             for row in rows:
                 rows_read += 1
                 problem = _take(row, documents, known, table_split, content, unquote)
+                if problem and problem[0] == "duplicate_across_splits" and row.cells:
+                    leak = row.cells["filename"], table_split
+                    problem = problem if leak not in leaked else ("duplicate", problem[1])
+                    leaked.add(leak)
                 if problem:
                     code = row.cells["code"] if row.cells else ""
                     rejections.append(Rejection(f"{table}:{row.number}", code, problem[0], f"{row.line} ({problem[1]})"))
-    if not documents and not any(rejection.reason == "duplicate" for rejection in rejections):
+    if not documents and not any(rejection.reason.startswith("duplicate") for rejection in rejections):
         raise FormatError(f"not one of {rows_read} rows can be taken", path, hint="are these the texts of this table?")
-    ids.update(documents)
+    ids.update({name: document.split for name, document in documents.items()})
     return Corpus(tuple(_closed(name, document, language) for name, document in documents.items()), tuple(rejections), rows_read)
 
 
 def _closed(name: str, document: _Open, language: str) -> Document:
-    return Document(name, document.text, tuple(document.mentions), language, split=document.split, abbreviations=find_abbreviations(document.text))
+    text = document.place.text
+    return Document(name, text, tuple(document.mentions), language, split=document.split, abbreviations=find_abbreviations(text))
 
 
 def _named(table: Path) -> Split | None:
@@ -127,41 +133,41 @@ def _reader(folder: Path) -> Callable[[str], str | tuple[str, str]]:
 
 
 def _take(
-    row: TableRow, documents: dict[str, _Open], known: frozenset[str], split: Split | None, content: Callable[[str], str | tuple[str, str]], unquote: bool
+    row: TableRow, documents: dict[str, _Open], known: Seen, split: Split | None, content: Callable[[str], str | tuple[str, str]], unquote: bool
 ) -> tuple[str, str] | None:
     """Put a row's mention into its document; else (reason, what is wrong)."""
     if row.cells is None:
         return "row", row.problem
     name = row.cells["filename"]
     if name in known:
-        return "duplicate", f"document {name} was read before"
+        return repeated(known, name, split), f"document {name} was read before"
     if name not in documents:
         text = content(name) if name else ("row", "no filename")
         if isinstance(text, tuple):
             return text
-        documents[name] = _Open(text, split)
+        documents[name] = _Open(Locator(text), split)
     document = documents[name]
     if document.split != split:
-        return "duplicate", f"document {name} is in another table"
+        return "duplicate_across_splits", f"document {name} is in another table"
     document.rows += 1
     place = tuple(row.cells[column] for column in COLUMNS)
     if place in document.taken:
         return "duplicate", "the same row stands above"
     document.taken.add(place)
-    found = _mention(f"T{document.rows}", row.cells, document.text, unquote)
+    found = _mention(f"T{document.rows}", row.cells, document.place, unquote)
     if isinstance(found, tuple):
         return found
     document.mentions.append(found)
     return None
 
 
-def _mention(mention_id: str, cells: Mapping[str, str], text: str, unquote: bool) -> Mention | tuple[str, str]:
+def _mention(mention_id: str, cells: Mapping[str, str], place: Locator, unquote: bool) -> Mention | tuple[str, str]:
     first, last, surface = cells["start_span"], cells["end_span"], cells["span"]
     if not (re.fullmatch("[0-9]{1,18}", first) and re.fullmatch("[0-9]{1,18}", last)):
         return "row", "the offsets are not numbers"
     start, end = int(first), int(last)
-    plain = next((cell for cell in _unquoted(surface) if same_text(cell, text[start:end])), None)
-    spans = located(text, [(start, end)], plain if plain is not None and unquote else surface)
+    plain = next((cell for cell in _unquoted(surface) if same_text(cell, place.text[start:end])), None)
+    spans = place.spans([(start, end)], plain if plain is not None and unquote else surface)
     if isinstance(spans, str):
         return "offset", spans if plain is None else f"{spans}; its cell is quoted as in CSV, and unquoted it is the text at {start}–{end}"
     parts = code_parts(cells["code"])
@@ -170,7 +176,7 @@ def _mention(mention_id: str, cells: Mapping[str, str], text: str, unquote: bool
     if bad := next((part for part in parts if part not in _NONE and not _CODE.fullmatch(part)), None):
         return "code", f"{bad!r} is no SNOMED CT identifier"
     stated = [["NO_CODE" if part in _NONE else part for part in parts]] if parts else []
-    return Mention(mention_id, spans, text[start:end], cells["label"], answers_from(stated, "together"))
+    return Mention(mention_id, spans, place.text[start:end], cells["label"], answers_from(stated, "together"))
 
 
 def _unquoted(cell: str) -> tuple[str, str]:

@@ -5,13 +5,14 @@ Here they are read as gold documents; `syncabel.evaluate.tsv` reads the same row
 
 import csv
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from syncabel.abbreviations import find_abbreviations
 from syncabel.corpora.corpus import Corpus
-from syncabel.corpora.places import answers_from
+from syncabel.corpora.places import Seen, answers_from, repeated
 from syncabel.errors import FormatError, MarkupError
 from syncabel.lines import text_lines
 from syncabel.prompt import iter_marked
@@ -19,6 +20,8 @@ from syncabel.types import Document, Mention, Rejection, Span, Split, as_split
 
 __all__ = ["TableRow", "code_parts", "read_syncabel_tsv", "table_rows", "unquoted"]
 
+_COLUMN = re.compile(r"[A-Za-z_ ]{1,30}")
+_HEADER = 2  # wanted columns that make a line a header
 COLUMNS = ("filename", "label", "start_span", "end_span", "span", "code", "sentence")
 
 
@@ -53,17 +56,25 @@ def table_rows(path: Path, columns: Sequence[str], *, quoted: bool = True) -> tu
     lines = text_lines(path)
     _, first = next(lines)
     header = tuple(first.split("\t"))
-    for column in columns:
-        _require(column, header, path)
+    _require(columns, header, path)
     return header, _rows(lines, header, quoted)
 
 
-def _require(column: str, header: Sequence[str], path: Path) -> None:
-    if column in header:
+def _require(columns: Sequence[str], header: Sequence[str], path: Path) -> None:
+    """Refuse a header that lacks a column.
+
+    The first line of another file may be a patient's note: only what looks like a column's name, in what looks like a header, is shown.
+    """
+    missing = [column for column in columns if column not in header]
+    if not missing:
         return
-    folded = {name.casefold(): name for name in header}
-    near = difflib.get_close_matches(column.casefold(), folded, n=1, cutoff=0.0)
-    raise FormatError(f"no column {column!r}", path, 1, f"the nearest is {folded[near[0]]!r}; rename it if that is meant" if near else "")
+    names = {name.casefold(): name for name in header if name not in columns and _COLUMN.fullmatch(name)}
+    near = difflib.get_close_matches(missing[0].casefold(), names, n=1, cutoff=0.0)
+    if near and len(columns) - len(missing) >= _HEADER:
+        hint = f"the nearest is {names[near[0]]!r}; rename it if that is meant"
+    else:
+        hint = f"the first line has to name the columns {', '.join(columns)}"
+    raise FormatError(f"no column {missing[0]!r}", path, 1, hint)
 
 
 def _rows(lines: Iterator[tuple[int, str]], header: Sequence[str], quoted: bool) -> Iterator[TableRow]:
@@ -106,14 +117,15 @@ def code_parts(codes: str) -> list[str]:
     return sorted(part for code in codes.split("+") if (part := code.strip()))
 
 
-def read_syncabel_tsv(path: Path | str, *, split: str | None = None, seen: set[str] | None = None, language: str = "fr") -> Corpus:
+def read_syncabel_tsv(path: Path | str, *, split: str | None = None, seen: Seen | None = None, language: str = "fr") -> Corpus:
     """Read a table as gold: one document a row, whose text is the row's sentence.
 
     The table has no whole texts, so what is lost is the rest of each: other sentences, the mentions beside this one, where in its text the sentence
     stands, abbreviations defined elsewhere.  The published sentences are tokenised, so their spaces are not those of the corpus either.
     The id is `filename#mention_id`, or `filename#label:start-end` where there is no such column; the mention's is `1`.  `+` joins codes that
     are right together, `NO_CODE` is none.  A row is a table row.  Rejections have the reasons `row` (columns, no code), `markup` (not
-    exactly one mention in the sentence, or one of another text or label than the row's) and `duplicate` (the same mention, or id, met before).
+    exactly one mention in the sentence, or one of another text or label than the row's), `duplicate` (the same mention, or id, met before) and
+    `duplicate_across_splits` (the id, in another split).
 
     Args:
         path: plain or `.gz`.
@@ -125,7 +137,7 @@ def read_syncabel_tsv(path: Path | str, *, split: str | None = None, seen: set[s
         FormatError: not UTF-8, empty, a column missing, or not one row can be taken.
         UnknownNameError: no such split.
     """
-    path, ids = Path(path), set() if seen is None else seen
+    path, ids = Path(path), {} if seen is None else seen
     header, rows = table_rows(path, COLUMNS)
     given: Split | None = as_split(split) or ("test" if "Predicted_code" in header else None)
     documents: list[Document] = []
@@ -135,15 +147,15 @@ def read_syncabel_tsv(path: Path | str, *, split: str | None = None, seen: set[s
         found = _document(row, given, language)
         place = tuple(row.cells[column] for column in COLUMNS[:4]) if row.cells else ()
         if isinstance(found, Document) and (found.id in ids or place in places):
-            found = "duplicate", f"{found.id} was read before"
+            found = repeated(ids, found.id, given) if found.id in ids else "duplicate", f"{found.id} was read before"
         if isinstance(found, Document):
-            ids.add(found.id)
+            ids[found.id] = given
             places.add(place)
             documents.append(found)
         else:
             reason, problem = found
             rejections.append(Rejection(f"{path}:{row.number}", row.cells["code"] if row.cells else "", reason, f"{row.line} ({problem})"))
-    if not documents and not any(rejection.reason == "duplicate" for rejection in rejections):
+    if not documents and not any(rejection.reason.startswith("duplicate") for rejection in rejections):
         raise FormatError(f"not one of {len(rejections)} rows can be taken", path, hint=f"the columns are {', '.join(COLUMNS)}")
     return Corpus(tuple(documents), tuple(rejections), len(documents) + len(rejections))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import string
 import tarfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from syncabel.abbreviations import find_abbreviations
-from syncabel.corpora import Corpus, read_brat, write_brat
+from syncabel.corpora import Corpus, read_brat, read_corpus, write_brat
+from syncabel.corpora.brat import _file_name
+from syncabel.corpora.places import Locator, Seen
 from syncabel.errors import ConfigError, FormatError, SyncabelError, UnknownNameError
 from syncabel.types import Document, Mention, Span
 
@@ -114,7 +117,12 @@ def test_folders_of_any_depth_with_several_missing_and_empty_annotation_files(tm
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     corpus = read_brat(tmp_path)
-    assert [(d.id, d.split, len(d.mentions)) for d in corpus] == [("test/a", "test", 0), ("b", "test", 0), ("c", "test", 0), ("train/x/a", "train", 1)]
+    assert [(d.id, d.split, len(d.mentions)) for d in corpus] == [
+        ("test/a", "test", 0),
+        ("test/b", "test", 0),
+        ("test/c", "test", 0),
+        ("train/x/a", "train", 1),
+    ]
     assert reasons(corpus) == {"encoding": 3 + 2, "no_text": 1}
     assert [document.id for document in read_brat(tmp_path, ids="path")] == ["test/a", "test/b", "test/c", "train/x/a"]
 
@@ -139,7 +147,7 @@ def test_an_archive_reads_as_its_folder_does(tmp_path: Path) -> None:
 
 
 def test_a_document_met_before_is_rejected_with_all_its_rows(tmp_path: Path) -> None:
-    folder, seen = corpus_folder(tmp_path), set[str]()
+    folder, seen = corpus_folder(tmp_path), Seen()
     read_brat(folder, seen=seen)
     again = read_brat(folder, seen=seen)
     assert (len(again), reasons(again)) == (0, {"duplicate": 10})
@@ -223,9 +231,7 @@ def test_a_line_end_in_a_mention_makes_two_fragments_and_foreign_ids_are_numbere
 @pytest.mark.parametrize(
     "document",
     [
-        Document("../d", "flu"),
-        Document("", "flu"),
-        Document("d", "flu", (Mention("T1", (Span(0, 3),), "flu", "Living Beings"),)),
+        Document("\ud800", "flu"),
         Document("d", "flu", (Mention("T1", (Span(0, 3),), "flu", "D", (("a b",),)),)),
         Document("d", "flu", (Mention("T1", (Span(0, 3),), "flu", "D", (("a+b",),)),)),
         Document("d", "flu", (Mention("T1", (Span(0, 3),), "flu", "D", (("NO_CODE",),)),)),
@@ -256,3 +262,140 @@ def test_whatever_the_bytes_each_row_is_kept_or_rejected(annotation: bytes, text
     assert sum(reasons(corpus).values()) + corpus.rows_kept == corpus.rows_read
     with pytest.raises(SyncabelError):
         read_brat(tmp_path / "d.zip")
+
+
+def test_a_name_that_two_folders_share_makes_paths_of_all_ids_so_that_none_depends_on_the_others(tmp_path: Path) -> None:
+    for name in ("train/1", "test/1", "test/2"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.txt").write_text("flu")
+    assert [document.id for document in read_brat(tmp_path)] == ["test/1", "test/2", "train/1"]
+    assert [document.id for document in read_brat(tmp_path / "test")] == ["1", "2"]
+
+
+@pytest.mark.parametrize("note", ["2019-03", "T4", "p53", "5mg", "see page 12", "10:30", "E11.9", ""])
+def test_what_a_note_says_is_no_code_unless_it_looks_like_one(note: str, tmp_path: Path) -> None:
+    corpus = read_brat(corpus_folder(tmp_path, f"T1\tDisease 0 6\tCancer\n#1\tAnnotatorNotes T1\t{note}\n"))
+    assert (corpus.documents[0].mentions[0].answers, corpus.rejections, corpus.rows_read) == (None, (), 2)
+
+
+@pytest.mark.parametrize(
+    ("note", "answers"),
+    [
+        ("C0008100", (("C0008100",),)),
+        ("C0557.36", (("C0557.36",),)),
+        ("HP:0001250 80281008", (("HP:0001250",), ("80281008",))),
+        ("ICD10:E11.9", (("ICD10:E11.9",),)),
+        ("CUI-less", ()),
+    ],
+)
+def test_codes_in_notes_are_letters_with_digits_or_have_their_vocabulary(note: str, answers: object, tmp_path: Path) -> None:
+    corpus = read_brat(corpus_folder(tmp_path, f"T1\tDisease 0 6\tCancer\n#1\tAnnotatorNotes T1\t{note}\n"))
+    assert (corpus.documents[0].mentions[0].answers, corpus.rejections, corpus.rows_read) == (answers, (), 3)
+
+
+@pytest.mark.parametrize("note", ["C0008100?", "C0008100 (sure)", "or C0008100", "CUI-less, I think"])
+def test_a_note_with_a_code_among_other_words_is_rejected_and_counted(note: str, tmp_path: Path) -> None:
+    corpus = read_brat(corpus_folder(tmp_path, f"T1\tDisease 0 6\tCancer\n#1\tAnnotatorNotes T1\t{note}\n"))
+    assert (reasons(corpus), corpus.rows_read, corpus.documents[0].mentions[0].answers) == ({"note": 1}, 3, None)
+    assert read_brat(tmp_path, notes=False).rejections == ()
+
+
+def test_whoever_knows_the_codes_of_notes_gives_their_pattern(tmp_path: Path) -> None:
+    folder = corpus_folder(tmp_path, "T1\tDisease 0 6\tCancer\n#1\tAnnotatorNotes T1\tE11.9\n")
+    assert read_brat(folder, codes=r"[A-Z]\d\d(\.\d)?").documents[0].mentions[0].answers == (("E11.9",),)
+    with pytest.raises(ConfigError, match="regular expression"):
+        read_brat(folder, codes="(")
+
+
+def test_a1_and_a2_files_are_read_without_being_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_bytes(b"TP53 binds MDM2")
+    (tmp_path / "p.a1").write_bytes(b"T1\tProtein 0 4\tTP53\n")
+    (tmp_path / "p.a2").write_bytes(b"T2\tProtein 11 15\tMDM2\n")
+    assert [m.id for _, m in read_brat(tmp_path).mentions()] == ["T1", "T2"]
+    assert read_corpus(tmp_path) == read_brat(tmp_path)
+
+
+ODD_IDS = [
+    "7#Living Beings:4382-4401",
+    "../d",
+    "",
+    "/",
+    "a/b",
+    "a.txt/b",
+    "a",
+    ".hidden",
+    "x.",
+    " ",
+    "é🙂",
+    "50%",
+    "%35",
+    "n" * 300,
+    "n" * 299 + "m",
+    "tab\there",
+]
+
+
+def test_ids_languages_splits_and_types_that_files_cannot_hold_survive(tmp_path: Path) -> None:
+    kinds = ["Living Beings", "Living_Beings", "Living\tBeings", "", "plain"]
+    source = [
+        Document(name, "flu", (Mention("T1", (Span(0, 3),), "flu", kinds[i % 5]),), ("en", "fr")[i % 2], split=(None, "train", "dev", "test")[i % 4])
+        for i, name in enumerate(ODD_IDS)
+    ]
+    assert write_brat(source, tmp_path / "out") == len(ODD_IDS)
+    corpus = read_brat(tmp_path / "out")
+    assert corpus.rejections == ()
+    assert sorted(corpus, key=lambda document: document.id) == sorted(source, key=lambda document: document.id)
+    with tarfile.open(tmp_path / "out.tar", "w") as tar:
+        tar.add(tmp_path / "out", "out")
+    assert set(read_brat(tmp_path / "out.tar")) == set(source)
+    assert all(file.resolve().is_relative_to(tmp_path / "out") for file in (tmp_path / "out").rglob("*"))
+
+
+@given(ids=st.sets(st.text(st.sampled_from("a./%A \\é\n") | st.characters(exclude_categories=("Cs",)), max_size=8), max_size=5))
+def test_no_two_ids_share_a_file(ids: set[str]) -> None:
+    names = [_file_name(name) for name in ids]
+    assert len(set(names)) == len(ids)
+    assert not any(part in ("", ".", "..") for name in names for part in name.split("/"))
+
+
+def test_a_row_of_the_documents_table_that_cannot_be_read_is_rejected_and_a_stranger_s_table_left_alone(tmp_path: Path) -> None:
+    write_brat([Document("d", "flu", language="fr")], tmp_path)
+    with (tmp_path / "documents.tsv").open("a") as table:
+        table.write("d\td\ten\t\nd\nd\tx\ten\tTest\ngone\tx\ten\t\n")
+    corpus = read_brat(tmp_path)
+    assert (reasons(corpus), [document.language for document in corpus]) == ({"row": 4}, ["fr"])
+    (tmp_path / "documents.tsv").write_text("some\ttable\nof\tothers\n")
+    assert [(document.id, document.language) for document in read_brat(tmp_path)] == [("d", "en")]
+
+
+def test_the_published_tables_survive_a_round_trip_through_brat(shared_data: Path, tmp_path: Path) -> None:
+    source = read_corpus(shared_data / "predictions" / "EMEA_with.tsv").documents[:300]
+    write_brat(source, tmp_path)
+    back = {document.id: document for document in read_brat(tmp_path)}
+    for document in source:
+        again = back[document.id]
+        assert (again.text, again.language, again.split) == (document.text, document.language, document.split)
+        assert [(m.spans, m.type, m.answers) for m in again.mentions] == [(m.spans, m.type, m.answers) for m in document.mentions]
+
+
+def test_wrong_offsets_cost_what_they_say_and_not_the_document_each(tmp_path: Path) -> None:
+    text = "word " * 200_000
+    rows = "".join(f"T{i}\tDisease 0 {len(text)}\tnowhere{i}\n" for i in range(300))
+    started = time.process_time()
+    corpus = read_brat(corpus_folder(tmp_path, rows, text))
+    hints = [rejection.text for rejection in corpus.rejections]
+    assert time.process_time() - started < 2.5  # reading the text for every row takes 10 s and more
+    assert max(map(len, hints)) < 500
+    assert (sum("occurs nowhere" in hint for hint in hints), sum("is said of the first 20" in hint for hint in hints)) == (20, 280)
+
+
+@given(text=st.text("ab \n", max_size=30), start=st.integers(0, 40), surface=st.text("ab ", min_size=1, max_size=3))
+def test_the_place_named_instead_is_the_nearest(text: str, start: int, surface: str) -> None:
+    flat, wanted = text.replace("\n", " "), surface.strip()
+    places = [i for i in range(len(flat)) if wanted and flat.startswith(wanted, i)]
+    said = Locator(text).instead([(start, start + 1)], surface)
+    if not places:
+        assert said.endswith("it occurs nowhere")
+    else:
+        near = int(said.rsplit(" ", 1)[1].split("–")[0])
+        assert abs(near - min(start, len(text))) == min(abs(place - min(start, len(text))) for place in places)

@@ -306,7 +306,7 @@ def documents(draw: st.DrawFn) -> Document:
     for ordinal in range(draw(st.integers(0, 3)) if text else 0):
         cuts = sorted(draw(st.sets(st.integers(0, len(text)), min_size=2, max_size=4)))
         spans = tuple(Span(a, b) for a, b in zip(cuts[::2], cuts[1::2], strict=False))
-        answers = draw(st.none() | st.lists(st.lists(CODES, min_size=1, max_size=3).map(tuple), max_size=2).map(tuple))
+        answers = draw(st.none() | st.lists(st.sets(CODES, min_size=1, max_size=3).map(lambda codes: tuple(sorted(codes))), max_size=2, unique=True).map(tuple))
         mentions.append(Mention(str(ordinal), spans, " ".join(text[s.start : s.end] for s in spans), draw(st.none() | CODES), answers))
     provenance = draw(st.none() | st.builds(Provenance, concept=CODES, writer=CODES, seed=st.integers()))
     return Document(draw(CODES), text, tuple(mentions), source=draw(st.sampled_from(["human", "synthetic"])), provenance=provenance)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from syncabel.corpora import FORMATS, SOURCES, format_of, read_corpus
+from syncabel.corpora import FORMATS, SOURCES, Official, format_of, read_corpus, source_of
 
 FOLDERS = {"quaero": "quaero", "spaccc": "spaccc", "hpo": "hpo"}
 
@@ -34,7 +34,9 @@ def test_a_source_s_digests_are_those_of_its_files(name: str, shared_data: Path)
     for file in SOURCES[name].files:
         path = shared_data / "corpora" / FOLDERS[name] / file.name
         assert hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
-        assert format_of(path) in (SOURCES[name].format, "brat")  # a folder does not say that it is French
+        assert source_of(path) == Official(name, file.split, file.name, True)
+        if not file.part:
+            assert format_of(path) == SOURCES[name].format
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))

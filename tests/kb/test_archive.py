@@ -54,9 +54,9 @@ def test_members_nobody_wants_may_be_there_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_paths_are_told_without_dots_and_written_there(tmp_path: Path, kind: str) -> None:
-    seen: list[str] = []
-    with opened(packed(tmp_path, kind, [("./M/./x", b"x"), ("M\\y", b"y")]), lambda name: not seen.append(name)) as folder:  # type: ignore[func-returns-value]
-        assert seen == ["M/x", "M/y"]
+    source = packed(tmp_path, kind, [("./M/./x", b"x"), ("M\\y", b"y"), ("./M/z", b"z")])
+    with opened(source, lambda name: name in ("M/x", "M/y")) as folder:
+        assert sorted(path.name for path in folder.rglob("?") if path.is_file()) == ["x", "y"]
         assert ((folder / "M/x").read_bytes(), (folder / "M/y").read_bytes()) == (b"x", b"y")
 
 

@@ -124,12 +124,16 @@ def test_options_are_checked(tmp_path: Path) -> None:
         read_icd10cm(written(tmp_path, XML), group_from="chapters")
 
 
-def test_codes_nested_a_thousand_deep_are_no_recursion(tmp_path: Path) -> None:
-    deep = "".join(f"<diag><name>A{i}</name><desc>d</desc>" for i in range(3000)) + "</diag>" * 3000
-    assert (
-        len(list(read_icd10cm(written(tmp_path, f"<ICD10CM.tabular><chapter><desc>c</desc><section>{deep}</section></chapter></ICD10CM.tabular>")).content))
-        == 3000
-    )
+@pytest.mark.parametrize("tag", ["diag", "note"])
+def test_nesting_is_no_recursion_and_too_deep_nesting_is_an_error(tag: str, tmp_path: Path) -> None:
+    def nested(times: int) -> list[object]:
+        inner = "".join(f"<{tag}><name>A{i}</name><desc>d</desc>" for i in range(times)) + f"</{tag}>" * times
+        text = f"<ICD10CM.tabular><chapter><desc>c</desc><section><diag><name>A</name><desc>d</desc>{inner}</diag></section></chapter></ICD10CM.tabular>"
+        return list(read_icd10cm(written(tmp_path, text)).content)
+
+    assert len(nested(900)) == (901 if tag == "diag" else 1)
+    with pytest.raises(FormatError, match="nested more than 1000 deep"):
+        nested(20_000)
 
 
 @settings(deadline=None, max_examples=200)

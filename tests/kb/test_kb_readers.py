@@ -1,6 +1,7 @@
 """Every reader of vocabularies: one contract, then what is special to each format, then bad input."""
 
 import gzip
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from syncabel.errors import ConfigError, FormatError, MarkupError, SyncabelError, UnknownNameError
 from syncabel.kb import Entry, Frames, KnowledgeBase, Vocabulary, read_medic, read_obo
-from syncabel.kb.readers.ontology import licence_of
+from syncabel.kb.readers.ontology import Selection, Term, entries, licence_of
 from syncabel.kb.readers.table import read_names
 from syncabel.text import clean_name, control_character
 from syncabel.types import Concept, Name, Rejection, Relation, Retired
@@ -324,6 +325,69 @@ def test_what_became_of_an_obsolete_term_is_kept(tmp_path: Path) -> None:
         Retired("A:8", "replaced_by", ("A:9",)),
         Retired("A:9", "replaced_by", ("A:8",)),
     ]
+
+
+def dead(code: str, *clauses: str) -> str:
+    return "\n".join([f"id: {code}", "name: x", "is_obsolete: true", *clauses])
+
+
+def test_the_alternative_ids_of_an_obsolete_term_share_its_fate(tmp_path: Path) -> None:
+    replaced, gone = dead("X:2", "alt_id: X:9", "replaced_by: X:1"), dead("X:4", "alt_id: X:8", "consider: X:1")
+    kb = built(read_obo(written(tmp_path, obo("id: X:1\nname: a", replaced, gone)), group="G"))
+    assert kb.concept("X:1").alt_codes == ("X:2", "X:9")
+    assert kb.table("retired").rows() == [("X:4", "consider", ["X:1"]), ("X:8", "consider", ["X:1"])]
+    assert kb.rejections == ()
+
+
+def test_an_obsolete_id_with_a_replacement_and_another_claimant_is_retired_with_both(tmp_path: Path) -> None:
+    kb = built(read_obo(written(tmp_path, obo("id: X:1\nname: a", dead("X:2", "replaced_by: X:1"), "id: X:3\nname: b\nalt_id: X:2")), group="G"))
+    assert kb.canonical("X:2") is None
+    assert kb.table("retired").rows() == [("X:2", "replaced_by", ["X:1", "X:3"])]
+    assert kb.rejections == ()
+
+
+def test_terms_to_consider_beside_a_replacement_are_rejected_and_beside_several_are_kept(tmp_path: Path) -> None:
+    both = dead("X:2", "replaced_by: X:1", "consider: X:3"), dead("X:4", "replaced_by: X:1", "replaced_by: X:3", "consider: X:5")
+    path = written(tmp_path, obo("id: X:1\nname: a", "id: X:3\nname: b", *both))
+    found = entries_of(read_obo(path, group="G"))
+    assert [entry for entry in found if not isinstance(entry, Concept)] == [
+        Rejection(f"{path}:11", "X:2", "consider_unused", "X:3"),
+        Retired("X:4", "replaced_by", ("X:1", "X:3")),
+        Retired("X:4", "consider", ("X:5",)),
+    ]
+    assert concepts_of(read_obo(path, group="G"))[0].alt_codes == ("X:2",)
+
+
+ids = st.sampled_from([f"X:{i}" for i in range(9)])
+clauses = st.lists(st.tuples(st.sampled_from(["alt_id", "replaced_by", "consider"]), ids), max_size=4)
+stanzas = st.dictionaries(ids, st.tuples(st.booleans(), st.booleans(), clauses), min_size=1, max_size=7)
+
+
+@settings(deadline=None, max_examples=100)
+@given(stanzas)
+def test_of_an_ontology_no_id_is_lost(tmp_path_factory: pytest.TempPathFactory, stanzas: dict[str, tuple[bool, bool, list[tuple[str, str]]]]) -> None:
+    terms, stated = ["id: R:0\nname: root"], {"R:0"}
+    for code, (obsolete, inside, said) in stanzas.items():
+        lines = [f"{tag}: {other}" for tag, other in said if obsolete or tag == "alt_id"]
+        terms.append("\n".join([f"id: {code}", "name: n", *lines, "is_obsolete: true" if obsolete else "is_a: R:0" if inside else "comment: outside"]))
+        stated |= {code, *(other for tag, other in said if tag == "alt_id")}
+    kb = built(read_obo(written(tmp_path_factory.mktemp("obo"), obo(*terms)), branches={"R:0": "G"}))
+    retired = set(kb.table("retired")["code"])
+    rejected = {rejection.code for rejection in kb.rejections} | {word for rejection in kb.rejections for word in rejection.text.split()}
+    assert {code for code in stated if kb.canonical(code) is None} <= retired | rejected
+
+
+def test_an_unknown_branch_root_of_a_large_ontology_is_named_at_once(tmp_path: Path) -> None:
+    terms = [Term(f"HP:{i:07}", "x") for i in range(100_000)]
+    started = time.perf_counter()
+    with pytest.raises(UnknownNameError, match=r"did you mean 'HP:0000118'\? \(100000 known\)"):
+        next(entries(terms, Selection(branches={"HP:00001180": "G"}), tmp_path))
+    assert time.perf_counter() - started < 3
+
+
+def test_an_entity_of_a_bar_does_not_split_a_medic_name_and_only_ascii_digits_are_omim(tmp_path: Path) -> None:
+    concept = concepts_of(read_medic(written(tmp_path, "1²||Foo&#124;Bar|x &amp; y\n")))[0]
+    assert (concept.code, [name.text for name in concept.names]) == ("1²", ["Foo|Bar", "x & y"])
 
 
 def test_a_clause_the_parser_panics_on_is_our_error(tmp_path: Path) -> None:

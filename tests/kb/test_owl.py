@@ -54,9 +54,9 @@ property_value: http://purl.org/dc/terms/license https://creativecommons.org/lic
 id: A:1
 name: heart disease
 def: "A disease of the \\"pump\\"." []
-synonym: "cardiac disease" EXACT []
-synonym: "disorder of heart" EXACT []
 synonym: "cardiopathy" BROAD []
+synonym: "disorder of heart" EXACT []
+synonym: "cardiac disease" EXACT []
 is_a: A:3
 alt_id: A:11
 xref: MESH:D006331
@@ -90,10 +90,10 @@ def written(folder: Path, text: str | bytes, name: str = "demo.owl") -> Path:
     return path
 
 
-def test_classes_come_whole_with_synonyms_by_scope_and_text(tmp_path: Path) -> None:
+def test_classes_come_whole_with_synonyms_in_file_order(tmp_path: Path) -> None:
     heart = Concept(
         "A:1",
-        (Name("heart disease", preferred=True), Name("cardiac disease"), Name("disorder of heart"), Name("cardiopathy", scope="broad")),
+        (Name("heart disease", preferred=True), Name("cardiopathy", scope="broad"), Name("disorder of heart"), Name("cardiac disease")),
         ("Disease",),
         definition='A disease of the "pump".',
         parents=("A:3",),
@@ -130,11 +130,72 @@ def test_letters_after_a_long_ascii_opening_are_read_as_declared(tmp_path: Path)
     assert names[-1] == "cœur é"
 
 
-def test_what_pronto_does_not_understand_is_rejected_once_in_its_words(tmp_path: Path) -> None:
-    two = OWL.replace("<rdfs:label>disease</rdfs:label>", "<rdfs:label>disease</rdfs:label><rdfs:label>illness</rdfs:label>")
-    path = written(tmp_path, two)
+def names_of(folder: Path, inside: str, **options: Any) -> tuple[Name, ...]:
+    text = f'{HEAD}<owl:Class rdf:about="&obo;A_1">{inside}</owl:Class></rdf:RDF>'
+    return next(entry.names for entry in read_owl(written(folder, text), group="G", **options).content if isinstance(entry, Concept))
+
+
+def test_names_keep_their_own_language_and_the_label_of_the_language_asked_comes_first(tmp_path: Path) -> None:
+    inside = """<rdfs:label xml:lang="ja">心臓</rdfs:label><oboInOwl:hasRelatedSynonym xml:lang="fr">coeur</oboInOwl:hasRelatedSynonym>
+     <rdfs:label xml:lang="en-US">Heart</rdfs:label><skos:altLabel xmlns:skos="http://www.w3.org/2004/02/skos/core#">ticker</skos:altLabel>"""
+    heart, kokoro = Name("Heart", "en", preferred=True), Name("心臓", "ja", preferred=True)
+    coeur = Name("coeur", "fr", "related")
+    assert names_of(tmp_path, inside) == (heart, kokoro, coeur, Name("ticker", "en"))
+    assert names_of(tmp_path, inside, language="ja") == (kokoro, heart, coeur, Name("ticker", "ja"))
+    assert names_of(tmp_path, inside, language="de") == (kokoro, heart, coeur, Name("ticker", "de"))
+    assert names_of(tmp_path, inside, scopes=("related",)) == (heart, kokoro, coeur)
+
+
+def test_skos_labels_and_alternative_terms_are_names(tmp_path: Path) -> None:
+    inside = """<skos:prefLabel xmlns:skos="http://www.w3.org/2004/02/skos/core#">heart</skos:prefLabel><obo:IAO_0000118>pump</obo:IAO_0000118>
+     <oboInOwl:hasNarrowSynonym>left heart</oboInOwl:hasNarrowSynonym><rdfs:label>heart</rdfs:label><rdfs:label>cor</rdfs:label>
+     <oboInOwl:hasExactSynonym>pump</oboInOwl:hasExactSynonym>"""
+    assert names_of(tmp_path, inside) == (Name("heart", preferred=True), Name("pump"), Name("left heart", scope="narrow"), Name("cor"))
+
+
+def test_a_language_stated_above_holds_below(tmp_path: Path) -> None:
+    text = OWL.replace("<rdf:RDF ", '<rdf:RDF xml:lang="fr" ').replace('<owl:Class rdf:about="&obo;A_3">', '<owl:Class rdf:about="&obo;A_3" xml:lang="de">')
+    languages = {name.language for entry in read_owl(written(tmp_path, text), group="G").content if isinstance(entry, Concept) for name in entry.names}
+    assert languages == {"fr", "de"}
+
+
+def test_names_that_are_none_and_classes_that_are_not_read_are_rejected(tmp_path: Path) -> None:
+    inside = '<rdfs:label>disease</rdfs:label><rdfs:label xml:lang="grc">νόσος</rdfs:label><oboInOwl:hasExactSynonym rdf:resource="http://x.org/y"/>'
+    other = '<owl:Class rdf:ID="B"><rdfs:label>by ID</rdfs:label></owl:Class>'
+    other += '<rdf:Description rdf:about="http://x.org/c"><rdf:type rdf:resource="http://www.w3.org/2002/07/owl#Class"/></rdf:Description>'
+    path = written(tmp_path, OWL.replace("<rdfs:label>disease</rdfs:label>", inside).replace("</rdf:RDF>", f"{other}</rdf:RDF>"))
     rejections = [entry for entry in read_owl(path, group="G").content if isinstance(entry, Rejection)]
-    assert rejections == [Rejection(str(path), "", "not_understood", "several names found for 'A:3', using 'disease'")]
+    assert rejections == [
+        Rejection(str(path), "A:3", "not_iso_639_1", "νόσος (grc)"),
+        Rejection(str(path), "A:3", "name_is_an_address", "http://x.org/y"),
+        Rejection(str(path), "#B", "class_not_read", "by ID"),
+        Rejection(str(path), "http://x.org/c", "class_not_read", ""),
+    ]
+
+
+def test_elements_of_one_class_add_up_and_own_ids_are_followed(tmp_path: Path) -> None:
+    two = """<owl:Class rdf:about="http://x.org/c"><oboInOwl:id>C:1</oboInOwl:id><rdfs:label>one</rdfs:label></owl:Class>
+     <owl:Class rdf:about="&obo;demo#local"><rdfs:label>local</rdfs:label></owl:Class>
+     <rdf:Description rdf:about="http://x.org/c"><rdf:type rdf:resource="http://www.w3.org/2002/07/owl#Class"/><rdfs:label>two</rdfs:label></rdf:Description>"""
+    content = read_owl(written(tmp_path, f"{HEAD}{two}</rdf:RDF>"), group="G").content
+    assert {entry.code: [name.text for name in entry.names] for entry in content if isinstance(entry, Concept)} == {"C:1": ["one", "two"], "local": ["local"]}
+
+
+def test_of_two_addresses_with_one_id_the_labels_of_the_first_hold(tmp_path: Path) -> None:
+    one = '<owl:Class rdf:about="http://x.org/c"><oboInOwl:id>C:1</oboInOwl:id><rdfs:label xml:lang="fr">un</rdfs:label></owl:Class>'
+    two = one.replace("/c", "/d").replace("un<", "deux<").replace("</owl", '<rdfs:label xml:lang="de">zwei</rdfs:label></owl')
+    (concept,) = [entry for entry in read_owl(written(tmp_path, f"{HEAD}{one}{two}</rdf:RDF>"), group="G").content if isinstance(entry, Concept)]
+    assert concept.names == (Name("un", "fr", preferred=True), Name("zwei", "de", preferred=True), Name("deux", "fr"))
+
+
+def test_what_pronto_does_not_understand_is_rejected_once_in_its_words(tmp_path: Path) -> None:
+    two = OWL.replace("<rdfs:label>disease</rdfs:label>", "<rdfs:label>disease</rdfs:label><rdfs:label>illness</rdfs:label><rdfs:label/>")
+    path = written(tmp_path, two.replace("part of</rdfs:label>", "part of</rdfs:label><rdfs:label>in</rdfs:label>"))
+    rejections = [entry for entry in read_owl(path, group="G").content if isinstance(entry, Rejection)]
+    assert [(rejection.where, rejection.reason, rejection.text) for rejection in rejections] == [
+        (str(path), "not_understood", "several names found for 'BFO:0000050', using 'part of'"),
+        (str(path), "not_understood", "`rdfs:label` without text literal in 'A:3'"),
+    ]
 
 
 def test_a_relation_of_no_declared_property_is_rejected_with_its_code(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from syncabel.errors import ConfigError, FormatError, SyncabelError, UnknownNameError
 from syncabel.kb import KnowledgeBase
-from syncabel.kb.readers.rf2 import read_rf2
+from syncabel.kb.readers.rf2 import read_rf2, split_roots
+from syncabel.kb.readers.rf2_rows import check_digits_hold
 from syncabel.kb.vocabulary import CONCEPTS, MAPS, NAMES, RELATIONS, RETIRED, Frames
 
 INT, EXT = "900000000000207008", "449081005"
@@ -296,7 +298,7 @@ class TestRelationships:
 class TestHistory:
     @pytest.fixture
     def content(self, tmp_path: Path) -> Frames:
-        old = [concept(str(code), active="0") for code in range(301, 312)]
+        old = [concept(str(code), active="0") for code in range(301, 314)]
         said = [
             (SAME_AS, "301", "73211009"),
             (REPLACED_BY, "302", "301"),  # through 301
@@ -311,14 +313,21 @@ class TestHistory:
             (SAME_AS, "310", "308"),  # 308 has no successor
             (SAME_AS, "311", "64572001"),
             (MAYBE, "311", "404684003"),
+            (SAME_AS, "312", "64572001"),
+            (MOVED_TO, "312", "138875005"),
+            (SAME_AS, "313", "64572001"),
+            (MAYBE, "313", "64572001"),
             (SAME_AS, "404684003", "64572001"),  # of an active concept: no history
         ]
         return frames(written(tmp_path, *old, *(member("Association", *row) for row in said), member("Association", SAME_AS, "308", "64572001", active="0")))
 
     def test_one_to_one_links_become_alternative_codes_through_chains(self, content: Frames) -> None:
         assert cell(content, "73211009", "alt_codes") == ["301", "302"]
-        assert cell(content, "64572001", "alt_codes") == ["311"]
         assert cell(content, "404684003", "alt_codes") == []
+
+    def test_a_concept_of_which_an_association_names_a_third_is_no_alternative_code_and_keeps_both(self, content: Frames) -> None:
+        assert cell(content, "64572001", "alt_codes") == ["312", "313"]  # 312 has moved too, and of 313 both associations name one concept
+        assert content.retired.filter(code="311")["reason"].to_list() == ["POSSIBLY_EQUIVALENT_TO,SAME_AS"]
 
     def test_the_others_are_retired_with_what_is_said_of_them(self, content: Frames) -> None:
         assert {code: (reason, set(successors or ())) for code, reason, successors in content.retired.iter_rows()} == {
@@ -330,6 +339,7 @@ class TestHistory:
             "308": ("inactive", set()),
             "309": ("1234567890", {"64572001"}),
             "310": ("SAME_AS", {"308"}),
+            "311": ("POSSIBLY_EQUIVALENT_TO,SAME_AS", {"64572001", "404684003"}),
         }
 
 
@@ -381,6 +391,8 @@ class TestScope:
         assert set(frames(source, descendants_of=["64572001", "<< 123037004 |Body structure|"]).concepts["code"]) == {"64572001", "73211009", "123037004"}
         assert set(frames(source, descendants_of=["<64572001"]).concepts["code"]) == {"73211009"}
         assert read_rf2(source, descendants_of=["64572001"]).about.filters == ("view=snapshot", "descendants_of=64572001")
+        vocabulary = read_rf2(source, descendants_of=["64572001 |Disease, any|", " << 123037004 | x |", "<404684003"])
+        assert vocabulary.about.filters[1] == "descendants_of=64572001,<<123037004,<404684003"
 
     def test_a_circle_of_is_a_is_walked_once(self, tmp_path: Path) -> None:
         source = written(tmp_path, relationship("20", "64572001", "73211009"))
@@ -421,6 +433,37 @@ class TestReleases:
         assert names(content, "73211009") == ["*Diabetes mellitus", "Diabetes mellitus (disorder)"]  # the first made from the FSN
         assert names(content, "200001") == ["*Local", "Local (disorder)"]
         assert read_rf2([edition, extension]).about.release == "INT 20200131 + ES1000146 20210430"
+
+    def test_sources_that_differ_at_one_time_are_reported_and_their_order_does_not_matter(self, tmp_path: Path) -> None:
+        same = [concept("404684003"), description("2001", "404684003", "Clinical finding (finding)", FSN)]
+        differs = [description("4002", "73211009", "Sugar disease"), concept("123037004", active="0")]
+        old = description("4001", "73211009", "Of no account", FSN, time="20190131")
+
+        def result(*sources: Path) -> tuple[list[Any], ...]:
+            vocabulary = read_rf2([*sources])
+            assert isinstance(vocabulary.content, Frames)
+            content = vocabulary.content
+            tables = [getattr(content, table).rows() for table in ("concepts", "names", "relations", "retired", "maps")]
+            return [vocabulary.about, tables], [(r.where, r.code, r.reason, r.text) for r in content.rejections if r.reason == "differs_between_sources"]
+
+        edition = written(tmp_path / "int", date="20200731")
+        earlier = written(tmp_path / "earlier", *same, *differs, old, rows=[], owner="ES1000146", date="20200430")
+        equal = written(tmp_path / "equal", *same, *differs, old, rows=[], owner="ES1000146", date="20200731")
+        first, reported = result(edition, earlier)
+        assert result(earlier, edition) == (first, reported)
+        held = "other values at 20200131; sct2_Description_Snapshot_INT_20200731.txt holds"
+        assert reported == [
+            ("sct2_Concept_Snapshot_ES1000146_20200430.txt:3", "123037004", "differs_between_sources", held.replace("Description", "Concept")),
+            ("sct2_Description_Snapshot_ES1000146_20200430.txt:3", "4002", "differs_between_sources", held),
+        ]
+        assert names(frames([edition, earlier]), "73211009")[0] == "*Diabetes mellitus"  # of the later release
+        second, reported = result(edition, equal)
+        assert result(equal, edition) == (second, reported)
+        assert [(where, code) for where, code, _, _ in reported] == [
+            ("sct2_Concept_Snapshot_INT_20200731.txt:6", "123037004"),
+            ("sct2_Description_Snapshot_INT_20200731.txt:6", "4002"),
+        ]
+        assert "Sugar disease" in names(frames([equal, edition]), "73211009")  # of the extension
 
     def test_two_releases_in_one_folder_are_asked_about(self, tmp_path: Path) -> None:
         written(tmp_path / "a")
@@ -531,8 +574,83 @@ class TestFaults:
     def test_no_source_and_odd_dates_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no source"):
             read_rf2([])
-        with pytest.raises(ConfigError, match="YYYYMMDD"):
-            read_rf2(written(tmp_path), date="2020-01-31")
+        written(written(tmp_path), view="Full")
+        for date in ("2020-01-31", "20219999", "20210229", "00000101", "2021 131", "٢٠٢١٠١٣١"):
+            with pytest.raises(ConfigError, match="YYYYMMDD"):
+                read_rf2(tmp_path, date=date, view="full")
+        with pytest.raises(ConfigError, match="a snapshot has the latest states only; read the full view"):
+            read_rf2(tmp_path, date="20190131")
+
+    def test_ids_that_fail_their_check_digit_are_counted_and_the_first_is_named(self, tmp_path: Path) -> None:
+        more = [
+            concept("999999999999999000"),
+            description("7001", "999999999999999000", "Rounded"),
+            concept("200002"),
+            description("7002", "200002", "Made up"),
+        ]
+        content = frames(written(tmp_path, *more))
+        assert reasons(content) == [("Concept:8", "999999999999999000", "check_digit")]
+        assert content.rejections[0].text.startswith("2 of 8 concept ids, this one first, fail")
+        assert names(content, "200002") == ["*Made up"]
+
+
+class TestWhatIsNotRead:
+    def test_each_set_of_maps_or_associations_that_is_not_read_is_reported(self, tmp_path: Path) -> None:
+        folder = written(tmp_path / "release", *TestMaps.RULES) / "Snapshot" / "Refset"
+        unread = ["der2_sRefset_SimpleMapToSCTSnapshot_INT_20200131.txt", "der2_scccRefset_LOINCMapCorrelationOriginSnapshot_INT_20200131.txt"]
+        other = [
+            "der2_cRefset_AttributeValueSnapshot_INT_20200131.txt",
+            "der2_sRefset_SimpleMapToSCTFull_INT_20200131.txt",
+            "der2_Refset_SimpleSnapshot_INT_20200131.txt",
+        ]
+        for name in (*unread, *other):
+            (folder / name).write_text("never opened")
+        packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "release"))
+        for source in (tmp_path / "release", packed):
+            found = [r.where for r in frames(source).rejections if r.reason == "not_read"]
+            assert found == sorted(unread)
+
+    def test_a_release_without_hierarchy_says_so(self, tmp_path: Path) -> None:
+        rows = [row for row in ROWS if row[0] != "sct2_Relationship_"]
+        flat = [*rows, relationship("11", "404684003", "138875005", active="0"), relationship("12", "404684003", "138875005", SITE)]
+        assert reasons(frames(written(tmp_path / "flat", rows=flat))) == [("Relationship:sct2_Relationship_Snapshot_INT_20200131.txt", "", "no_hierarchy")]
+        with pytest.raises(FormatError, match=r"sct2_Relationship_Snapshot_INT_20200131\.txt: is-a relationships are there as stated only; give"):
+            read_rf2(written(tmp_path / "stated", relationship("13", "404684003", "138875005", how=STATED), rows=flat))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 10**17 - 1), min_size=1, max_size=20), st.data())
+def test_check_digits_show_every_wrong_digit_and_every_swap_of_neighbours(numbers: list[int], data: st.DataObject) -> None:
+    # What Verhoeff's method promises, and what no mere sum of digits does.
+    for number in numbers:
+        candidates = np.arange(number * 10, number * 10 + 10)
+        assert check_digits_hold(candidates).sum() == 1
+        right = str(candidates[check_digits_hold(candidates)][0])
+        at = data.draw(st.integers(0, len(right) - 2))
+        swapped = right[:at] + right[at + 1] + right[at] + right[at + 2 :]
+        wrong = right[:at] + str((int(right[at]) + data.draw(st.integers(1, 9))) % 10) + right[at + 1 :]
+        for text in {swapped, wrong} - {right}:
+            assert text.startswith("0") or not check_digits_hold(np.array([int(text)]))[0]
+
+
+def test_check_digits_of_real_ids_hold_and_of_rounded_ones_do_not() -> None:
+    real = [int(code) for code in (INT, EXT, FSN, IS_A, SITE, US, ES, SAME_AS, ICD10, "73211009")]
+    assert check_digits_hold(np.array(real)).all()
+    assert not check_digits_hold(np.array([900000000000207000, 900000000000527000])).any()
+    assert check_digits_hold(np.array([], dtype=np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "roots"),
+    [
+        ("404684003,71388002 , <123037004", ["404684003", "71388002", "<123037004"]),
+        ("404684003 |Clinical finding, general|,<< 71388002 |Procedure|", ["404684003 |Clinical finding, general|", "<< 71388002 |Procedure|"]),
+        (" ,, ", []),
+        ("1 |open, bar,2", ["1 |open, bar,2"]),
+    ],
+)
+def test_a_list_of_roots_is_split_outside_of_terms(text: str, roots: list[str]) -> None:
+    assert split_roots(text) == roots
 
 
 def test_a_knowledge_base_reports_concepts_without_names_and_what_leads_to_them(tmp_path: Path) -> None:

@@ -299,7 +299,7 @@ def test_tables_that_are_not_as_mrfiles_states_are_reported_with_both_counts(tmp
     assert reported(12, 0, "CHANGE/MERGEDCUI.RRF|Merged|CUI|2|9|9|", "MRHIER.RRF|Not read|CUI|9|9|9|") == []
     assert reported(13, 0) == [("MRCONSO.RRF", "rows_missing", f"MRFILES states 13 rows of {atoms} bytes, found 12 of {atoms}")]
     assert [reason for _, reason, _ in reported(11, 5)] == ["rows_added", "bytes_differ"]
-    assert reported(12, 0, "MRREL.RRF|Links|CUI|16|50|9999|") == [("MRREL.RRF", "rows_missing", "MRFILES states 50 rows of 9999 bytes, found 0 of 0")]
+    assert reported(12, 0, "MRREL.RRF|Links|CUI|16|50|9999|") == [("MRREL.RRF", "rows_missing", "MRFILES states 50 rows of 9999 bytes, there is no such file")]
     with pytest.raises(FormatError, match="cannot be read"):
         reported(12, 0, "MRREL.RRF|Links|CUI|16|many|9999|")
 
@@ -455,7 +455,7 @@ def test_the_sample_release_reads(shared_data: Path) -> None:
     assert isinstance(vocabulary.content, Frames)
     assert vocabulary.about.release == "2022AB"
     stated = [(r.where, r.text) for r in vocabulary.content.rejections if r.reason == "rows_missing"]
-    assert stated[0] == ("MRCONSO.RRF", "MRFILES states 8751471 rows of 1106049441 bytes, found 7 of 789")
+    assert stated[0] == ("MRCONSO.RRF", "MRFILES states 8751471 rows of 1106049441 bytes, found 8 of 789")
     assert concepts(vocabulary.content)["C0000005"]["types"] == ["T116", "T121", "T130"]
     assert names(vocabulary.content, "C0001361")[:2] == [("Acute tonsillitis", "en", True), ("Tonsillitis acute", "en", False)]
     assert concepts(vocabulary.content)["C0001361"]["definition"].startswith("An acute inflammation of the tonsils")

@@ -82,6 +82,7 @@ def test_every_form_of_a_table_is_the_same_vocabulary(kind: str, tmp_path: Path)
     ]
     first = 1 if kind.startswith((".jsonl", ".parquet")) else 2
     expected = [(f"{path}:{first + 4}", "", "no_code", "nobody's"), (f"{path}:{first + 5}", "77", "no_group", "groupless")]
+    expected.append((f"{path}:{first + 3}", "22298006", "other_definition", "Later."))
     assert [(r.where, r.code, r.reason, r.text) for r in content.rejections] == expected
     assert "synonyms=more" in vocabulary.about.filters
 
@@ -91,6 +92,38 @@ def test_a_table_becomes_a_knowledge_base(tmp_path: Path) -> None:
     kb = KnowledgeBase.build(vocabulary.content, vocabulary.about)
     assert kb.concept("22298006").preferred_name == "myocardial infarction"
     assert {rejection.reason for rejection in kb.rejections} >= {"no_code", "no_group"}
+
+
+@pytest.mark.parametrize("kind", [".tsv", ".csv", ".jsonl", ".parquet"])
+def test_one_column_can_be_text_and_list_at_once(kind: str, tmp_path: Path) -> None:
+    path = table(tmp_path, kind, ["code", "term"], [["A|B", "a"], ["C", "c"]])
+    content = frames(read_table(path, code_column="code", name_column="term", group_column="code", xrefs_column="code", synonyms_column="term"))
+    assert content.concepts.select("code", "groups", "xrefs").rows() == [("A|B", ["A", "B"], ["A", "B"]), ("C", ["C"], ["C"])]
+    assert content.names["text"].to_list() == ["a", "a", "c", "c"]
+
+
+def test_a_json_list_in_a_column_that_is_also_text_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="'code' is a list") as caught:
+        read_table(written(tmp_path, '{"code": ["1"], "term": "a"}\n', "t.jsonl"), **PLAIN, xrefs_column="code")
+    assert caught.value.line == 1
+
+
+def test_a_second_definition_is_rejected_once_and_lists_are_united(tmp_path: Path) -> None:
+    rows = [["1", "a", "", "G"], ["1", "b", " first ", "H|G"], ["1", "c", "second", "I"], ["1", "d", "first", "G"], ["1", "e", "second", "G"]]
+    path = table(tmp_path, ".tsv", ["code", "term", "def", "group"], [*rows, ["2", "x", "second", ""]])
+    content = frames(read_table(path, code_column="code", name_column="term", definition_column="def", group_column="group"))
+    assert content.concepts.select("definition", "groups").rows() == [("first", ["G", "H", "I"])]
+    assert [(r.where, r.code, r.reason, r.text) for r in content.rejections] == [
+        (f"{path}:7", "2", "no_group", "x"),
+        (f"{path}:4", "1", "other_definition", "second"),
+    ]
+
+
+def test_a_column_named_over_two_lines_is_still_one_line_of_message(tmp_path: Path) -> None:
+    for text in ('code,"te\nrm",lang\n1,a,en\n', 'code,term,"x\ny","x\ny"\n1,a,b,c\n'):
+        with pytest.raises((FormatError, UnknownNameError)) as caught:
+            read_table(written(tmp_path, text, "t.csv"), **PLAIN)
+        assert "\n" not in str(caught.value)
 
 
 def test_without_a_flag_the_first_name_in_each_language_is_preferred(tmp_path: Path) -> None:
@@ -111,7 +144,7 @@ def test_a_missing_column_names_the_nearest(kind: str, tmp_path: Path) -> None:
         read_table(table(tmp_path, kind), code_column="code", name_column="trem", group="G")
 
 
-@pytest.mark.parametrize("code", ["1.0E+17", "6,4572E+17", "1e+17", "123456.0", "900000000000207008.00"])
+@pytest.mark.parametrize("code", ["1.0E+17", "6,4572E+17", "1e+17", "123456.0", "900000000000207008.00", "4.04684003E8", "1.0E17", "1,5e17", "1e17", "9e18"])
 @pytest.mark.parametrize("kind", [".tsv", ".csv", ".jsonl", ".parquet"])
 def test_codes_that_became_floats_are_refused_with_their_line(kind: str, code: str, tmp_path: Path) -> None:
     path = table(tmp_path, kind, ["code", "term"], [["1", "fine"], [code, "broken"]])
@@ -121,7 +154,7 @@ def test_codes_that_became_floats_are_refused_with_their_line(kind: str, code: s
 
 
 def test_codes_with_dots_and_18_digits_are_codes(tmp_path: Path) -> None:
-    codes = ["250.0", "E10.0", "1.1.1.0", "900000000000207008", "1E10", "007"]
+    codes = ["250.0", "E10.0", "1.1.1.0", "900000000000207008", "1E10", "1E50.0", "12E5", "1e5", "12e17", "007"]
     assert frames(read_table(table(tmp_path, ".tsv", ["code", "term"], [[code, "n"] for code in codes]), **PLAIN)).concepts["code"].to_list() == codes
 
 

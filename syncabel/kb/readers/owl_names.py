@@ -99,11 +99,8 @@ def matched(found: Mapping[str, ClassNames], known: Collection[str], path: Path)
 
 def _added(first: ClassNames, second: ClassNames) -> ClassNames:
     """The names of two addresses that are one code."""
-    return ClassNames(
-        first.ids,
-        second.labels | first.labels,
-        [*first.others, *(dataclasses.replace(name, preferred=False) for name in second.labels.values()), *second.others],
-    )
+    labels = first.labels | second.labels | first.labels  # first's languages come first, and first's labels hold
+    return ClassNames(first.ids, labels, [*first.others, *(dataclasses.replace(name, preferred=False) for name in second.labels.values()), *second.others])
 
 
 def _resources(parsed: Iterable[tuple[str, ET.Element]]) -> Iterator[tuple[ET.Element, str]]:

@@ -12,7 +12,7 @@ from syncabel.kb.readers.rf2_names import definitions_of, language_order, names_
 from syncabel.kb.readers.rf2_rows import Reports
 from syncabel.kb.vocabulary import CONCEPTS, MAPS, NAMES, RELATIONS, RETIRED, Frames
 
-__all__ = ["ASSOCIATIONS", "MAPS_TO", "UNTAGGED", "Components", "Wanted", "frames_of"]
+__all__ = ["ASSOCIATIONS", "MAPS_TO", "UNTAGGED", "Components", "Wanted", "frames_of", "is_a", "plain_root"]
 
 UNTAGGED = "untagged"
 ASSOCIATIONS: Mapping[int, str] = {
@@ -41,7 +41,7 @@ _INFERRED = pl.col("characteristicTypeId") != 900000000000010007  # stated; "add
 _ONE_TO_ONE = ("SAME_AS", "REPLACED_BY")
 _MOVED = ("MOVED_TO", "MOVED_FROM")  # to or from a namespace, which stands for no concept
 _INACTIVE = "inactive"
-_ROOT = re.compile(r"(<<|<)?\s*([1-9][0-9]{0,17})\s*(?:\|[^|]*\|)?\s*")
+_ROOT = re.compile(r"\s*(<<|<)?\s*([1-9][0-9]{0,17})\s*(?:\|[^|]*\|)?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,14 @@ def _named(kept: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     return kept.join(elsewhere, left_on="id", right_on="code", how="anti")
 
 
+def is_a(relationships: pl.DataFrame, *, stated: bool = False) -> pl.DataFrame:
+    """The rows that say what is a kind of what, as inferred; or as stated, before classification."""
+    return relationships.filter((~_INFERRED if stated else _INFERRED) & (pl.col("typeId") == _IS_A))
+
+
 def _below(active: pl.DataFrame, links: pl.DataFrame, expressions: Sequence[str]) -> pl.DataFrame:
     """The roots and all that is below them, along is-a; a circle is walked once."""
-    edges = links.filter(_INFERRED & (pl.col("typeId") == _IS_A)).select(pl.col("sourceId").alias("id"), pl.col("destinationId").alias("parent"))
+    edges = is_a(links).select(pl.col("sourceId").alias("id"), pl.col("destinationId").alias("parent"))
 
     def children(parents: pl.DataFrame) -> pl.DataFrame:
         return edges.join(parents, left_on="parent", right_on="id", how="semi").select("id").unique()
@@ -162,16 +167,26 @@ def _below(active: pl.DataFrame, links: pl.DataFrame, expressions: Sequence[str]
     return found
 
 
-def _root(expression: str, active: pl.DataFrame) -> tuple[int, bool]:
-    """A root's id, and whether it is itself left out."""
+def plain_root(expression: str) -> str:
+    """An expression of `descendants_of` without its term and white space.
+
+    Raises:
+        ConfigError: it is no id, with or without an operator and a term.
+    """
     match = _ROOT.fullmatch(expression)
     if match is None:
         raise ConfigError(f"{expression!r} is no root: write a concept's id, after `<` to leave the concept itself out")
-    if int(match[2]) not in active["id"]:
+    return (match[1] or "") + match[2]
+
+
+def _root(expression: str, active: pl.DataFrame) -> tuple[int, bool]:
+    """The id of a root as `plain_root` writes it, and whether it is itself left out."""
+    code = expression.lstrip("<")
+    if int(code) not in active["id"]:
         codes = active["id"].cast(pl.String).sort()
-        near = codes.filter(codes.str.starts_with(match[2][:4]))
-        raise UnknownNameError("active concept", match[2], near if len(near) else codes.head(1000))
-    return int(match[2]), match[1] == "<"
+        near = codes.filter(codes.str.starts_with(code[:4]))
+        raise UnknownNameError("active concept", code, near if len(near) else codes.head(1000))
+    return int(code), expression == f"<{code}"
 
 
 def _links(relationships: pl.DataFrame, active: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
@@ -226,9 +241,13 @@ def _history(concepts: pl.DataFrame, associations: pl.DataFrame) -> tuple[pl.Dat
 
 
 def _ends(said: pl.DataFrame, concepts: pl.DataFrame) -> pl.DataFrame:
-    """Columns id, end: the active concept that one-to-one links lead an inactive one to."""
-    pairs = said.filter(pl.col("name").is_in(_ONE_TO_ONE)).select("id", "target").unique()
-    links = dict(pairs.filter(~pl.col("id").is_duplicated()).iter_rows())
+    """Columns id, end: the active concept that one-to-one links lead an inactive one to.
+
+    A concept is not one to one with another if any association names a third: as an alternative code it could not keep that.
+    """
+    pairs = said.filter(~pl.col("name").is_in(_MOVED)).select("id", "target").unique()
+    alike = said.filter(pl.col("name").is_in(_ONE_TO_ONE))
+    links = dict(pairs.filter(~pl.col("id").is_duplicated()).join(alike, on=["id", "target"], how="semi").iter_rows())
     live = set(concepts.filter("active")["id"])
     found = [(code, end) for code in links if (end := _end(code, links)) in live]
     return pl.DataFrame(found, schema={"id": pl.Int64, "end": pl.Int64}, orient="row")

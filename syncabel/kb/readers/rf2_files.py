@@ -8,17 +8,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 
 __all__ = ["Release", "ReleaseFile", "View", "as_view", "check_complete", "find_release", "release_file"]
 
 View = Literal["snapshot", "full"]
-Kind = Literal["Concept", "Description", "TextDefinition", "Relationship", "RelationshipConcreteValues", "Language", "Association", "SimpleMap", "ExtendedMap"]
+Kind = Literal[
+    "Concept", "Description", "TextDefinition", "Relationship", "RelationshipConcreteValues", "Language", "Association", "SimpleMap", "ExtendedMap", "NotRead"
+]
 _REQUIRED: tuple[Kind, ...] = ("Concept", "Description", "Relationship")
 _NAME = re.compile(
-    r"x?(?:sct2_(?P<core>Concept|Description|TextDefinition|Relationship|RelationshipConcreteValues)|der2_(?P<pattern>c|s|i[a-z]+)Refset)"
+    r"x?(?:sct2_(?P<core>Concept|Description|TextDefinition|Relationship|RelationshipConcreteValues)|der2_(?P<pattern>[a-z]*)Refset)"
     r"_(?P<summary>[A-Za-z0-9]*?)(?P<view>Snapshot|Full|Delta)(?:-[A-Za-z-]+)?_(?P<owner>[A-Za-z0-9]+)_(?P<date>[0-9]{8})(?:T[0-9]+Z?)?\.txt"
 )
 
@@ -29,7 +31,7 @@ class ReleaseFile:
 
     Attributes:
         path: where it lies.
-        kind: what its rows are.
+        kind: what its rows are; "NotRead" for members of a reference set that maps or associates in a way that has no place in a vocabulary.
         view: "snapshot", "full", or "delta" (never read).
         owner: country code or namespace, e.g. INT, ES1000146.
         date: of the release, YYYYMMDD.
@@ -51,22 +53,29 @@ class Release:
     Attributes:
         source: as the user wrote it.
         folder: where it lies, or is unpacked.
-        name: owner and date, e.g. "INT 20180731".
+        owner, date: whose release it is, and of which day.
         files: sorted by kind and path.
     """
 
     source: str
     folder: Path
-    name: str
+    owner: str
+    date: str
     files: tuple[ReleaseFile, ...]
+
+    @property
+    def name(self) -> str:
+        """Owner and date, e.g. "INT 20180731"."""
+        return f"{self.owner} {self.date}"
+
+    @property
+    def precedence(self) -> tuple[str, bool, str, str]:
+        """Of two releases that differ about a component at one time, the one where this is greater holds: the later, then the extension."""
+        return self.date, self.owner != "INT", self.owner, self.source
 
     def of(self, kind: Kind) -> list[Path]:
         """The files of one kind."""
         return [file.path for file in self.files if file.kind == kind]
-
-    def shown(self, path: Path) -> str:
-        """What a message calls a file of the release: an archive is unpacked where nobody will find it."""
-        return (Path(self.source) / path.relative_to(self.folder)).as_posix()
 
 
 def as_view(name: str) -> View:
@@ -87,17 +96,19 @@ def release_file(path: Path | str) -> ReleaseFile | None:
     match = _NAME.fullmatch(PurePosixPath(path).name)
     if match is None:
         return None
-    kind = match["core"] or _refset_kind(match["pattern"], match["summary"])
+    kind = cast(Kind | None, match["core"]) or _refset_kind(match["pattern"], match["summary"])
     return kind and ReleaseFile(Path(path), kind, match["view"].lower(), match["owner"].upper(), match["date"], match["core"] is not None)
 
 
 def _refset_kind(pattern: str, summary: str) -> Kind | None:
-    if pattern == "c":
-        return "Language" if "Language" in summary else "Association" if "Association" in summary else None
-    if pattern == "s":
-        # Maps *to* SNOMED CT run the other way: their column is a source, not a target.
-        return "SimpleMap" if "SimpleMap" in summary and "ToSCT" not in summary else None
-    return "ExtendedMap" if "ExtendedMap" in summary or "ComplexMap" in summary else None
+    if pattern == "c" and ("Language" in summary or "Association" in summary):
+        return "Language" if "Language" in summary else "Association"
+    # Maps *to* SNOMED CT run the other way: their column is a source, not a target.
+    if pattern == "s" and "SimpleMap" in summary and "ToSCT" not in summary:
+        return "SimpleMap"
+    if pattern.startswith("i") and ("ExtendedMap" in summary or "ComplexMap" in summary):
+        return "ExtendedMap"
+    return "NotRead" if "Map" in summary or "Association" in summary else None
 
 
 def find_release(folder: Path, source: str, view: View) -> Release:
@@ -120,7 +131,7 @@ def find_release(folder: Path, source: str, view: View) -> Release:
         raise FormatError(f"no RF2 {view} files", source, hint=hint)
     _check_single(files, folder, source)
     first = next((file for file in files if file.core), files[0])
-    return Release(source, folder, f"{first.owner} {first.date}", tuple(files))
+    return Release(source, folder, first.owner, first.date, tuple(files))
 
 
 def _check_single(files: Iterable[ReleaseFile], folder: Path, source: str) -> None:

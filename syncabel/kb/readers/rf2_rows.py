@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from syncabel.errors import FormatError
 from syncabel.kb.readers.delimited import LINE, Checked, check_rows, collected
 from syncabel.types import Rejection
 
-__all__ = ["Layout", "Reports", "latest", "read_rows"]
+__all__ = ["Layout", "Reports", "check_digits_hold", "latest", "read_rows", "report_check_digits"]
 
 NUMBER = r"^[0-9]{1,9}$"
 SCTID = r"^[1-9][0-9]{0,17}$"
@@ -158,9 +160,9 @@ def latest(frames: Sequence[pl.DataFrame], date: int | None, reports: Reports) -
     """The state of every component at a date: of the rows of one id the one with the latest effectiveTime.
 
     Args:
-        frames: at least one, of `read_rows`; of equally late rows the last one holds.
+        frames: at least one, of `read_rows`, the decisive ones last: of equally late rows the last one holds.
         date: YYYYMMDD; later rows count as not there; None for no limit.
-        reports: told of a file that gives one id two states at one time.
+        reports: told of a file that gives one id two states at one time, and of files that differ about an id's latest state.
     """
     rows = pl.concat(frames)
     if date is not None:
@@ -171,4 +173,57 @@ def latest(frames: Sequence[pl.DataFrame], date: int | None, reports: Reports) -
     ordered = rows.filter(repeated).sort("effectiveTime", maintain_order=True)
     twice = ordered.filter(pl.struct("id", "effectiveTime", "file").is_duplicated() & ~pl.struct("id", "effectiveTime", "file").is_last_distinct())
     reports.rows(twice, "id", "duplicate_id", "effectiveTime")
-    return pl.concat([rows.filter(~repeated), ordered.unique("id", keep="last", maintain_order=True)])
+    held = ordered.unique("id", keep="last", maintain_order=True)
+    if len(frames) > 1:
+        _report_differing(ordered.join(twice, on=["file", LINE], how="anti", maintain_order="left"), held, reports)
+    return pl.concat([rows.filter(~repeated), held])
+
+
+def _report_differing(rows: pl.DataFrame, held: pl.DataFrame, reports: Reports) -> None:
+    """Report the rows as late as the one that holds, from another file and with other values."""
+    winners = held.select("id", "effectiveTime", holds="file")
+    rivals = rows.join(winners, on=["id", "effectiveTime"], maintain_order="left").filter(pl.col("file") != pl.col("holds"))
+    values = [name for name in held.columns if name not in (LINE, "file")]
+    other = rivals.join(held, on=values, how="anti", maintain_order="left")
+    names = pl.Series(reports.files, dtype=pl.String)
+    said = pl.format("other values at {}; {} holds", "effectiveTime", names.gather(other["holds"]).alias("name"))
+    reports.rows(other.with_columns(said.alias("said")), "id", "differs_between_sources", "said")
+
+
+def report_check_digits(concepts: pl.DataFrame, reports: Reports) -> None:
+    """Report once how many concept ids fail their check digit, with the first of them: a spreadsheet rounds ids of 16 digits and more."""
+    failing = concepts.filter(~pl.Series(check_digits_hold(concepts["id"].to_numpy()), dtype=pl.Boolean)).sort("file", LINE)
+    said = f"{failing.height} of {concepts.height} concept ids, this one first, fail their check digit: made up, or rounded by a spreadsheet"
+    reports.rows(failing.head(1).with_columns(pl.lit(said).alias("said")), "id", "check_digit", "said")
+
+
+def check_digits_hold(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the last digit of each SCTID is the one that Verhoeff's method gives for the others.
+
+    Method: J. Verhoeff, Error Detecting Decimal Codes, 1969; SNOMED CT Release File Specification, "Check-digit".  Digits are elements of the
+    dihedral group of order 10; each is permuted by its place, from the right, and all are multiplied: the product of a right id is 0.
+
+    Args:
+        ids: positive.  Shape: (ids,).
+
+    Returns:
+        Shape: (ids,).
+    """
+    product, rest = np.zeros(len(ids), np.int8), ids.copy()
+    permuted = np.arange(10, dtype=np.int8)
+    while rest.any():
+        # Past an id's first digit nothing is left to multiply by; a 0 there would be permuted into something.
+        product = np.where(rest > 0, _DIHEDRAL[product, permuted[rest % 10]], product)
+        permuted, rest = _VERHOEFF[permuted], rest // 10
+    holds: NDArray[np.bool_] = product == 0
+    return holds
+
+
+def _multiplied(one: int, two: int) -> int:
+    """The product of two symmetries of a pentagon: 0 to 4 are its rotations, 5 to 9 its reflections."""
+    turned = (one + two if one < 5 else one - two) % 5
+    return turned + 5 * ((one < 5) != (two < 5))
+
+
+_DIHEDRAL = np.array([[_multiplied(one, two) for two in range(10)] for one in range(10)], np.int8)
+_VERHOEFF = np.array([1, 5, 7, 6, 2, 8, 3, 0, 9, 4], np.int8)

@@ -48,7 +48,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     }.items()
 }
 _REQUIRED = ("MRCONSO", "MRSTY")
-_MEMBER = re.compile(r"(MR[A-Z]+)\.RRF(?:\.([a-z]{2}))?(\.gz)?")
+_MEMBER = re.compile(r"(MR[A-Z]+)\.RRF(?:\.(?!gz$)([a-z]{2}))?(?:\.gz)?")
 _RELEASE = re.compile(r"(?<!\d)(?:19|20)\d\d[A-D][A-D](?![A-Za-z])")
 _AGAIN = "fetch or subset the release again"
 
@@ -332,8 +332,8 @@ class _Release:
             return found[0]
         if "MRSAB" in self.tables:
             rows = self.collect(self.read("MRSAB", "IMETA", "RMETA"))
-            if spoken := [text for column in rows for text in column if _RELEASE.fullmatch(text)]:
-                return max(spoken)
+            if spoken := max((str(text) for column in rows for text in column if _RELEASE.fullmatch(text)), default=""):
+                return spoken
         parts = (*reversed(self.folder.resolve().parts), *reversed(self.source.resolve().parts))
         return next((found[0] for part in parts if (found := _RELEASE.search(part))), "")
 
@@ -346,12 +346,16 @@ class _Release:
             name = file.removesuffix(".RRF")
             if file == name or name not in _COLUMNS:
                 continue
-            found = self.tables.get(name)
-            here = found.rows if found else 0
+            here, length = self._size(name)
             reason = "rows_missing" if here < rows else "rows_added" if here > rows else "bytes_differ"
-            length = found.path.stat().st_size if found else 0
-            if reason != "bytes_differ" or length != size:
-                self.rejections.append(Rejection(self._where(name), "", reason, f"MRFILES states {rows} rows of {size} bytes, found {here} of {length}"))
+            if (here, length) != (rows, size):
+                found = f"found {here} of {length}" if name in self.tables else "there is no such file"
+                self.rejections.append(Rejection(self._where(name), "", reason, f"MRFILES states {rows} rows of {size} bytes, {found}"))
+
+    def _size(self, name: str) -> tuple[int, int]:
+        """Rows and bytes of a table; none of one that is not there."""
+        table = self.tables.get(name)
+        return (table.rows, table.path.stat().st_size) if table else (0, 0)
 
     def terms(self, lats: tuple[str, ...], of_preset: Sequence[str], sources: Sequence[str] | None, term_types: Sequence[str] | None) -> _Terms:
         """What atoms to keep: names are compared with those that occur."""

@@ -56,7 +56,7 @@ def _matches(name: str, pattern: str) -> bool:
 def _only(folder: Path, pattern: str, path: Path) -> Path:
     found = sorted(file for file in folder.rglob("*") if file.is_file() and _matches(file.name, pattern))
     if len(found) != 1:
-        listed = f": {', '.join(file.name for file in found[:3])}" if found else ""
+        listed = f": {', '.join(repr(file.name) for file in found[:3])}" if found else ""
         raise FormatError(f"{len(found)} files named like {pattern} in it{listed}", path, hint="give the one file")
     return found[0]
 
