@@ -58,6 +58,7 @@ _FORMAT = typer.Option("auto", "--format", help=f"auto, {', '.join(FORMATS)}.")
 _SPLIT = typer.Option(None, "--split", help="train, dev or test; by default taken from the names of official files.")
 _TRAIN = typer.Option(None, "--train", metavar="DOCS", help="Training documents that are not among the sources; may be given several times.")
 _TYPES = typer.Option(None, "--types", help="JSON table from annotated types to groups; counted on the training documents where not given.")
+_GROUPS = typer.Option(None, "--types", help="JSON table from annotated types to groups; each split then gets its share of every group.")
 _JSON = typer.Option(False, "--json", help="One JSON object instead of the table.")
 
 _LANGUAGE = typer.Option(None, "--language", help=f"ISO 639-1 code of the texts; not with {' or '.join(STATED)}, which state it.")
@@ -203,7 +204,7 @@ def _not_kept(documents: Sequence[Document], missing: Set[str], output: Path, to
     written = [document for document in documents if document.id not in missing]
     if not written:
         return {}
-    readers = {"brat": read_brat, "bigbio": read_bigbio, "pubtator": partial(read_pubtator, dialect=dialect)}
+    readers: dict[str, Callable[..., Corpus]] = {"brat": read_brat, "bigbio": read_bigbio, "pubtator": partial(read_pubtator, dialect=dialect)}
     back = {document.id: document for document in readers[to](output).documents}
     lost = Counter[str]()
     for document in written:
@@ -341,7 +342,7 @@ def split_(
     fractions: str = typer.Option("train=0.8,dev=0.1,test=0.1", "--fractions", help="Share of the documents per split, together 1."),
     seed: int = typer.Option(0, "--seed", help="Random seed."),
     group_by: str | None = typer.Option(None, "--group-by", metavar="REGEX", help=_GROUP_BY),
-    types: Path | None = typer.Option(None, "--types", help="JSON table from annotated types to groups: each split gets its share of every group."),
+    types: Path | None = _GROUPS,
     format_: str = _FORMAT,
     language: str | None = _LANGUAGE,
     several: str | None = _SEVERAL,
@@ -481,7 +482,7 @@ def _counts(result: CorpusCheck, left_out_of_train: Mapping[str, int]) -> Table:
         table.add_row("codes with a name others share, case aside (as written)", f"{result.kb.sharing_names:,} ({result.kb.sharing_names_as_written:,})")
         table.add_row("of these, codes without a name of their own", f"{result.kb.only_shared_names:,}")
         sharing = result.kb.mentions_sharing_names, result.kb.mentions_sharing_names_as_written
-        table.add_row("mentions of such codes, case aside (as written)", "{:,} ({:,})".format(*sharing))
+        table.add_row("mentions of such codes, case aside (as written)", f"{sharing[0]:,} ({sharing[1]:,})")
         table.add_row("mentions whose text is a shared name", f"{result.kb.mentions_with_shared_surface:,}")
         if result.kb.ceiling is not None:
             table.add_row("ceiling under the groups of the types", f"{result.kb.ceiling:.1%}")

@@ -24,7 +24,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from syncabel.errors import DigestMismatchError, IncompleteFolderError
-from syncabel.kb.tables import LISTS, Tables, joined, parent_edges
+from syncabel.kb.tables import LISTS, Tables, parent_edges, string_table
 from syncabel.strings import StringTable
 from syncabel.text import control_character, fold
 from syncabel.types import Name, Scope
@@ -183,14 +183,9 @@ def _mapped(path: Path) -> Array:
 
 
 def _strings(name: str, column: pl.Series) -> Iterator[tuple[str, Array]]:
-    lengths = column.str.len_bytes().to_numpy()
-    offsets = _starts(lengths)
-    blob = np.empty(int(offsets[-1]), np.uint8)
-    for start in range(0, len(column), _BATCH):
-        part = np.frombuffer(joined(column.slice(start, _BATCH)), np.uint8)
-        blob[offsets[start] : offsets[start] + len(part)] = part
-    yield name, blob
-    yield f"{name}_offsets", offsets
+    table = string_table(column)
+    yield name, table.blob
+    yield f"{name}_offsets", table.offsets
 
 
 def _starts(lengths: Array) -> NDArray[np.int64]:

@@ -23,14 +23,15 @@ from syncabel.errors import FormatError
 from syncabel.kb.entries import frames_of, rows_frame
 from syncabel.kb.vocabulary import CONCEPTS, NAMES, Entry, Frames, schema_of
 from syncabel.prompt import check_group
+from syncabel.strings import StringTable
 from syncabel.types import Rejection, Scope
 
-__all__ = ["LISTS", "TABLES", "Tables", "codes_in_use", "joined", "parent_edges", "tables_of"]
+__all__ = ["LISTS", "TABLES", "Tables", "codes_in_use", "joined", "parent_edges", "string_table", "tables_of"]
 
 TABLES = ("concepts", "names", "relations", "retired", "maps")
 LISTS = tuple(name for name, kind in CONCEPTS.items() if isinstance(kind, pl.List))
 _REJECTIONS = schema_of(Rejection)
-_HASHED = 1 << 18  # rows whose text is hashed at a time
+_HASHED = 1 << 18  # rows whose text is hashed or joined at a time
 _NAME_COLUMNS = ("concept", *(column for column in NAMES if column != "code"))
 _SCOPES = pl.Enum(get_args(Scope))
 # Control, private-use and unassigned characters; surrogates never get into a column.
@@ -94,6 +95,17 @@ def joined(column: pl.Series) -> bytes:
     """The UTF-8 bytes of all strings of a column, one after the other."""
     text: str | None = column.str.join("").item() if len(column) else None
     return (text or "").encode()
+
+
+def string_table(column: pl.Series) -> StringTable:
+    """A column of strings, none missing, in its order; never more than a part of them is joined at a time."""
+    offsets = np.zeros(len(column) + 1, np.int64)
+    np.cumsum(column.str.len_bytes().to_numpy(), out=offsets[1:])
+    blob = np.empty(int(offsets[-1]), np.uint8)
+    for start in range(0, len(column), _HASHED):
+        part = np.frombuffer(joined(column.slice(start, _HASHED)), np.uint8)
+        blob[offsets[start] : offsets[start] + len(part)] = part
+    return StringTable(blob, offsets)
 
 
 def rejected(frame: pl.DataFrame, where: str, reason: str, text: pl.Expr) -> pl.DataFrame:

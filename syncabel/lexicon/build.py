@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from constrained.trie import TokenTrie, group_bits
 from syncabel.errors import ConfigError
 from syncabel.kb import KnowledgeBase
-from syncabel.kb.tables import Tables
-from syncabel.lexicon.leaves import Alike, Leaves, first_leaves, string_table
+from syncabel.kb.tables import Tables, string_table
+from syncabel.lexicon.leaves import Alike, Leaves, first_leaves
 from syncabel.lexicon.store import FORMAT_VERSION, PREFERRED, SHARED, Lexicon, tokenizer_digest
 from syncabel.lexicon.tokenise import TokenCache, TokenRows, groups_alike, token_rows
 

@@ -3,7 +3,7 @@
 Names are columns; only those that must be told apart (a few thousand among millions) are ever Python strings.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -12,12 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from syncabel.kb.tables import Tables, joined
+from syncabel.kb.tables import Tables, string_table
 from syncabel.strings import StringTable
 
-__all__ = ["Alike", "Leaves", "first_leaves", "preferred_names", "string_table"]
+__all__ = ["Alike", "Leaves", "first_leaves", "preferred_names"]
 
-_JOINED = 1 << 18  # strings that are joined at a time
 _LAST_RESORT = 1000  # numbers tried behind a code
 
 
@@ -195,11 +194,3 @@ def preferred_names(tables: Tables) -> pl.Series:
     concepts, first = np.unique(concept[marked], return_index=True)
     row[concepts] = marked[first]
     return tables.names["text"].gather(row)
-
-
-def string_table(strings: pl.Series) -> StringTable:
-    """A column of strings, in its order."""
-    offsets = np.zeros(len(strings) + 1, np.int64)
-    np.cumsum(strings.str.len_bytes().to_numpy(), out=offsets[1:])
-    parts: Iterable[bytes] = (joined(strings.slice(start, _JOINED)) for start in range(0, len(strings), _JOINED))
-    return StringTable(np.frombuffer(b"".join(parts), np.uint8), offsets)

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from syncabel.abbreviations import find_abbreviations
-from syncabel.corpora import read_bigbio, read_corpus, write_bigbio
+from syncabel.corpora import format_of, read_bigbio, read_corpus, write_bigbio
+from syncabel.corpora.places import Seen
 from syncabel.errors import ConfigError, FormatError, SyncabelError, UnknownNameError
 from syncabel.types import Document, Mention, Span
 
@@ -199,3 +200,36 @@ def test_whatever_comes_in_ends_in_documents_or_an_error_of_the_project(content:
         except SyncabelError:
             continue
         assert corpus.rows_read == len(corpus.rejections) + len(corpus) + sum(1 for _ in corpus.mentions())
+
+
+def test_a_saved_split_of_an_unknown_name_is_read_without_split_and_reported(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    parts = {name: datasets.Dataset.from_list([{**sample(), "document_id": name}]) for name in ("all", "test")}
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "saved"))
+    corpus = read_corpus(tmp_path / "saved")
+    assert [(document.id, document.split) for document in corpus] == [("all", None), ("test", "test")]
+    assert [(rejection.where, rejection.reason) for rejection in corpus.rejections] == [(f"{tmp_path / 'saved'}/all", "unknown_split")]
+    assert (corpus.rows_read, corpus.rows_kept) == (11, 10)
+    assert read_bigbio(tmp_path / "saved", split="dev").rejections == ()
+
+
+def test_lists_and_objects_over_several_lines_are_told_by_their_fields(tmp_path: Path) -> None:
+    bioc = {"id": "1", "passages": [{"infons": {}, "offset": 0, "text": "flu"}]}
+    for value, name in ((sample(), "bigbio"), (bioc, "bioc")):
+        for indent in (None, 1):
+            for whole in ([value], value):
+                path = tmp_path / "d.json"
+                path.write_text(json.dumps(whole, indent=indent))
+                assert format_of(path) == name
+                assert len(read_corpus(path)) == 1
+    path.write_text(json.dumps([{"id": "1", "text": "secret"}], indent=1))
+    with pytest.raises(FormatError, match=r"d\.json: .*neither BioC nor BigBIO.*--format") as refused:
+        format_of(path)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_document_met_in_another_split_is_one_leak(tmp_path: Path) -> None:
+    path, seen = written(tmp_path, sample()), Seen()
+    read_bigbio(path, split="train", seen=seen)
+    assert [r.reason for r in read_bigbio(path, split="train", seen=seen).rejections] == ["duplicate"] * 5
+    assert [r.reason for r in read_bigbio(path, split="test", seen=seen).rejections] == ["duplicate_across_splits"] + ["duplicate"] * 4

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncabel.corpora import Corpus, Dialect, format_of, read_bioc, read_corpus
+from syncabel.corpora.places import Seen
 from syncabel.errors import FormatError, SyncabelError, UnknownNameError
 from syncabel.types import Span
 
@@ -180,3 +181,68 @@ def test_any_bytes_end_in_a_corpus_or_a_syncabel_error(at: int, length: int, noi
         assert corpus.rows_kept == len(corpus) + sum(1 for _ in corpus.mentions())
     assert "\n" not in message
     assert "Colon" not in message
+
+
+def with_annotations(*annotations: Any, **document: Any) -> dict[str, Any]:
+    return {"id": "1", "passages": [{"offset": 0, "text": "Colon cancer", "annotations": list(annotations)}], **document}
+
+
+def annotated(**change: Any) -> dict[str, Any]:
+    return {"id": "1", "infons": {"identifier": "D1", "type": "Disease"}, "text": "Colon", "locations": [{"offset": 0, "length": 5}], **change}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"infons": 5}, "annotation"),
+        ({"infons": {"type": ["Disease"]}}, "annotation"),
+        ({"locations": 5}, "annotation"),
+        ({"locations": [5]}, "annotation"),
+        ({"text": 5}, "annotation"),
+        ({"infons": {"identifier": {"MESH": "D1"}}}, "code"),
+        ({"infons": {"identifier": [None]}}, "code"),
+        ({"infons": {"identifier": ["D1", "D2"]}}, "code"),
+        ({"infons": {"identifier": True}}, "code"),
+    ],
+)
+def test_what_is_wrong_with_an_annotation_costs_no_other(change: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    corpus = read_bioc(written(tmp_path, with_annotations(*[annotated()] * 50, annotated(**change))))
+    assert [rejection.reason for rejection in corpus.rejections] == [reason]
+    assert (len(corpus.documents[0].mentions), corpus.rows_read, corpus.rows_kept) == (50, 52, 51)
+    assert [rejection.reason for rejection in read_bioc(written(tmp_path, with_annotations(annotated(), 7))).rejections] == ["annotation"]
+
+
+def test_infons_of_null_say_nothing_and_a_list_of_codes_is_read_through_the_dialect(tmp_path: Path) -> None:
+    path = written(tmp_path, with_annotations(annotated(infons=None), *(annotated(infons={"identifier": codes}) for codes in (["D1"], [], ["D2", "D1"], 7))))
+    assert [mention.answers for _, mention in read_bioc(path, dialect=Dialect(together="|")).mentions()] == [
+        None,
+        (("D1",),),
+        None,
+        (("D1", "D2"),),
+        (("7",),),
+    ]
+    assert [mention.answers for _, mention in read_bioc(path, dialect=Dialect(alternatives=",")).mentions()][3] == (("D2",), ("D1",))
+    assert read_bioc(path, language="fr").documents[0].language == "fr"
+
+
+def test_with_a_document_that_cannot_be_read_each_annotation_is_rejected(tmp_path: Path) -> None:
+    bad = with_annotations(*[annotated()] * 3, id=None)
+    corpus = read_bioc(written(tmp_path, [with_annotations(annotated()), bad, {"id": "2", "passages": [{"offset": "x", "text": "a", "annotations": [1]}]}]))
+    assert ([rejection.reason for rejection in corpus.rejections], corpus.rows_read, corpus.rows_kept) == (["document"] * (4 + 2), 8, 2)
+    xml = read_bioc(written(tmp_path, XML.replace("<id>1</id>", "<id> </id>")))
+    assert ([rejection.reason for rejection in xml.rejections], xml.rows_read) == (["document"] * 6, 8)
+    assert xml.rows_kept == len(xml) + sum(1 for _ in xml.mentions())
+
+
+def test_a_document_met_in_another_split_is_one_leak(tmp_path: Path) -> None:
+    path, seen = written(tmp_path, XML), Seen()
+    read_bioc(path, split="train", seen=seen)
+    assert [rejection.reason for rejection in read_bioc(path, split="test", seen=seen).rejections].count("duplicate_across_splits") == 2
+
+
+def test_an_undeclared_entity_s_name_is_shown_only_where_it_is_one_of_html(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="nbsp"):
+        read_bioc(written(tmp_path, XML.replace("&amp;", "&nbsp;")))
+    with pytest.raises(FormatError) as refused:
+        read_bioc(written(tmp_path, XML.replace("&amp;", "&Jones;")))
+    assert "Jones" not in str(refused.value)

@@ -244,6 +244,8 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path) 
         ('{"id": "3", "text": "a", "mentions": [{"id": "1", "spans": [{"start": 0, "end": 1}], "text": "a", "answers": [[]]}]}', "schema"),
         ('{"id": "3", "text": "a", "mentions": [{"id": "1", "spans": [{"start": 0, "end": 1}], "text": "a", "answers": [["X:1", ""]]}]}', "schema"),
         ('{"id": "3", "text": "a", "split": "Test"}', "schema"),
+        ('{"id": "3", "text": "a", "mentions": [{"id": "1", "spans": [{"start": 0, "end": 1}], "text": "a", "answers": [["NO_CODE"]]}]}', "schema"),
+        ('{"id": "3", "text": "a", "mentions": [{"id": "1", "spans": [{"start": 0, "end": 1}], "text": "a", "answers": [["X", "-1"]]}]}', "schema"),
         ('{"id": "3", "text": "a b", "mentions": [{"id": "1", "spans": [{"start": 1, "end": 2}], "text": "b"}]}', "offset"),
         ('{"id": "12", "text": "again"}', "duplicate"),
     ],
@@ -254,6 +256,19 @@ def test_a_bad_json_row_is_rejected_with_its_place(row: str, reason: str, tmp_pa
     corpus = read_jsonl(path)
     assert [(rejection.where, rejection.reason) for rejection in corpus.rejections] == [(f"{path}:3", reason)]
     assert (len(corpus), corpus.rows_read) == (2, 3)
+
+
+def test_answers_are_read_as_sets(tmp_path: Path) -> None:
+    mention = {"id": "1", "spans": [{"start": 0, "end": 1}], "text": "a", "answers": [["B", "A"], ["A", "B"], ["C", "C"]]}
+    path = tmp_path / "sets.jsonl"
+    path.write_text(json.dumps({"id": "3", "text": "a", "mentions": [mention]}))
+    assert [m.answers for _, m in read_jsonl(path).mentions()] == [(("A", "B"), ("C",))]
+
+
+def test_a_document_met_in_another_split_is_rejected_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "split.jsonl"
+    path.write_text("".join(json.dumps({"id": "1", "text": "a", "split": split}) + "\n" for split in ("train", "train", "test")))
+    assert [rejection.reason for rejection in read_jsonl(path).rejections] == ["duplicate", "duplicate_across_splits"]
 
 
 def test_a_row_s_own_split_is_not_overwritten(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """PubTator of sources beyond the first two, and writing it: what cannot be said is handed back."""
 
 import string
+import tarfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncabel.corpora import DIALECTS, Dialect, format_of, read_corpus, read_pubtator, write_pubtator
+from syncabel.corpora import DIALECTS, Dialect, Official, format_of, read_corpus, read_pubtator, source_of, verified, write_pubtator
+from syncabel.corpora.places import Seen
+from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.types import Document, Mention, Span
 
 MEDMENTIONS = """7|t|DCTN4 in cystic fibrosis
@@ -122,3 +125,62 @@ def test_official_files_survive_a_round_trip(source: str, dialect: str, shared_d
     again = read_pubtator(tmp_path / "again.txt", dialect=dialect)
     assert [document.text for document in again] == [document.text for document in first]
     assert [(m.spans, m.type, m.answers) for _, m in again.mentions()] == [(m.spans, m.type, m.answers) for _, m in first.mentions()]
+
+
+def test_a_folder_or_archive_of_pubtator_files_is_no_brat_corpus_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    for name in ("a.txt", "b.txt", "list.json"):
+        (tmp_path / "c" / name).write_text(MEDMENTIONS)
+    with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "c", "c")
+    for place in ("c", "c.tar.gz"):
+        with pytest.raises(FormatError, match=r"no BRAT annotations in it, but 2 \.txt, 1 \.json.*--format"):
+            read_corpus(tmp_path / place)
+
+
+def test_options_go_to_the_readers_that_have_them(tmp_path: Path) -> None:
+    path = written(tmp_path, "7|t|a b\n7\t0\t1\ta\tX\tC1+C2\n")
+    (document,) = read_corpus(path, "pubtator", language="de", dialect="ncbi_disease")
+    assert (document.language, document.mentions[0].answers) == ("de", (("C1", "C2"),))
+    with pytest.raises(ConfigError, match="no option several"):
+        read_corpus(path, "pubtator", several="together")
+    with pytest.raises(UnknownNameError, match="dialect"):
+        read_corpus(path, "pubtator", dialect="ncbi")
+
+
+def test_offsets_wrong_by_a_little_are_told_where_and_the_twenty_first_is_not(tmp_path: Path) -> None:
+    rows = "".join(f"7\t1\t2\tb\tX{i}\tC1\n" for i in range(22))
+    hints = [rejection.text for rejection in read_corpus(written(tmp_path, "7|t|a b\n" + rows), "pubtator").rejections]
+    assert ("it stands at 2–3" in hints[19], "it stands" in hints[20], len(hints)) == (True, False, 22)
+
+
+def test_an_official_file_is_known_by_its_content_under_any_name(shared_data: Path, tmp_path: Path) -> None:
+    ncbi = shared_data / "corpora" / "ncbi_disease" / "NCBItestset_corpus.txt"
+    renamed = tmp_path / "mine.txt"
+    renamed.write_bytes(ncbi.read_bytes())
+    assert source_of(renamed) == Official("ncbi_disease", "test", "NCBItestset_corpus.txt", True)
+    assert {document.split for document in read_corpus(renamed)} == {"test"}
+    changed = tmp_path / ncbi.name
+    changed.write_bytes(ncbi.read_bytes() + b"\n")
+    assert verified([changed, tmp_path]) == {changed: Official("ncbi_disease", "test", ncbi.name, False), tmp_path: None}
+    assert {document.split for document in read_corpus(changed)} == {"test"}
+    again = read_corpus([ncbi, renamed])
+    assert {rejection.reason for rejection in again.rejections} == {"duplicate"}
+
+
+def test_a_document_met_in_another_split_is_one_leak(tmp_path: Path) -> None:
+    path, seen = written(tmp_path, MEDMENTIONS), Seen()
+    read_pubtator(path, split="train", dialect="medmentions", seen=seen)
+    assert [r.reason for r in read_pubtator(path, split="test", dialect="medmentions", seen=seen).rejections] == ["duplicate_across_splits"] + ["duplicate"] * 2
+
+
+def test_the_unpacked_archive_of_quaero_is_french_and_keeps_its_splits(shared_data: Path, tmp_path: Path) -> None:
+    with tarfile.open(shared_data / "corpora" / "quaero" / "quaero_brat.tar.gz") as tar:
+        tar.extractall(tmp_path, [member for member in tar.getmembers() if "/EMEA/" in member.name], filter="data")
+    for place, splits in (("", {"train", "dev", "test"}), ("corpus", {"train", "dev", "test"}), ("corpus/test", {"test"}), ("corpus/dev/EMEA", {"dev"})):
+        assert format_of(tmp_path / place) == "quaero"
+        corpus = read_corpus(tmp_path / place)
+        assert ({document.language for document in corpus}, {document.split for document in corpus}) == ({"fr"}, splits)
+    one = next((tmp_path / "corpus" / "test" / "EMEA").glob("*.ann"))
+    assert [(document.language, document.split) for document in read_corpus(one)] == [("fr", "test")]
+    assert (format_of(shared_data / "formats" / "brat" / "maccrobat2020"), source_of(shared_data / "formats")) == ("brat", None)

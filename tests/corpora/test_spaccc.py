@@ -129,3 +129,18 @@ def test_whatever_the_rows_each_is_kept_or_rejected(rows: list[str], tmp_path: P
     except SyncabelError:
         return
     assert corpus.rows_read == len(corpus.rejections) + sum(1 for _ in corpus.mentions())
+
+
+def test_a_document_in_two_tables_is_one_leak_however_many_rows_it_has(tmp_path: Path) -> None:
+    tables(tmp_path, ROWS[0], name="train.tsv")
+    tables(tmp_path, ROWS[1], ROWS[3], name="test.tsv")
+    for corpus in (read_corpus(tmp_path), read_corpus([tmp_path / "test.tsv", tmp_path / "train.tsv"])):
+        reasons = Counter(rejection.reason for rejection in corpus.rejections)
+        assert (reasons["duplicate_across_splits"], corpus.rows_read, corpus.rows_kept) == (1, 3, 3 - reasons.total())
+
+
+def test_a_folder_of_tables_beside_their_texts_is_spaccc(tmp_path: Path, shared_data: Path) -> None:
+    tables(tmp_path, ROWS[0])
+    assert format_of(tmp_path) == "spaccc"
+    assert read_corpus(tmp_path) == read_spaccc(tmp_path)
+    assert format_of(shared_data / "corpora" / "spaccc") == "spaccc"

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ ABOUT = About(source="", release="", licence="", redistributable=True)
 
 
 def typed(number: int, kinds: list[str]) -> Document:
-    text = "x " * max(1, len(kinds))
+    text = "x " * len(kinds) + str(number)  # one text each: equal ones stay together
     return Document(str(number), text, tuple(Mention(str(i), (Span(2 * i, 2 * i + 1),), "x", kind) for i, kind in enumerate(kinds)))
 
 
@@ -114,7 +115,7 @@ def test_leaks_are_the_same_id_text_or_sentence_in_an_earlier_part() -> None:
     line = "The patient had a very bad cold, Dr. Smith said."
     documents = (
         coded("1", f"One. {line}", split="train"),
-        coded("2", "Another start. the patient had a VERY bad cold Dr  Smith said. End.", split="dev"),
+        coded("2", "Another start. The patient had a VERY bad cold Dr  Smith said. End.", split="dev"),
         coded("3", "Nothing in common. Yes.", split="dev"),
         coded("4", f"One. {line}", split="test"),
         coded("5", "One. Yes.", split="test"),
@@ -143,3 +144,116 @@ def test_a_corpus_with_nothing_to_draw_writes_its_numbers_alone(tmp_path: Path) 
     written = write_stats(corpus_stats([coded("1", "text")]), tmp_path, "Nothing")
     assert [path.name for path in written] == ["stats.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stats.json"]
+
+
+def test_the_order_of_the_fractions_is_of_no_account() -> None:
+    whole = [typed(number, ["A"] * (number % 3) + ["B"] * (number % 2)) for number in range(30)]
+    results = [split_by_fractions(whole, dict(order), 3) for order in permutations({"train": 0.6, "dev": 0.2, "test": 0.2}.items())]
+    assert all(result == results[0] for result in results)
+    assert list(results[-1]) == ["train", "dev", "test"]
+
+
+@given(st.lists(st.integers(0, 5), min_size=12, max_size=40), st.integers(0, 2))
+def test_documents_of_equal_text_and_of_one_group_stay_together(texts: list[int], seed: int) -> None:
+    whole = [Document(f"{number // 3}_{number}", f"text {text} {number if text < 3 else ''}") for number, text in enumerate(texts)]
+    where = {d.id: (name, d.text) for name, part in split_by_fractions(whole, {"train": 0.5, "test": 0.5}, seed).items() for d in part}
+    assert len(where) == len(whole)
+    assert len({text for _, text in where.values()}) == len(set(where.values()))
+    try:
+        grouped = split_by_fractions(whole, {"train": 0.5, "test": 0.5}, seed, group_by="^([0-9]+)_")
+    except ConfigError:
+        return  # equal texts chain all groups into one
+    assert all(part for part in grouped.values())
+    sides = [(d.id.split("_")[0], d.text, name) for name, part in grouped.items() for d in part]
+    assert len({(group, name) for group, _, name in sides}) == len({group for group, _, _ in sides})
+    assert len({(text, name) for _, text, name in sides}) == len({text for _, text, _ in sides})
+
+
+def test_the_parts_of_quaero_leaflets_stay_together(shared_data: Path) -> None:
+    whole = read_corpus(shared_data / "corpora" / "quaero" / "quaero_brat.tar.gz", "quaero").documents
+    leaflets = {document.id: document.id.split("_")[0] for document in whole if "_" in document.id}
+    parts = split_by_fractions(whole, THIRDS, group_by=r"([0-9]+)_[0-9]+$")
+    sides = {(leaflets[document.id], name) for name, part in parts.items() for document in part if document.id in leaflets}
+    assert len(sides) == len({leaflet for leaflet, _ in sides}) > 30
+    assert all(abs(len(parts[name]) - share * len(whole)) < 15 for name, share in THIRDS.items())  # type: ignore[index]
+
+
+@pytest.mark.parametrize("group_by", ["(", "no group", "(never)"])
+def test_an_expression_that_groups_nothing_is_refused(group_by: str) -> None:
+    with pytest.raises(ConfigError, match="--group-by"):
+        split_by_fractions([typed(1, []), typed(2, [])], {"train": 0.5, "dev": 0.5}, group_by=group_by)
+
+
+def test_groups_that_cannot_fill_the_splits_are_refused() -> None:
+    with pytest.raises(ConfigError, match="stay together"):
+        split_by_fractions([Document("1", "same"), Document("2", "same")], {"train": 0.5, "dev": 0.5})
+    parts = split_by_fractions([Document(str(n), text) for n, text in enumerate(["a"] * 5 + ["b"] * 5 + ["c"])], THIRDS)
+    assert sorted(len(part) for part in parts.values()) == [1, 5, 5]
+
+
+def test_splits_are_dealt_by_what_mentions_are_said_to_count_for() -> None:
+    whole = [typed(number, [f"T{number}"]) for number in range(40)]  # as types, each is alone
+    even = {f"T{number}": "even" if number % 4 == 0 else "odd" for number in range(40)}
+    parts = split_by_fractions(whole, {"train": 0.8, "test": 0.2}, 5, strata=lambda mention: (even[str(mention.type)],))
+    assert Counter(even[str(d.mentions[0].type)] for d in parts["test"]) == {"even": 2, "odd": 6}
+
+
+def test_an_id_of_another_split_is_a_leak_though_the_reader_left_the_document_out() -> None:
+    rejections = (Rejection("t:1", "", "duplicate_across_splits", ""), Rejection("t:2", "", "duplicate", ""))
+    result = check_corpus(Corpus((coded("1", "One.", split="train"), coded("2", "Two.", split="test")), rejections, 4))
+    assert (result.leaks, sum(pair.ids for pair in result.overlaps), result.duplicates) == (1, 1, 1)
+    assert result.overlaps[-1].second == "duplicate_across_splits"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [("train/1", "test/1", 1), ("a/train/b/1", "a/test/b/1", 1), ("1", "corpus/test/1", 0), ("1", "test/1", 1), ("a/1", "b/1", 0), ("train/1", "test/2", 0)],
+)
+def test_folders_named_after_splits_do_not_tell_documents_apart(first: str, second: str, shared: int) -> None:
+    (row,) = check_corpus(Corpus((Document(first, "x", split="train"), Document(second, "y", split="test")))).overlaps
+    assert row.ids == shared
+
+
+ONE_LINE = "The patient came with a cold that had lasted for many weeks. He went."
+
+
+@pytest.mark.parametrize(
+    ("other", "documents", "distinct"),
+    [
+        ("He came.\nThe patient came with a cold\nthat had lasted for many weeks. And left.", 1, 1),
+        ("A title without stop\nThe patient came with a cold that had lasted for many weeks. And left.", 1, 1),
+        ("The patient came with a cold\r\nthat had lasted for many weeks.", 1, 1),
+        ("The patient came with a cold\n\nthat had lasted for many weeks.", 0, 0),
+        ("The patient came with a cold\n \nthat had lasted for many weeks.", 0, 0),
+    ],
+)
+def test_a_sentence_is_the_same_wherever_its_lines_end(other: str, documents: int, distinct: int) -> None:
+    for texts in ((ONE_LINE, other), (other, ONE_LINE)):
+        (row,) = check_corpus(Corpus((Document("1", texts[0], split="train"), Document("2", texts[1], split="test")))).overlaps
+        assert (row.sentence_documents, row.sentences) == (documents, distinct)
+
+
+def test_a_wrapped_sentence_shared_whole_counts_once() -> None:
+    wrapped = "The patient came with a very bad cold\nthat had lasted for more than six weeks."
+    (row,) = check_corpus(Corpus((Document("1", wrapped, split="train"), Document("2", wrapped, split="test")))).overlaps
+    assert (row.texts, row.sentences) == (1, 1)
+
+
+def test_the_same_sentence_is_shared_though_only_one_copy_is_annotated() -> None:
+    text = "He said that the liver was very large. Now he has gone home for the week."
+    mention = Mention("1", (Span(text.index("large"), text.index("Now") + 3),), "large. Now")
+    (row,) = check_corpus(Corpus((Document("1", text + " x", (mention,), split="train"), Document("2", text, split="test")))).overlaps
+    assert (row.sentence_documents, row.sentences) == (1, 2)
+
+
+def test_a_table_that_names_an_unknown_group_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="Disease"):
+        check_corpus(Corpus((coded("1", "a", (("C1",),)),)), small_kb(), (), {"X": ["Diseas"]})
+
+
+def test_names_shared_as_written_are_told_from_those_shared_case_aside() -> None:
+    content = [Concept("C1", (Name("cold"),), ("G",)), Concept("C2", (Name("Cold"),), ("G",)), Concept("C3", (Name("cold"), Name("chill")), ("G",))]
+    kb = check_corpus(Corpus((coded("1", "a b c", (("C1",),), (("C2",),), (("C3",),)),)), KnowledgeBase.build(content, ABOUT)).kb
+    assert kb is not None
+    assert (kb.sharing_names, kb.sharing_names_as_written, kb.only_shared_names) == (3, 2, 2)
+    assert (kb.mentions_sharing_names, kb.mentions_sharing_names_as_written) == (3, 2)

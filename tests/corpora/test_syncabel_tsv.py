@@ -131,3 +131,24 @@ def test_whatever_the_values_each_row_is_kept_or_rejected(key: str, inner: str, 
         except SyncabelError:
             continue
         assert corpus.rows_read == len(corpus.rejections) + len(corpus) + sum(1 for _ in corpus.mentions())
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("Madame Durand née le 3 mai 1950", ""),
+        ("Durand\tMarie\tcode", ""),
+        (HEADER.replace("sentence", "Sentences"), "the nearest is 'Sentences'"),
+        (HEADER.replace("sentence", "Mme Durand, 3 mai 1950"), "the nearest is 'mention_id'"),
+    ],
+)
+def test_the_first_line_of_a_file_that_is_no_table_is_in_no_message(line: str, shown: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=shown or "the first line has to name the columns filename, label") as refused:
+        read_syncabel_tsv(table(tmp_path, row("1"), header=line))
+    assert not any(word in str(refused.value) for word in ("Durand", "Marie", "1950"))
+
+
+def test_the_language_of_rows_that_state_none_is_the_one_given(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text("\n".join(json.dumps(one) for one in (GOOD, {key: value for key, value in {**GOOD, "id": "e"}.items() if key != "lang"})))
+    assert [document.language for document in read_corpus(path, language="es")] == ["en", "es"]

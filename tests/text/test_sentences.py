@@ -1,12 +1,18 @@
 """Sentences: of a whole document by the library, around a mention without it; both with the abbreviations of clinical writing."""
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncabel import text as prompt_rule
-from syncabel.sentences import sentence_around, sentences
-from syncabel.types import Span
+from syncabel.abbreviations import find_abbreviations
+from syncabel.corpora import read_corpus
+from syncabel.sentences import sentences
+from syncabel.types import Mention, Span
 
 TEXT = st.one_of(
     st.text(alphabet='Aé b.?!…\n\r\t()[]{}"»1🙂𝔸\u2028\x85\x00\xa0', max_size=80),
@@ -49,6 +55,10 @@ def test_sentences_hold_every_character_but_white_space_once_and_in_order(text: 
         ("fr", "Le Dr. Martin et M. Dupont.| «Bonjour.»| Il part."),
         ("es", "Administrar aprox. 5 mg.| Luego parar."),
         ("es", "Tto. con Vit. D i.v. y alta.| ¿Qué hacer?| Nada."),
+        ("en", "Seen by pt. Smith, temp. High, hx. Taken.| Strep. Pneumoniae grew.| p53 was lost."),
+        ("en", "It was given. and then stopped! or not.| He left."),
+        ("fr", "Le T . G . F a été dosé.| La fin . Puis"),
+        ("es", "Viaja a EE. UU. con Rx. simple y Ag. criptococo, 6.5 Fr. con éxito.| Alta."),
         ("es", "La Dra. Pérez, p. ej. Paracetamol, dosis máx. 4 g.| Págs. 3 y núm. 7."),
     ],
 )
@@ -58,20 +68,51 @@ def test_a_text_is_split_where_a_reader_would_split_it(language: str, text: str)
 
 
 @st.composite
-def text_and_mention(draw: st.DrawFn) -> tuple[str, tuple[Span, ...]]:
+def text_and_mentions(draw: st.DrawFn) -> tuple[str, tuple[Mention, ...]]:
     text = draw(TEXT.filter(bool))
-    cuts = sorted(draw(st.sets(st.integers(0, len(text)), min_size=2, max_size=4)))
-    return text, tuple(map(Span, cuts[::2], cuts[1::2]))
+    mentions = []
+    for number in range(draw(st.integers(0, 3))):
+        cuts = sorted(draw(st.sets(st.integers(0, len(text)), min_size=2, max_size=4)))
+        spans = tuple(map(Span, cuts[::2], cuts[1::2]))
+        mentions.append(Mention(str(number), spans, " ".join(text[span.start : span.end] for span in spans)))
+    return text, tuple(mentions)
 
 
-@given(text_and_mention(), LANGUAGES, st.integers(0, 90))
-def test_no_break_falls_inside_a_mention_and_the_context_is_bounded(case: tuple[str, tuple[Span, ...]], language: str, context: int) -> None:
-    text, spans = case
-    sentence = sentence_around(text, spans, context, language)
-    assert 0 <= spans[0].start - sentence.start <= context
-    assert 0 <= sentence.end - spans[-1].end <= context
-    assert sentence.end <= len(text)
-    assert "\n" not in text[sentence.start : spans[0].start] + text[spans[-1].end : sentence.end]
+@settings(max_examples=300)
+@given(text_and_mentions(), LANGUAGES)
+def test_nothing_breaks_within_a_mention_and_everything_else_breaks_as_without(case: tuple[str, tuple[Mention, ...]], language: str) -> None:
+    text, mentions = case
+    plain, held = sentences(text, language), sentences(text, language, mentions)
+
+    wanted: list[Span] = []  # joined one by one
+    for span in plain:
+        if wanted and any(wanted[-1].end > mention.start and span.start < mention.end for mention in mentions):
+            wanted[-1] = Span(wanted[-1].start, span.end)
+        else:
+            wanted.append(span)
+    assert list(held) == wanted
+
+
+def test_a_mention_of_several_fragments_holds_what_is_between_them_together() -> None:
+    text = "Pain in the arm. It was bad. And in the leg. He left."
+    spans = (Span(0, 4), Span(text.index("leg"), text.index("leg") + 3))
+    held = sentences(text, "en", [Mention("1", spans, "Pain leg")])
+    assert [text[span.start : span.end] for span in held] == ["Pain in the arm. It was bad. And in the leg.", "He left."]
+
+
+@pytest.mark.parametrize(("name", "cut"), [("quaero", 2), ("spaccc", 14)])
+def test_few_real_mentions_lie_over_a_break_and_none_where_they_are_given(name: str, cut: int, shared_data: Path) -> None:
+    folder = shared_data / "corpora" / name
+    corpus = read_corpus(folder / "quaero_brat.tar.gz", "quaero") if name == "quaero" else read_corpus([folder / "train.tsv", folder / "test.tsv"])
+
+    def over(mentions: bool) -> int:
+        count = 0
+        for document in corpus:
+            ends = [span.end for span in sentences(document.text, document.language, document.mentions if mentions else ())]
+            count += sum(bisect_right(ends, mention.start) != bisect_left(ends, mention.end) for mention in document.mentions if len(mention.spans) == 1)
+        return count
+
+    assert (over(mentions=False), over(mentions=True)) == (cut, 0)
 
 
 @pytest.mark.parametrize(
@@ -91,3 +132,24 @@ def test_the_rule_of_prompts_knows_the_same_abbreviations(text: str, mention: st
     start = text.index(mention)
     span = prompt_rule.sentence_around(text, (Span(start, start + len(mention)),), 600)
     assert text[span.start : span.end] == sentence
+
+
+class Counted(str):
+    """A text that counts the code points cut out of it."""
+
+    copied = 0
+
+    def __getitem__(self, key: object) -> str:
+        piece = super().__getitem__(key)  # type: ignore[index]
+        self.copied += len(piece)
+        return piece
+
+
+@pytest.mark.parametrize("work", [find_abbreviations, lambda text: list(prompt_rule.sentence_breaks(text)), prompt_rule.title_of])
+def test_what_is_cut_out_of_a_text_grows_as_the_text_does(work: Callable[[str], object]) -> None:
+    def copied(times: int) -> int:
+        text = Counted("Title\n" + "He had colon cancer (CRC). Then it was seen (as in Fig. 3) again. " * times)
+        work(text)
+        return text.copied
+
+    assert copied(400) <= 2.1 * copied(200)
