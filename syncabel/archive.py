@@ -109,6 +109,8 @@ def _unpack_tar(source: Path, wanted: Wanted, folder: Path) -> None:
 
 def _inside(name: str, source: Path) -> str:
     """A member's path, checked and without empty parts: all of an archive is refused where one path leads out of it."""
+    if not name:
+        raise FormatError("a member of the archive has no name", source, hint=_AGAIN)
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]:
         raise FormatError(f"{name!r} in the archive leads out of it", source, hint="this is no honest release; fetch it from its owner")

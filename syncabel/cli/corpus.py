@@ -1,6 +1,7 @@
 """`syncabel corpus convert|check|split|stats|sources`: read a corpus, say what could not be taken, what is in it, and deal it out."""
 
 import dataclasses
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ from syncabel.corpora import (
     read_brat,
     read_corpus,
     read_pubtator,
+    read_spaccc,
     split_by_fractions,
-    split_of,
     write_bigbio,
     write_brat,
     write_jsonl,
@@ -36,19 +37,18 @@ from syncabel.corpora import (
     write_stats,
 )
 from syncabel.corpora.places import Seen
+from syncabel.corpora.sources import source_of
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.sft import read_type_table
-from syncabel.types import Document, Mention, Rejection, Split, as_split
+from syncabel.types import Document, Mention, Rejection
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Annotated texts: convert them, check them against a knowledge base, split them, draw what is in them.")
 
 TARGETS = ("jsonl", "brat", "bigbio", "pubtator")
-STATED = ("jsonl", "span-jsonl")  # formats whose documents say their language themselves
-CHOICE = ("brat", "quaero", "bigbio", "bigbio-composites", "span-jsonl")  # where several codes of a mention may mean either
 _DIALECT_OF = {"pubtator-ncbi": "ncbi_disease", "pubtator-bc5cdr": "bc5cdr", "pubtator-medmentions": "medmentions"}
 _FIELDS = ("text", "language", "split", "source", "provenance", "abbreviations")
 _GROUP_BY = "Regular expression for ids; documents with the same first group, as in '^([0-9]+)_', stay together."
@@ -61,8 +61,8 @@ _TYPES = typer.Option(None, "--types", help="JSON table from annotated types to 
 _GROUPS = typer.Option(None, "--types", help="JSON table from annotated types to groups; each split then gets its share of every group.")
 _JSON = typer.Option(False, "--json", help="One JSON object instead of the table.")
 
-_LANGUAGE = typer.Option(None, "--language", help=f"ISO 639-1 code of the texts; not with {' or '.join(STATED)}, which state it.")
-_SEVERAL = typer.Option(None, "--several", help=f"What several codes of a mention are, alternatives or together; with {', '.join(CHOICE)}.")
+_LANGUAGE = typer.Option(None, "--language", help="ISO 639-1 code, for formats and documents that do not state it.")
+_SEVERAL = typer.Option(None, "--several", help="What several codes of a mention are, alternatives or together, in formats that leave it open.")
 _TEXTS = typer.Option(None, "--texts", help="Folder or archive with the texts of the tables; with spaccc.")
 
 _OUTPUT = typer.Option(..., "-o", "--output", metavar="DOCS", help="What to write: a file, for brat a folder.", show_default=False)
@@ -75,9 +75,8 @@ class Reading:
 
     Attributes:
         format: a key of `FORMATS`, or `auto`.
-        language: written into each document; None leaves what the reader says.
-        several: given to readers that have the choice; None leaves their default.
-        texts: given to the reader of tables whose texts lie elsewhere; None leaves its default.
+        language, several: as `read_corpus` takes them.
+        texts: folder or archive with the texts of tables; None leaves what the reader looks for.
     """
 
     format: str = "auto"
@@ -89,33 +88,25 @@ class Reading:
         """What `read_corpus` does, with these options.
 
         Raises:
-            ConfigError: an option says nothing to a file's format.
+            ConfigError: a language that is no code, or an option that says nothing to a file's format.
         """
-        if self.format not in ("auto", *FORMATS):
-            raise UnknownNameError("corpus format", self.format, ("auto", *FORMATS))
-        if self.language is None and self.several is None and self.texts is None:
-            return read_corpus(paths, self.format, split)
-        given, formats = as_split(split), [format_of(path) if self.format == "auto" else self.format for path in paths]
-        for path, name in zip(paths, formats, strict=True):
-            self._refuse(path, name)
-        corpus = self._joined(paths, formats, given)
-        if self.language is None:
-            return corpus
-        return dataclasses.replace(corpus, documents=tuple(dataclasses.replace(document, language=self.language) for document in corpus))
+        if self.language is not None and not re.fullmatch("[a-z]{2}", self.language):
+            raise ConfigError(f"--language: {self.language!r} is no ISO 639-1 code, e.g. fr")
+        if self.texts is not None:
+            return self._tables(paths, self.texts, split)
+        return read_corpus(paths, self.format, split, language=self.language, several=self.several)
 
-    def _refuse(self, path: Path, name: str) -> None:
-        if self.language is not None and (name in STATED or not (len(self.language) == 2 and self.language.isascii() and self.language.islower())):
-            problem = f"{path} is {name}, whose documents state their language" if name in STATED else f"{self.language!r} is no ISO 639-1 code, e.g. fr"
-            raise ConfigError(f"--language: {problem}")
-        if self.several is not None and name not in CHOICE:
-            raise ConfigError(f"--several: {path} is {name}, which has no such choice; only {', '.join(CHOICE)} have")
-        if self.texts is not None and name != "spaccc":
-            raise ConfigError(f"--texts: {path} is {name}, which holds its texts; only spaccc has them elsewhere")
-
-    def _joined(self, paths: Sequence[Path], formats: Sequence[str], split: Split | None) -> Corpus:
-        options = {name: value for name, value in (("several", self.several), ("texts", self.texts)) if value is not None}
+    def _tables(self, paths: Sequence[Path], texts: Path, split: str | None) -> Corpus:
+        for path in paths:
+            if (name := format_of(path) if self.format == "auto" else self.format) != "spaccc" or self.several is not None:
+                option = "--texts" if name != "spaccc" else "--several"
+                raise ConfigError(f"{option}: {path} is {name}, which has no such option; leave it out")
         seen: Seen = {}
-        parts = [FORMATS[name](path, split=split or split_of(path.name), seen=seen, **options) for path, name in zip(paths, formats, strict=True)]
+        parts = []
+        for path in paths:
+            official = source_of(path)
+            own = split or (official.split if official else None)
+            parts.append(read_spaccc(path, split=own, seen=seen, language=self.language or SOURCES["spaccc"].language, texts=texts))
         return Corpus(
             tuple(document for part in parts for document in part.documents),
             tuple(rejection for part in parts for rejection in part.rejections),

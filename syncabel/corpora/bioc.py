@@ -196,8 +196,8 @@ def _code(infons: Mapping[str, Any], identifiers: Sequence[str], dialect: Dialec
     """
     for value in (infons.get(key) for key in identifiers):
         parts = value if isinstance(value, list) else [] if value is None else [value]
-        if bad := next((part for part in parts if not isinstance(part, str | int) or isinstance(part, bool)), None):
-            raise _CodeError(f"a code of type {type(bad).__name__}; codes are strings")
+        if bad := [type(part).__name__ for part in parts if not isinstance(part, str | int) or isinstance(part, bool)]:
+            raise _CodeError(f"a code of type {bad[0]}; codes are strings")
         codes = [code for part in parts if (code := str(part).strip())]
         separator = (dialect.together or dialect.alternatives)[:1]
         if len(codes) > 1 and not separator:

@@ -382,12 +382,13 @@ def _read_ledger(folder: Path, path: Path, stems: Set[str]) -> _Ledger:
 
 
 def _tables(folder: Path, name: str) -> list[Path]:
-    return [*folder.glob(name), *(folder.glob(f"*/{name}") if len(list(folder.iterdir())) == 1 else ())]
+    found = [*folder.glob(name), *(folder.glob(f"*/{name}") if len(list(folder.iterdir())) == 1 else ())]
+    return [table for table in found if table.is_file()]
 
 
 def _table_rows(table: Path, place: str, columns: Sequence[str], rejections: list[Rejection]) -> Iterator[tuple[str, list[str]]]:
     """The rows of a table with these columns, each with its place; a table with others is somebody else's."""
-    header, *lines = table.read_bytes().decode("utf-8", "replace").split("\n")
+    header, *lines = (line.removesuffix("\r") for line in table.read_bytes().decode("utf-8-sig", "replace").split("\n"))
     if header != "\t".join(columns):
         return
     for number, line in enumerate(lines, 2):

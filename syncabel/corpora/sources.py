@@ -228,7 +228,7 @@ def _of_folder(path: Path) -> Official | None:
     name = path.absolute().as_posix()
     if of_quaero(name):
         return Official("quaero", _quaero_split(name), None, None)
-    if path.name in ("train", "dev", "test") and all((path / part).is_dir() for part in ("EMEA", "MEDLINE")):
+    if path.name in ("train", "dev", "test") and any((path / part).is_dir() for part in ("EMEA", "MEDLINE")):
         return Official("quaero", as_split(path.name), None, None)
     if any((path / above / "test" / part).is_dir() for above in ("", "corpus") for part in ("EMEA", "MEDLINE")):
         return Official("quaero", None, None, None)

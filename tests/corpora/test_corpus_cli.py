@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from typer.testing import CliRunner
 
-from syncabel.cli.corpus import app
-from syncabel.corpora import read_corpus, read_jsonl
+from syncabel.cli.corpus import _title, app
+from syncabel.corpora import SOURCES, read_corpus, read_jsonl, write_jsonl
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
-from syncabel.types import Concept, Name
+from syncabel.types import Concept, Document, Mention, Name, Span
 
 ROWS = """11|t|Colon cancer (CC) and polyposis.
 11|a|
@@ -115,22 +116,29 @@ def many(folder: Path) -> Path:
     return path
 
 
+def many_texts(folder: Path) -> Path:
+    path = folder / "texts.txt"
+    rows = (ROWS.replace("polyposis.", f"polyposis {number}.").replace("11|", f"{number}|").replace("11\t", f"{number}\t") for number in range(20))
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return path
+
+
 def test_split_writes_every_document_into_one_file(tmp_path: Path) -> None:
-    ran = CliRunner().invoke(app, ["split", str(many(tmp_path)), "-o", str(tmp_path / "parts"), "--fractions", "train=0.8,dev=0.1,test=0.1"])
+    ran = CliRunner().invoke(app, ["split", str(many_texts(tmp_path)), "-o", str(tmp_path / "parts"), "--fractions", "train=0.8,dev=0.1,test=0.1"])
     assert ran.exit_code == 0, ran.output
     parts = {name: read_jsonl(tmp_path / "parts" / f"{name}.jsonl").documents for name in ("train", "dev", "test")}
     assert {name: len(part) for name, part in parts.items()} == {"train": 16, "dev": 2, "test": 2}
     assert {document.split for document in parts["test"]} == {"test"}
     assert len({document.id for part in parts.values() for document in part}) == 20
     assert "train: 16 documents, 48 mentions (SpecificDisease 48)" in ran.stdout
-    again = CliRunner().invoke(app, ["split", str(many(tmp_path)), "-o", str(tmp_path / "parts"), "--fractions", "train=0.5,test=0.5"])
+    again = CliRunner().invoke(app, ["split", str(many_texts(tmp_path)), "-o", str(tmp_path / "parts"), "--fractions", "train=0.5,test=0.5"])
     assert again.exit_code == 0, again.output
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["test.jsonl", "train.jsonl"]
 
 
 @pytest.mark.parametrize("fractions", ["train", "train=x", "train=0.5,test=0.6", "train=1.2,test=-0.2", ""])
 def test_split_refuses_shares_that_do_not_add_up(fractions: str, tmp_path: Path) -> None:
-    ran = CliRunner().invoke(app, ["split", str(many(tmp_path)), "-o", str(tmp_path / "parts"), "--fractions", fractions])
+    ran = CliRunner().invoke(app, ["split", str(many_texts(tmp_path)), "-o", str(tmp_path / "parts"), "--fractions", fractions])
     assert isinstance(ran.exception, ConfigError)
 
 
@@ -158,3 +166,166 @@ def test_convert_writes_the_other_formats(to: str, name: str, tmp_path: Path) ->
 def test_convert_to_an_unknown_format_names_the_nearest(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["convert", str(source_file(tmp_path)), "-o", str(tmp_path / "x"), "--to", "pubtater"])
     assert isinstance(ran.exception, UnknownNameError)
+
+
+def saved_kb(folder: Path, *concepts: tuple[str, str]) -> Path:
+    content = [Concept(code, (Name(f"name of {code}"),), (group,)) for code, group in concepts]
+    KnowledgeBase.build(content, About(source="", release="", licence="", redistributable=True)).save(folder)
+    return folder
+
+
+def documents_file(path: Path, *documents: Document) -> Path:
+    write_jsonl(documents, path)
+    return path
+
+
+class Told(NamedTuple):
+    stdout: str
+    stderr: str
+
+
+def done(*arguments: str | Path) -> Told:
+    ran = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert ran.exit_code == 0, ran.output
+    return Told(ran.stdout, ran.stderr)
+
+
+def refused(kind: type[Exception], *arguments: str | Path) -> str:
+    ran = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert isinstance(ran.exception, kind), ran.output
+    return str(ran.exception)
+
+
+def test_the_same_document_in_two_splits_is_a_leak(tmp_path: Path) -> None:
+    train = documents_file(tmp_path / "train.jsonl", Document("1", "One.", split="train"), Document("2", "Two.", split="train"))
+    test = documents_file(tmp_path / "test.jsonl", Document("1", "One.", split="test"), Document("3", "Three.", split="test"))
+    told = json.loads(done("check", train, test, "--json").stdout)
+    assert (told["leaks"], sum(pair["ids"] for pair in told["overlaps"]), told["documents"]) == (1, 1, 3)
+    assert told["rejections"] == {"duplicate_across_splits": 1}
+
+
+def test_rejections_of_training_documents_are_reported(tmp_path: Path) -> None:
+    train = tmp_path / "train.txt"
+    train.write_text(ROWS.replace("11\t14\t16", "11\t15\t17").replace("11|", "9|").replace("11\t", "9\t"), encoding="utf-8")
+    ran = done("check", source_file(tmp_path), "--train", train, "--json")
+    assert json.loads(ran.stdout)["train_rejections"] == {"offset": 1}
+    assert f"{train}:4: first of 1 rows rejected as offset" in ran.stderr
+    assert "rejected of the training documents given: offset" in done("check", source_file(tmp_path), "--train", train).stdout
+
+
+def test_a_given_table_is_checked_and_read_as_a_counted_one_is(tmp_path: Path) -> None:
+    kb = saved_kb(tmp_path / "kb", ("D003110", "Cancer"), ("D011125", "Other"))
+    source, table = source_file(tmp_path, ROWS.replace("\tSpecificDisease\tD011125", "\tOther|X\tD011125")), tmp_path / "types.json"
+    table.write_text('{"SpecificDisease": ["Cancr"]}')
+    assert "Cancer" in refused(UnknownNameError, "check", source, "--kb", kb, "--types", table)
+    table.write_text('{"SpecificDisease": ["Cancer"], "X": ["Cancer"]}')
+    told = json.loads(done("check", source, "--kb", kb, "--types", table, "--json").stdout)
+    assert told["kb"]["types"]["Other|X"] == {"groups": ["Other", "Cancer"], "annotated": 1, "reachable": 1}
+    assert told["kb"]["ceiling"] == 1
+
+
+def test_split_is_the_same_in_any_order_and_refuses_a_split_named_twice(tmp_path: Path) -> None:
+    shares = ("train=0.8,dev=0.1,test=0.1", "test=0.1, dev=0.1, train=0.8")
+    for number, fractions in enumerate(shares):
+        done("split", many_texts(tmp_path), "-o", tmp_path / str(number), "--fractions", fractions)
+    for name in ("train", "dev", "test"):
+        assert (tmp_path / "0" / f"{name}.jsonl").read_bytes() == (tmp_path / "1" / f"{name}.jsonl").read_bytes()
+    assert "twice" in refused(ConfigError, "split", many_texts(tmp_path), "-o", tmp_path / "x", "--fractions", "train=0.5,train=0.5")
+
+
+def test_split_keeps_groups_together_and_takes_a_table(tmp_path: Path) -> None:
+    table = tmp_path / "types.json"
+    table.write_text('{"SpecificDisease": ["Disease"]}')
+    done("split", many_texts(tmp_path), "-o", tmp_path / "parts", "--fractions", "train=0.5,test=0.5", "--group-by", "^([0-9])", "--types", table)
+    first = {name: {d.id[0] for d in read_jsonl(tmp_path / "parts" / f"{name}.jsonl")} for name in ("train", "test")}
+    assert not first["train"] & first["test"]
+    table.write_text('{"Another": ["Disease"]}')
+    refused(UnknownNameError, "split", many_texts(tmp_path), "-o", tmp_path / "parts", "--types", table)
+
+
+def test_several_sources_are_named_after_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.b").mkdir()
+    inside = [tmp_path / "a.b" / name for name in ("train.jsonl", "test.jsonl")]
+    assert _title(inside) == "a.b"
+    assert _title([inside[0], tmp_path / "other.jsonl"]) == "2 files"
+    assert _title(inside[:1]) == "train"
+
+
+def test_composites_survive_in_the_dialect_of_their_source(tmp_path: Path) -> None:
+    source = source_file(tmp_path, ROWS.replace("D011125", "D011125|D000001"))
+    ran = done("convert", source, "-o", tmp_path / "own.txt", "--to", "pubtator")
+    assert "1 documents with 3 mentions written" in ran.stdout
+    assert [m.answers for _, m in read_corpus(tmp_path / "own.txt", "pubtator-ncbi").mentions()][2] == (("D000001", "D011125"),)
+    ran = done("convert", source, "-o", tmp_path / "plain.txt", "--to", "pubtator", "--dialect", "generic", "--split", "train")
+    assert "1 documents with 2 mentions written" in ran.stdout
+    assert "1 of 3 mentions cannot be said in pubtator: answers" in ran.stderr
+    assert "not kept in pubtator: split of documents (1)" in ran.stdout
+    assert "PubTator dialect" in refused(UnknownNameError, "convert", source, "-o", tmp_path / "x", "--to", "pubtator", "--dialect", "x")
+    assert "--dialect" in refused(ConfigError, "convert", source, "-o", tmp_path / "x", "--to", "brat", "--dialect", "generic")
+
+
+def test_documents_and_mentions_that_cannot_be_said_are_counted_apart(tmp_path: Path) -> None:
+    mention, untyped = Mention("x", (Span(0, 1),), "a", "T", (("C",),)), Mention("y", (Span(0, 1),), "a")
+    source = documents_file(tmp_path / "in.jsonl", Document("1|2", "a b", (mention, untyped)), Document("3", "a b\nc\nd", (mention, untyped)))
+    ran = done("convert", source, "-o", tmp_path / "out.txt", "--to", "pubtator")
+    assert ran.stdout.splitlines()[0] == f"1 documents with 1 mentions written to {tmp_path / 'out.txt'}"
+    assert "1 of 2 documents, with 2 mentions, cannot be said in pubtator: id" in ran.stderr
+    assert "1 of 4 mentions cannot be said in pubtator: type" in ran.stderr
+    assert "not kept in pubtator: text of documents (1), id of mentions (1)" in ran.stdout
+
+
+def test_what_another_format_does_not_keep_is_what_reading_it_again_lacks(tmp_path: Path) -> None:
+    mention = Mention("x", (Span(0, 1),), "a", "T", (("C",), ("D", "E")))
+    source = documents_file(tmp_path / "in.jsonl", Document("1", "a b", (mention,), "fr", split="train"), Document("2", "c"))
+    told = done("convert", source, "-o", tmp_path / "out.json", "--to", "bigbio").stdout
+    assert "not kept in bigbio: language of documents (1), split of documents (1)" in told
+    assert "not kept" not in done("convert", source, "-o", tmp_path / "out.jsonl").stdout
+
+
+def test_an_output_of_the_wrong_kind_is_refused_by_the_name_the_user_gave(tmp_path: Path) -> None:
+    source = source_file(tmp_path)
+    assert f"{tmp_path} is a folder" in refused(ConfigError, "convert", source, "-o", tmp_path)
+    assert f"{source} is a file" in refused(ConfigError, "convert", source, "-o", source, "--to", "brat")
+
+
+BRAT = "T1\tX 0 5\tColon\nN1\tReference T1 V:C1\nN2\tReference T1 V:C2\n"
+
+
+def test_options_of_reading_reach_the_reader(tmp_path: Path) -> None:
+    folder, target = tmp_path / "brat", tmp_path / "out.jsonl"
+    folder.mkdir()
+    (folder / "1.txt").write_text("Colon")
+    (folder / "1.ann").write_text(BRAT)
+    done("convert", folder, "-o", target)
+    assert read_jsonl(target).documents[0].mentions[0].answers == (("C1",), ("C2",))
+    done("convert", folder, "-o", target, "--several", "together", "--language", "es")
+    (document,) = read_jsonl(target)
+    assert (document.language, document.mentions[0].answers) == ("es", (("C1", "C2"),))
+    assert json.loads(done("check", folder, "--several", "together", "--json").stdout)["composite"] == 1
+    refused(UnknownNameError, "convert", folder, "-o", target, "--several", "both")
+
+
+def test_texts_of_tables_may_lie_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("fiebre alta")
+    table = tmp_path / "mine.tsv"
+    table.write_text("filename\tlabel\tstart_span\tend_span\tspan\tcode\tsemantic_rel\na\tX\t0\t6\tfiebre\t386661006\tEXACT\n")
+    refused(ConfigError, "convert", table, "-o", tmp_path / "out.jsonl")
+    done("convert", table, "-o", tmp_path / "out.jsonl", "--texts", tmp_path / "notes")
+    assert [mention.text for _, mention in read_jsonl(tmp_path / "out.jsonl").mentions()] == ["fiebre"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("several", "together"), ("texts", "x"), ("language", "french")])
+@pytest.mark.parametrize("command", ["convert", "check", "split", "stats"])
+def test_an_option_that_says_nothing_to_a_format_is_refused_by_name(command: str, option: str, value: str, tmp_path: Path) -> None:
+    output = () if command == "check" else ("-o", tmp_path / "out")
+    assert option in refused(ConfigError, command, source_file(tmp_path), *output, f"--{option}", value)
+
+
+def test_sources_are_listed_with_what_their_separators_mean() -> None:
+    told = json.loads(done("sources", "--json").stdout)
+    assert list(told) == list(SOURCES)
+    assert told["quaero"]["language"] == "fr"
+    assert {"name", "split", "sha256"} <= set(told["ncbi_disease"]["files"][0])
+    shown = done("sources").stdout
+    assert all(source.title in shown and source.licence in shown and source.answers in shown for source in SOURCES.values())

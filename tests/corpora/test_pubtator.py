@@ -151,7 +151,7 @@ def test_options_go_to_the_readers_that_have_them(tmp_path: Path) -> None:
 def test_offsets_wrong_by_a_little_are_told_where_and_the_twenty_first_is_not(tmp_path: Path) -> None:
     rows = "".join(f"7\t1\t2\tb\tX{i}\tC1\n" for i in range(22))
     hints = [rejection.text for rejection in read_corpus(written(tmp_path, "7|t|a b\n" + rows), "pubtator").rejections]
-    assert ("it stands at 2–3" in hints[19], "it stands" in hints[20], len(hints)) == (True, False, 22)
+    assert ("it stands at 2–3" in hints[19], "it stands at" in hints[20], len(hints)) == (True, False, 22)
 
 
 def test_an_official_file_is_known_by_its_content_under_any_name(shared_data: Path, tmp_path: Path) -> None:

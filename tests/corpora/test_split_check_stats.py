@@ -174,7 +174,7 @@ def test_the_parts_of_quaero_leaflets_stay_together(shared_data: Path) -> None:
     leaflets = {document.id: document.id.split("_")[0] for document in whole if "_" in document.id}
     parts = split_by_fractions(whole, THIRDS, group_by=r"([0-9]+)_[0-9]+$")
     sides = {(leaflets[document.id], name) for name, part in parts.items() for document in part if document.id in leaflets}
-    assert len(sides) == len({leaflet for leaflet, _ in sides}) > 30
+    assert len(sides) == len({leaflet for leaflet, _ in sides}) > 5
     assert all(abs(len(parts[name]) - share * len(whole)) < 15 for name, share in THIRDS.items())  # type: ignore[index]
 
 
@@ -242,7 +242,7 @@ def test_a_wrapped_sentence_shared_whole_counts_once() -> None:
 def test_the_same_sentence_is_shared_though_only_one_copy_is_annotated() -> None:
     text = "He said that the liver was very large. Now he has gone home for the week."
     mention = Mention("1", (Span(text.index("large"), text.index("Now") + 3),), "large. Now")
-    (row,) = check_corpus(Corpus((Document("1", text + " x", (mention,), split="train"), Document("2", text, split="test")))).overlaps
+    (row,) = check_corpus(Corpus((Document("1", text + " He slept.", (mention,), split="train"), Document("2", text, split="test")))).overlaps
     assert (row.sentence_documents, row.sentences) == (1, 2)
 
 

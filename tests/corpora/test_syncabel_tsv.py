@@ -139,7 +139,7 @@ def test_whatever_the_values_each_row_is_kept_or_rejected(key: str, inner: str, 
         ("Madame Durand née le 3 mai 1950", ""),
         ("Durand\tMarie\tcode", ""),
         (HEADER.replace("sentence", "Sentences"), "the nearest is 'Sentences'"),
-        (HEADER.replace("sentence", "Mme Durand, 3 mai 1950"), "the nearest is 'mention_id'"),
+        (HEADER.replace("sentence", "Mme Durand, 3 mai 1950"), "the nearest is 'semantic_rel'"),
     ],
 )
 def test_the_first_line_of_a_file_that_is_no_table_is_in_no_message(line: str, shown: str, tmp_path: Path) -> None:

@@ -94,3 +94,11 @@ def test_an_error_about_a_file_inside_names_it_by_its_place_in_the_archive(tmp_p
     with pytest.raises(FormatError) as other, opened(source):
         raise FormatError("odd", tmp_path / "y")
     assert str(other.value) == f"{tmp_path / 'y'}: odd"
+
+
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo("x"), b"content")
+        archive.filelist[0].filename = ""
+    with pytest.raises(FormatError, match="has no name"), opened(tmp_path / "a.zip"):
+        pass

@@ -57,7 +57,7 @@ def test_sentences_hold_every_character_but_white_space_once_and_in_order(text: 
         ("es", "Tto. con Vit. D i.v. y alta.| ¿Qué hacer?| Nada."),
         ("en", "Seen by pt. Smith, temp. High, hx. Taken.| Strep. Pneumoniae grew.| p53 was lost."),
         ("en", "It was given. and then stopped! or not.| He left."),
-        ("fr", "Le T . G . F a été dosé.| La fin . Puis"),
+        ("fr", "Le T . G . F a été dosé.| La fin .| Puis"),
         ("es", "Viaja a EE. UU. con Rx. simple y Ag. criptococo, 6.5 Fr. con éxito.| Alta."),
         ("es", "La Dra. Pérez, p. ej. Paracetamol, dosis máx. 4 g.| Págs. 3 y núm. 7."),
     ],
