@@ -86,8 +86,10 @@ def write_release(folder: Path, real: pl.DataFrame, rows: int) -> None:
     }
     write(
         names.select(
-            numbered("C", names["concept"]).alias("CUI"), pl.lit(choice(LANGUAGES, rows, rng, SHARES)).alias("LAT"), marks["TS"].alias("TS"),
-            numbered("L", np.arange(rows)).alias("LUI"), marks["STT"].alias("STT"), numbered("S", np.arange(rows)).alias("SUI"), marks["ISPREF"].alias("ISPREF"),
+            numbered("C", names["concept"]).alias("CUI"), pl.lit(choice(LANGUAGES, rows, rng, SHARES)).alias("LAT"),
+            marks["TS"].alias("TS"),
+            numbered("L", np.arange(rows)).alias("LUI"), marks["STT"].alias("STT"), numbered("S", np.arange(rows)).alias("SUI"),
+            marks["ISPREF"].alias("ISPREF"),
             numbered("A", np.arange(rows)).alias("AUI"), blank.alias("SAUI"), blank.alias("SCUI"), blank.alias("SDUI"),
             pl.lit(choice(SOURCES, rows, rng)).alias("SAB"), pl.lit(choice(TERM_TYPES, rows, rng)).alias("TTY"), numbered("", np.arange(rows)).alias("CODE"),
             pl.col("name").alias("STR"), pl.lit("0").alias("SRL"), marks["SUPPRESS"].alias("SUPPRESS"), blank.alias("CVF"),
@@ -120,8 +122,10 @@ def _write_parents(folder: Path, concepts: np.ndarray, rng: np.random.Generator)
     write(
         table.select(
             numbered("C", table["child"]).alias("CUI1"), blank[0], blank[1], pl.lit("PAR").alias("REL"), numbered("C", table["parent"]).alias("CUI2"),
-            blank[2], blank[3], pl.lit("inverse_isa").alias("RELA"), numbered("R", np.arange(table.height)).alias("RUI"), pl.lit("").alias("SRUI"),
-            pl.lit("MSH").alias("SAB"), pl.lit("MSH").alias("SL"), pl.lit("").alias("RG"), pl.lit("").alias("DIR"), pl.lit("N").alias("SUPPRESS"), pl.lit("").alias("CVF"),
+            blank[2], blank[3], pl.lit("inverse_isa").alias("RELA"),
+            numbered("R", np.arange(table.height)).alias("RUI"), pl.lit("").alias("SRUI"),
+            pl.lit("MSH").alias("SAB"), pl.lit("MSH").alias("SL"), pl.lit("").alias("RG"), pl.lit("").alias("DIR"),
+            pl.lit("N").alias("SUPPRESS"), pl.lit("").alias("CVF"),
         ),
         folder / "MRREL.RRF",
     )  # fmt: skip
@@ -132,8 +136,9 @@ def _write_definitions(folder: Path, concepts: np.ndarray) -> None:
     count = len(concepts)
     write(
         pl.select(
-            numbered("C", concepts).alias("CUI"), blank.alias("AUI"), numbered("AT", np.arange(count)).alias("ATUI"), blank.alias("SATUI"), pl.lit("NCI").alias("SAB"),
-            numbered("A generated definition, number ", np.arange(count)).alias("DEF"), pl.lit("N").alias("SUPPRESS"), blank.alias("CVF"),
+            numbered("C", concepts).alias("CUI"), blank.alias("AUI"), numbered("AT", np.arange(count)).alias("ATUI"), blank.alias("SATUI"),
+            pl.lit("NCI").alias("SAB"), numbered("A generated definition, number ", np.arange(count)).alias("DEF"),
+            pl.lit("N").alias("SUPPRESS"), blank.alias("CVF"),
         ),
         folder / "MRDEF.RRF",
     )  # fmt: skip

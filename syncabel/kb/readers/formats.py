@@ -1,5 +1,7 @@
 """The vocabulary formats: which reader takes which options, and how a source's name tells its format."""
 
+import errno
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,6 +129,7 @@ def format_of(source: Path) -> str:
     Raises:
         ConfigError: they tell none, or several.
         FormatError: a damaged archive.
+        FileNotFoundError: there is no such source.
     """
     plain = source.name.lower().removesuffix(".gz")
     found = [name for name, kind in FORMATS.items() if kind.file and re.fullmatch(kind.file, plain)]
@@ -138,6 +141,8 @@ def format_of(source: Path) -> str:
     # A more telling name than that of any table decides.
     found = [name for name in found if name != "table"] or found
     if len(found) != 1:
+        if not source.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
         what = f"is {' or '.join(found)}" if found else "does not show in the name"
         raise ConfigError(f"{source}: the format {what}; give --format ({', '.join(FORMATS)})")
     return found[0]
