@@ -183,7 +183,10 @@ def test_a_header_a_folder_and_an_archive_tell_their_format(tmp_path: Path) -> N
         archive.writestr("S/Snapshot/Terminology/sct2_Concept_Snapshot_INT_20240101.txt", "")
     assert format_of(tmp_path / "release.zip") == "snomed"
     (tmp_path / "META" / "sct2_Concept_Snapshot_INT_20240101.txt").write_text("", encoding="utf-8")
-    for unclear in (tmp_path / "META", tmp_path / "notes.txt", tmp_path / "nowhere"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        format_of(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("notes", encoding="utf-8")
+    for unclear in (tmp_path / "META", tmp_path / "notes.txt"):
         with pytest.raises(ConfigError, match="--format"):
             format_of(unclear)
     (tmp_path / "damaged.zip").write_bytes(b"PK\x03\x04")
