@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from syncabel.errors import ConfigError
 from syncabel.kb.base import KnowledgeBase
-from syncabel.kb.tables import parent_edges
+from syncabel.kb.hierarchy import parent_edges
 from syncabel.types import Relation
 
 __all__ = ["IS_A", "At", "Graph", "Near", "Step", "graph", "neighbourhood", "shortest_path"]

@@ -24,7 +24,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from syncabel.errors import DigestMismatchError, IncompleteFolderError
-from syncabel.kb.tables import LISTS, Tables, parent_edges, string_table
+from syncabel.kb.hierarchy import parent_edges
+from syncabel.kb.tables import LISTS, Tables, string_table
 from syncabel.strings import StringTable
 from syncabel.text import control_character, fold
 from syncabel.types import Name, Scope

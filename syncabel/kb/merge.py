@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.kb.base import KnowledgeBase
-from syncabel.kb.tables import LISTS, Tables, codes_in_use, parent_edges, rejected, tables_of
+from syncabel.kb.hierarchy import components, parent_edges
+from syncabel.kb.tables import LISTS, Tables, codes_in_use, rejected, tables_of
 from syncabel.kb.vocabulary import CONCEPTS, NAMES, About, Frames, schema_of
 from syncabel.types import Rejection
 
@@ -175,7 +174,7 @@ def _renamed(frames: Frames, pairs: pl.DataFrame) -> Frames:
 def _without_circles(concepts: pl.DataFrame, ours: pl.DataFrame, where: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Within a part of the hierarchy where all lies above all, only our own links are kept: those run in no circle."""
     child, parent = parent_edges(concepts)
-    component = _components(child, parent, concepts.height)
+    component = components(child, parent, concepts.height)
     inside = component[child] == component[parent]
     codes = concepts["code"]
     links = pl.DataFrame({"code": codes.gather(child[inside]), "parents": codes.gather(parent[inside])}, schema={"code": pl.String, "parents": pl.String})
@@ -188,13 +187,3 @@ def _without_circles(concepts: pl.DataFrame, ours: pl.DataFrame, where: str) -> 
         parents=pl.col("parents").list.set_difference(pl.col("gone").fill_null([]))
     )
     return kept.select(_CONCEPT), rejected(cut, where, "is_a_circle", pl.col("parents"))
-
-
-def _components(child: NDArray[np.int64], parent: NDArray[np.int64], count: int) -> NDArray[np.int32]:
-    """The number of the strongly connected component each concept is in. Shape: (count,)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    links = coo_array((np.ones(len(child), np.int8), (child, parent)), shape=(count, count))
-    components: NDArray[np.int32] = connected_components(links.tocsr(), connection="strong")[1]
-    return components

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from syncabel.kb.base import KnowledgeBase
-from syncabel.kb.tables import parent_edges
+from syncabel.kb.hierarchy import parent_edges
 from syncabel.kb.vocabulary import About
 
 __all__ = ["GroupCount", "Hierarchy", "LanguageCount", "Summary", "summarize"]

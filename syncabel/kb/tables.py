@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from syncabel.errors import FormatError
 from syncabel.kb.entries import frames_of, rows_frame
+from syncabel.kb.hierarchy import check_acyclic, listed
 from syncabel.kb.vocabulary import CONCEPTS, NAMES, Entry, Frames, schema_of
 from syncabel.prompt import check_group
 from syncabel.strings import StringTable
 from syncabel.types import Rejection, Scope
 
-__all__ = ["LISTS", "TABLES", "Tables", "codes_in_use", "joined", "parent_edges", "string_table", "tables_of"]
+__all__ = ["LISTS", "TABLES", "Tables", "codes_in_use", "joined", "string_table", "tables_of"]
 
 TABLES = ("concepts", "names", "relations", "retired", "maps")
 LISTS = tuple(name for name, kind in CONCEPTS.items() if isinstance(kind, pl.List))
@@ -134,7 +135,7 @@ def tables_of(content: Iterable[Entry] | Frames, where: str) -> tuple[Tables, pl
     concepts, names = _drop_nameless(concepts, names, frames.names, where, rejections)
     concepts = _one_to_one(concepts, where, rejections)
     rejections.append(rejected(_unknown_parents(concepts), where, "unknown_parent", pl.col("parents")))
-    _check_acyclic(concepts, where)
+    check_acyclic(concepts, where)
     tables = Tables(
         concepts,
         names,
@@ -183,7 +184,7 @@ def _checked_concepts(concepts: pl.DataFrame, where: str, rejections: list[pl.Da
 
 def _without_bad_codes(concepts: pl.DataFrame, column: str, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
     """Without the codes of a list column that are empty or hold a control character."""
-    bad = _listed(concepts, column).filter(_is_bad(pl.col(column)))
+    bad = listed(concepts, column).filter(_is_bad(pl.col(column)))
     if bad.is_empty():
         return concepts
     rejections.append(rejected(bad, where, "bad_code", pl.concat_str(pl.lit(f"{column}: "), pl.col(column).fill_null(""))))
@@ -267,14 +268,9 @@ def _drop_nameless(
     return concepts, names
 
 
-def _listed(concepts: pl.DataFrame, column: str) -> pl.DataFrame:
-    """(row, code, one value of a list column), in order."""
-    return concepts.select(pl.row_index("row"), "code", column).filter(pl.col(column).list.len() > 0).explode(column)
-
-
 def _one_to_one(concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
     """Without the alternative codes that are no one-to-one link: those of a concept of their own, or claimed by two."""
-    pairs = _listed(concepts, "alt_codes")
+    pairs = listed(concepts, "alt_codes")
     live = pl.col("alt_codes").is_in(concepts["code"].implode())
     claimed = pl.col("code").n_unique().over("alt_codes") > 1
     reason = pl.when(live).then(pl.lit("alt_code_is_a_concept")).when(claimed).then(pl.lit("alt_code_claimed_twice"))
@@ -289,48 +285,13 @@ def _one_to_one(concepts: pl.DataFrame, where: str, rejections: list[pl.DataFram
 
 def _unknown_parents(concepts: pl.DataFrame) -> pl.DataFrame:
     """(code, parents) of the parents that are no concept: the statement stays, walks up and down the hierarchy leave it out."""
-    return _listed(concepts, "parents").filter(~pl.col("parents").is_in(concepts["code"].implode()))
+    return listed(concepts, "parents").filter(~pl.col("parents").is_in(concepts["code"].implode()))
 
 
 def codes_in_use(concepts: pl.DataFrame) -> pl.DataFrame:
     """(code, concept): every code that leads to a concept, its own and alternative ones."""
     own = concepts.select("code", concept="code")
-    return pl.concat([own, _listed(concepts, "alt_codes").select(code="alt_codes", concept="code")])
-
-
-def parent_edges(concepts: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of children and of their known parents, by child row, parents in the order stated. Shapes: (edges,), (edges,)."""
-    rows = concepts.select(pl.col("code").alias("parents"), pl.row_index("parent"))
-    pairs = _listed(concepts, "parents").join(rows, on="parents", how="inner", maintain_order="left")
-    return pairs["row"].to_numpy().astype(np.int64), pairs["parent"].to_numpy().astype(np.int64)
-
-
-def _check_acyclic(concepts: pl.DataFrame, where: str) -> None:
-    """Refuse a circle: a strongly connected component of several concepts, or a concept that is its own parent."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    child, parent = parent_edges(concepts)
-    if not len(child):
-        return
-    links = coo_array((np.ones(len(child), np.int8), (child, parent)), shape=(concepts.height, concepts.height))
-    _, component = connected_components(links, directed=True, connection="strong")
-    inside = (component[child] == component[parent]).nonzero()[0]
-    if len(inside):
-        circle = " → ".join(concepts["code"][row] for row in _circle(child[inside], parent[inside]))
-        raise FormatError(f"{where}: is_a runs in a circle: {circle}", hint="remove one of these is_a links")
-
-
-def _circle(child: NDArray[np.int64], parent: NDArray[np.int64]) -> list[int]:
-    """A circle among links inside strongly connected components; its first row comes last again."""
-    up = dict(zip(child.tolist(), parent.tolist(), strict=True))
-    path: dict[int, None] = {}
-    row = int(child[0])
-    while row not in path:
-        path[row] = None
-        row = up[row]
-    rows = list(path)
-    return [*rows[rows.index(row) :], row]
+    return pl.concat([own, listed(concepts, "alt_codes").select(code="alt_codes", concept="code")])
 
 
 def _relations(relations: pl.DataFrame, concepts: pl.DataFrame, where: str, rejections: list[pl.DataFrame]) -> pl.DataFrame:
@@ -349,7 +310,7 @@ def _retired(retired: pl.DataFrame, concepts: pl.DataFrame, where: str, rejectio
     """Distinct retired codes, sorted; one that is a concept, or stands for one, is none."""
     if retired.is_empty():
         return retired
-    in_use = pl.concat([concepts["code"], _listed(concepts, "alt_codes")["alt_codes"]]).implode()
+    in_use = pl.concat([concepts["code"], listed(concepts, "alt_codes")["alt_codes"]]).implode()
     distinct = retired.with_columns(pl.col("successors").fill_null([])).unique().sort("code", "reason", pl.col("successors").list.join(" "))
     live = pl.col("code").is_in(in_use)
     rejections.append(rejected(distinct.filter(live), where, "retired_code_in_use", pl.col("reason")))

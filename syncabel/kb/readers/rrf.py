@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from syncabel.archive import opened, shown_as
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
+from syncabel.kb.hierarchy import components
 from syncabel.kb.readers.delimited import LINE, Checked, check_rows, collected
 from syncabel.kb.readers.semantic_types import group_named, mapped_up, semantic_type, semantic_types
 from syncabel.kb.vocabulary import CONCEPTS, NAMES, RELATIONS, RETIRED, About, Frames, Vocabulary
@@ -574,16 +575,13 @@ def _closing(children: NDArray[Any], parents: NDArray[Any], count: int) -> NDArr
         Shape: (links,).
     """
     from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components, dijkstra
+    from scipy.sparse.csgraph import dijkstra
 
-    if not len(children):
-        return np.zeros(0, np.bool_)
-    ones = np.ones(len(children), np.int8)
-    downward = csr_array((ones, (parents, children)), shape=(count, count))
-    _, component = connected_components(downward, connection="strong")
+    component = components(children, parents, count)
     inside: NDArray[np.bool_] = component[children] == component[parents]
     if not inside.any():
         return inside
+    downward = csr_array((np.ones(len(children), np.int8), (parents, children)), shape=(count, count))
     roots = np.setdiff1d(parents, children)
     depth = dijkstra(downward, indices=roots, unweighted=True, min_only=True) if len(roots) else np.full(count, np.inf)
     nearer: NDArray[np.bool_] = (depth[parents] < depth[children]) | ((depth[parents] == depth[children]) & (parents < children))
