@@ -19,7 +19,7 @@ from syncabel.kb.graph import graph as graph_of
 from syncabel.kb.search import HOWS, Hit, How
 from syncabel.kb.search import search as searched
 from syncabel.kb.summary import Summary, summarize
-from syncabel.types import Concept, Name, Relation, to_json
+from syncabel.types import Concept, MapRule, Name, Relation, to_json
 
 __all__ = ["KB", "diff", "graph", "info", "search", "show"]
 
@@ -66,7 +66,8 @@ def show(kb: KB, code: Code, as_json: AsJson = False) -> None:
         return
     concept = base.concept(known)
     if as_json:
-        print_json({**to_json(concept), "children": list(base.children(known)), "ancestors": base.ancestors(known)})
+        around = {"children": list(base.children(known)), "ancestors": base.ancestors(known)}
+        print_json({**to_json(concept), **around, "maps": [to_json(rule) for rule in base.maps_of(known)]})
     else:
         _show_pairs(_described(base, concept))
 
@@ -110,8 +111,14 @@ def _described(kb: KnowledgeBase, concept: Concept) -> dict[str, Any]:
         "children": _titled(kb, kb.children(concept.code)),
         "alternative codes": list(concept.alt_codes),
         "cross-references": list(concept.xrefs),
+        "maps": [_rule(rule) for rule in kb.maps_of(concept.code)],
     }
     return {key: value for key, value in pairs.items() if value}
+
+
+def _rule(rule: MapRule) -> str:
+    order = f"group {rule.group}, priority {rule.priority}" if rule.group or rule.priority else ""
+    return "; ".join(filter(None, (rule.target, order, rule.rule, rule.advice)))
 
 
 def _written(name: Name) -> str:

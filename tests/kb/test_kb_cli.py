@@ -15,7 +15,7 @@ from syncabel.kb import About, KnowledgeBase
 from syncabel.kb.readers.formats import FORMATS, format_of
 from syncabel.kb.readers.mesh import read_mesh
 from syncabel.kb.readers.table import read_table
-from syncabel.types import Concept, Name, Relation, Retired
+from syncabel.types import Concept, MapRule, Name, Relation, Retired
 
 TABLE = "A:1\theart disease\tP\nA:1\tcardiac\u00a0disease\tS\nA:1\tbad\x07name\tS\nA:2\tangina\tP\n"
 
@@ -281,3 +281,11 @@ def test_verify_reads_every_file(tmp_path: Path) -> None:
     (kb / "index" / "code.npy").write_bytes(content)
     assert run("info", kb).exit_code == 0
     assert isinstance(run("info", kb, "--verify").exception, DigestMismatchError)
+
+
+def test_show_gives_the_rules_of_maps(tmp_path: Path) -> None:
+    concepts = [Concept("A:1", (Name("asthma", preferred=True),), ("Disease",), xrefs=("ICD10:J45.9",))]
+    KnowledgeBase.build([*concepts, MapRule("A:1", "ICD10:J45.9", 1, 2, "TRUE", "ALWAYS J45.9")], About("test")).save(tmp_path / "kb")
+    assert "maps\tICD10:J45.9; group 1, priority 2; TRUE; ALWAYS J45.9" in run("show", tmp_path / "kb", "A:1").output
+    shown = json.loads(run("show", tmp_path / "kb", "A:1", "--json").output)
+    assert shown["maps"] == [{"code": "A:1", "target": "ICD10:J45.9", "group": 1, "priority": 2, "rule": "TRUE", "advice": "ALWAYS J45.9"}]
