@@ -13,6 +13,7 @@ walk that keeps to allowed nodes never comes to a dead end.
 import hashlib
 import json
 import os
+import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Children", "TokenTrie", "TrieError"]
+__all__ = ["Children", "TokenTrie", "TrieError", "load_array", "save_array", "save_text"]
 
 FORMAT = "constrained.TokenTrie"
 VERSION = 1
@@ -214,14 +215,8 @@ class TokenTrie:
         target.mkdir(parents=True, exist_ok=True)
         (target / HEADER).unlink(missing_ok=True)
         for name, array in self._arrays().items():
-            # A new file is moved over an old one, never written into it: another process may have that one mapped.
-            partial = target / f"{name}.npy.partial"
-            with partial.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-            partial.replace(target / f"{name}.npy")
-        partial = target / f"{HEADER}.partial"
-        partial.write_text(json.dumps(self._header(), indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, target / HEADER)
+            save_array(target / f"{name}.npy", array)
+        save_text(target / HEADER, json.dumps(self._header(), indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path | str, mmap: bool = True, verify: bool = False) -> "TokenTrie":
@@ -446,6 +441,51 @@ def _check_groups(group_sets: NDArray[np.uint64], n_entries: int, n_groups: int)
 # --- files --------------------------------------------------------------------------------------------------------------
 
 
+# numpy's reader of headers is Python's own tokenizer, parser and literal evaluator, and what it makes of rubbish is theirs;
+# a nesting too deep is a MemoryError to the parser, and a mapping asks for no memory that could be short.
+_DAMAGED = (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, IndexError, OverflowError, RecursionError, MemoryError)
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a .npy beside its place and move it there: the array may be a mapping of the very file, here or in another process.
+
+    Args:
+        path: of the file, suffix included.
+        array: of numbers.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    os.replace(partial, path)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file beside its place and move it there, so that no reader meets half of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def load_array(path: Path, mmap: bool = True) -> NDArray[Any]:
+    """Read a .npy.
+
+    Args:
+        path: of the file, suffix included.
+        mmap: map it into memory instead of reading it.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        TrieError: it is damaged, or holds objects.
+    """
+    try:
+        # Mapped in any case: a size that the file does not have is found before memory is asked for.
+        mapped = np.lib.format.open_memmap(path, mode="r")
+    except _DAMAGED as error:
+        raise TrieError(f"{path} is damaged ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
+    # A plain array over the mapping: indexing the memmap subclass costs several times as much.
+    return np.asarray(mapped) if mmap else np.array(mapped)
+
+
 def _digest(array: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).hexdigest()
 
@@ -471,12 +511,11 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 def _read_array(path: Path, described: dict[str, Any], mmap: bool, verify: bool) -> NDArray[Any]:
     try:
-        # As a plain array over the mapping: indexing the memmap subclass costs several times as much.
-        array = np.asarray(np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False))
+        array = load_array(path, mmap)
     except FileNotFoundError as error:
         raise TrieError(f"{path} is missing: the trie is incomplete; build it again") from error
-    except (ValueError, EOFError) as error:
-        raise TrieError(f"{path} is damaged ({str(error).splitlines()[0]}); build the trie again") from error
+    except TrieError as error:
+        raise TrieError(f"{error}; build the trie again") from error
     if str(array.dtype) != described.get("dtype") or list(array.shape) != described.get("shape"):
         raise TrieError(
             f"{path} holds {array.dtype} {list(array.shape)}, the header says {described.get('dtype')} {described.get('shape')}; build the trie again"

@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 
 from syncabel.errors import FormatError
 
-__all__ = ["LONGEST_LINE", "json_lines", "text_lines"]
+__all__ = ["LONGEST_LINE", "LONGEST_TOKEN", "TagsWithin", "json_lines", "text_lines"]
 
 LONGEST_LINE = 64 << 20  # bytes; what has no line end for longer is no text file, and would fill the memory first
+LONGEST_TOKEN = 16 << 20  # bytes between two ends of tags; an XML parser reads an unfinished one again with every block
 
 
 def text_lines(path: Path, stream: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
@@ -69,3 +70,28 @@ def json_lines(path: Path, hint: str) -> Iterator[tuple[int, Any]]:
         except (ValueError, RecursionError) as error:  # the first also for numbers of thousands of digits, the second for brackets in brackets
             raise FormatError(f"not JSON: {error}", path, number, hint) from None
         yield number, value
+
+
+class TagsWithin:
+    """A stream of XML that stops where no tag ends for longer than LONGEST_TOKEN.
+
+    Args:
+        stream: bytes.
+        path: what messages call it.
+    """
+
+    def __init__(self, stream: BinaryIO, path: Path) -> None:
+        self._stream, self._path, self._open = stream, path, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes.
+
+        Raises:
+            FormatError: no `>` for too long.
+        """
+        block = self._stream.read(size)
+        end = block.rfind(b">")
+        self._open = len(block) - end - 1 if end >= 0 else self._open + len(block)
+        if self._open > LONGEST_TOKEN:
+            raise FormatError(f"no tag ends in {LONGEST_TOKEN >> 20} MiB", self._path, hint="give an XML file")
+        return block

@@ -238,6 +238,8 @@ def sources_(json_: bool = _JSON) -> None:
                     "format": source.format,
                     "files": [dataclasses.asdict(file) for file in source.files],
                     "answers": source.answers,
+                    "type_groups": None if source.type_groups is None else dict(source.type_groups),
+                    "shareable": source.shareable,
                 }
                 for name, source in SOURCES.items()
             }
@@ -252,6 +254,8 @@ def sources_(json_: bool = _JSON) -> None:
             "--format": source.format,
             "files": ", ".join(f"{file.name} ({file.split or 'no split of its own'})" for file in source.files),
             "codes": source.answers,
+            "groups": ", ".join(f"{kind} → {group}" for kind, group in (source.type_groups or {}).items()) or "by the knowledge base",
+            "shareable": "yes" if source.shareable else "no: its text stays on this machine",
         }
         for what, value in rows.items():
             out.print(f"  {what:<10}{value}")
@@ -274,17 +278,17 @@ def check(
     reading = Reading(format_, language, several, texts)
     corpus, trained = reading.read(sources, split), _trained(reading, train)
     base = KnowledgeBase.load(kb) if kb is not None else None
-    table, counted_on = _type_table(types, corpus, trained.documents, base)
+    table, origin = (None, "") if base is None else _type_table(types, sources, corpus, trained.documents, base)
     result = check_corpus(corpus, base, trained.documents, table)
     _report_rejections(corpus)
     _report_rejections(trained)
     left_out = dict(Counter(rejection.reason for rejection in trained.rejections).most_common())
     if json_:
-        print_json({**dataclasses.asdict(result), "type_table_of": counted_on, "train_rejections": left_out})
+        print_json({**dataclasses.asdict(result), "type_table_of": origin, "train_rejections": left_out})
         return
     if kb is not None:
         out.print(f"against {kb}")
-    for shown in _tables(result, counted_on, left_out):
+    for shown in _tables(result, origin, left_out):
         out.print(shown)
 
 
@@ -292,25 +296,39 @@ def _trained(reading: Reading, train: Sequence[Path] | None) -> Corpus:
     return reading.read(train, "train") if train else Corpus(())
 
 
-def _type_table(given: Path | None, corpus: Corpus, train: Sequence[Document], kb: KnowledgeBase | None) -> tuple[Mapping[str, tuple[str, ...]] | None, str]:
-    """The table from types to groups, and where it comes from."""
-    if kb is None:
-        return None, ""
+def _type_table(
+    given: Path | None, sources: Sequence[Path], corpus: Corpus, train: Sequence[Document], kb: KnowledgeBase
+) -> tuple[Mapping[str, tuple[str, ...]] | None, str]:
+    """The table from types to groups, and where it comes from: given, declared for the source, or counted on training documents.
+
+    There is none for dev and test documents alone: a table counted on gold codes says how good it is on these very codes.
+    """
     kinds = {mention.type for _, mention in corpus.mentions() if mention.type is not None}
     if given is not None:
         table = read_type_table(given)
         for group in (group for groups in table.values() for group in groups):
             if group not in kb.groups:
                 raise UnknownNameError("group", group, kb.groups)
-        return _rows(TypeMap(kb.groups, table), kinds), str(given)
-    own = [document for document in corpus if document.split == "train"]
-    documents, where = (train, "--train") if train else (own, "the documents of split train") if own else (corpus.documents, "the documents checked")
+        return _rows(TypeMap(kb.groups, table), kinds), f"from {given}"
+    own = [document for document in corpus if document.split == "train"] or [document for document in corpus if document.split is None]
+    if declared := None if train else _declared(sources, kb):
+        return _rows(TypeMap(kb.groups, declared), kinds), "as declared for the source"
+    if not (train or own):
+        return None, ""
+    documents, where = (train, "counted on --train") if train else (own, "counted on the documents that are neither dev nor test")
 
     def groups_of(code: str) -> tuple[str, ...]:
         current = kb.canonical(code)
         return () if current is None else kb.concept(current).groups
 
     return _rows(TypeMap.counted(documents, groups_of, kb.groups), kinds), where
+
+
+def _declared(sources: Sequence[Path], kb: KnowledgeBase) -> dict[str, tuple[str, ...]] | None:
+    """The table that is declared for the one source all files are of, where the knowledge base has its groups."""
+    names = {official.source if (official := source_of(path)) else None for path in sources}
+    table = SOURCES[name].type_groups if len(names) == 1 and (name := names.pop()) else None
+    return {kind: (group,) for kind, group in table.items()} if table and set(table.values()) <= set(kb.groups) else None
 
 
 def _rows(table: TypeMap, kinds: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -417,12 +435,12 @@ def _report_rejections(corpus: Corpus) -> None:
         err.print(f"{first[key]}: first of {count} rows rejected as {key[1]}; `syncabel corpus convert` writes them out", markup=False)
 
 
-def _tables(result: CorpusCheck, counted_on: str, left_out_of_train: Mapping[str, int]) -> list[Table]:
+def _tables(result: CorpusCheck, origin: str, left_out_of_train: Mapping[str, int]) -> list[Table]:
     """The check as a person reads it, a table a question."""
     tables = [_counts(result, left_out_of_train), _figures("split", result.splits), _figures("type", result.types)]
     if result.kb is not None:
         tables += [_figures("group", result.kb.groups)] if result.kb.groups else []
-        types = _grid(f"types and groups, counted on {counted_on}", "type", "groups", "annotated", "reachable")
+        types = _grid(f"types and groups, {origin}", "type", "groups", "annotated", "reachable")
         for kind, row in result.kb.types.items():
             types.add_row(Text(kind or "no type"), Text("|".join(row.groups) or "none"), f"{row.annotated:,}", _percent(row.reachable, row.annotated))
         tables.append(types)

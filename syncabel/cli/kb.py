@@ -143,6 +143,8 @@ def _several(values: Listed, known: Sequence[str] = ()) -> tuple[str, ...] | Non
     if values is None:
         return None
     # A comma inside `|…|` belongs to a term beside its code, as SNOMED CT is written.
+    if odd := [value for value in values if value.count("|") % 2]:
+        raise ConfigError(f"{odd[0]!r} opens a term with | and does not close it; put commas between values")
     parts = [part.strip() for value in values for part in ([value] if value in known else re.findall(r"(?:[^,|]|\|[^|]*\|)+", value))]
     return tuple(dict.fromkeys(part for part in parts if part))
 
@@ -196,7 +198,7 @@ def filter_command(
     base = KnowledgeBase.load(kb)
     wanted = Filter(
         groups=_several(groups, base.groups) or (),
-        types=_several(types) or (),
+        types=_several(types, base.tables.concepts["types"].explode().unique().to_list() if types else ()) or (),
         descendants_of=_several(descendants_of) or (),
         codes=() if codes is None else _codes(codes),
         with_definition=with_definition,

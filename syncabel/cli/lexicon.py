@@ -9,10 +9,12 @@ import typer
 
 from syncabel.cli.console import err, print_json
 from syncabel.corpora import read_corpus
-from syncabel.errors import FormatError, MissingExtraError
+from syncabel.corpora.corpus import refuse_test
+from syncabel.errors import ConfigError, FormatError, MissingExtraError
 from syncabel.kb import KnowledgeBase
+from syncabel.lexicon.store import refuse_foreign
 from syncabel.prompt import PromptFormat, prepare_tokenizer
-from syncabel.types import to_json
+from syncabel.types import Document, to_json
 
 __all__ = ["app"]
 
@@ -39,6 +41,7 @@ def build(
     from syncabel.lexicon.build import lexicon_and_account
 
     fmt = PromptFormat(prompt_format)  # type: ignore[arg-type]
+    refuse_foreign(output)  # before the minutes that a large one takes
     complete = prepare_tokenizer(load_tokenizer(tokenizer), fmt)
     lexicon, account = lexicon_and_account(KnowledgeBase.load(kb), complete, cache, lambda line: err.print(line, markup=False))
     lexicon.save(output)
@@ -60,12 +63,16 @@ def build(
     )
 
 
+_UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # transformers takes the files' word for their form
+
+
 def load_tokenizer(folder: Path) -> Any:
     """A tokenizer from a local folder.
 
     Raises:
         FileNotFoundError: the folder has no tokenizer.json.
         FormatError: its tokenizer.json is no JSON.
+        ConfigError: it is JSON, but no tokenizer comes of it and the files beside it.
         MissingExtraError: transformers is not installed.
     """
     if not (folder / "tokenizer.json").exists():
@@ -78,7 +85,14 @@ def load_tokenizer(folder: Path) -> Any:
         json.loads((folder / "tokenizer.json").read_bytes())
     except ValueError as error:  # bad JSON or bad UTF-8
         raise FormatError(f"damaged: {error}", folder / "tokenizer.json", hint="copy the tokenizer again") from None
-    return AutoTokenizer.from_pretrained(folder)
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:
+        # The Rust side of tokenizers raises `Exception` itself for what it cannot read; its subclasses are let through unless listed.
+        if type(error) is not Exception and not isinstance(error, _UNREADABLE):
+            raise
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"{folder}: no tokenizer can be made of its files ({problem[:200]}); copy the tokenizer again") from None
 
 
 @app.command()
@@ -97,7 +111,20 @@ def tokenizer(
     from syncabel.train.scratch import train_tokenizer
 
     names = [f" {name.text}" for concept in KnowledgeBase.load(kb).concepts() for name in concept.names]
-    texts = [document.text for document in read_corpus(documents).documents] if documents else []
+    texts = [document.text for document in _training_documents(documents or [])]
     trained = train_tokenizer([*names, *texts], vocabulary)
     trained.save_pretrained(output)
     err.print(f"{output}: {len(trained):,} tokens, from {len(names):,} names and {len(texts):,} documents", markup=False)
+
+
+def _training_documents(paths: list[Path]) -> tuple[Document, ...]:
+    """The documents of some files; test documents are refused, what could not be read is said."""
+    if not paths:
+        return ()
+    read = read_corpus(paths)
+    refuse_test(read.documents, ", ".join(map(str, paths)))
+    if read.rejections:
+        first = read.rejections[0]
+        reasons = dict(Counter(row.reason for row in read.rejections))
+        err.print(f"rejected: {len(read.rejections):,} {reasons}, first: {first.where}: {first.reason}", markup=False)
+    return read.documents

@@ -16,7 +16,7 @@ from html.entities import name2codepoint
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, Literal, cast, get_args
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -25,6 +25,7 @@ from syncabel.corpora.corpus import Corpus
 from syncabel.corpora.places import Seen, repeated
 from syncabel.corpora.pubtator import Dialect, answers_of, as_dialect
 from syncabel.errors import FormatError, OffsetError, UnknownNameError
+from syncabel.lines import TagsWithin
 from syncabel.types import Document, Mention, Rejection, Span, as_split
 
 __all__ = ["BIOC", "IDENTIFIERS", "Unit", "read_bioc"]
@@ -307,8 +308,8 @@ _LINE = " line"  # no attribute's name in XML
 
 
 def _of_xml(handle: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[_Raw | _Lost]:
-    reader = _Reader(path)
-    while chunk := handle.read(_CHUNK):
+    reader, bounded = _Reader(path), TagsWithin(cast(BinaryIO, handle), path)
+    while chunk := bounded.read(_CHUNK):
         _fed(reader, chunk, False)
         for line, element in reader.ready:
             yield _caught(path, line, element)

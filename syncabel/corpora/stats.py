@@ -153,7 +153,7 @@ def write_stats(stats: CorpusStats, folder: Path | str, title: str) -> list[Path
 
 def _axes(figure: "Figure", title: str, x: str, y: str) -> Any:
     axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(title, loc="left", fontsize=11, parse_math=False)  # a file's name may hold dollar signs
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)

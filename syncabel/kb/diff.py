@@ -137,8 +137,12 @@ def _retired(gone: pl.DataFrame, after: Tables) -> pl.DataFrame:
 
 def _compared(both: pl.DataFrame, column: str, change: str) -> pl.DataFrame:
     """Concepts whose list is another set of values."""
-    pairs = both.select("code", change=pl.lit(change), before=pl.col(column).list.sort(), after=pl.col(f"{column}_new").list.sort())
+    pairs = both.select("code", change=pl.lit(change), before=_set(column), after=_set(f"{column}_new"))
     return pairs.filter(pl.col("before") != pl.col("after"))
+
+
+def _set(column: str) -> pl.Expr:
+    return pl.col(column).list.unique().list.sort()
 
 
 def _texts(tables: Tables, both: pl.DataFrame) -> pl.DataFrame:

@@ -118,6 +118,8 @@ def neighbourhood(kb: KnowledgeBase, code: str, hops: int = 1) -> tuple[Near, ..
     level = [code]
     for distance in range(1, hops + 1):
         level = sorted(_beside(kb, level) - found.keys())
+        if not level:
+            break
         found |= dict.fromkeys(level, distance)
     return tuple(Near(other, distance) for other, distance in found.items() if distance)
 

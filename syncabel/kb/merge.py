@@ -1,6 +1,7 @@
 """Several knowledge bases as one: concepts that are the same by their code, or by a cross-reference between vocabularies."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -23,8 +24,10 @@ def merge(kbs: Sequence[KnowledgeBase], through_xrefs: str | None = None) -> Kno
 
     Concepts of one code become one: its names are the first one's, then those the others add; lists likewise; the definition is the
     first there is.  A name is preferred as the first knowledge base says that prefers a name of the concept in this language.
-    A name that several have keeps its first scope.  An is_a link that would close a circle is left out of the later one
-    (a rejection `is_a_circle`).  `rejections` hold what merging left out, not what building the parts did.
+    A name that several have keeps its first scope.  Links of is_a that later ones add are taken in by code, and one that would
+    close a circle is left out (a rejection `is_a_circle`).  Where one part states a code as alternative of its concept and another
+    has a concept of that code, the concept stays and the alternative code goes (a rejection `alt_code_is_a_concept`), unless
+    `through_xrefs` makes one of the two.  `rejections` hold what merging left out, not what building the parts did.
 
     Args:
         kbs: two or more, the one that wins first.
@@ -55,7 +58,8 @@ def merge(kbs: Sequence[KnowledgeBase], through_xrefs: str | None = None) -> Kno
 def _facts(kbs: Sequence[KnowledgeBase], through_xrefs: str | None) -> tuple[About, tuple[About, ...]]:
     parts = tuple(dict.fromkeys(part for kb in kbs for part in _parts(kb)))
     if len(parts) == 1:
-        return parts[0], ()
+        stated = {kb.manifest.parts for kb in kbs}
+        return parts[0], stated.pop() if len(stated) == 1 else ()
     about = About(
         source=_joined((part.source for part in parts), " + "),
         release=_joined((part.release for part in parts), " + "),
@@ -172,7 +176,7 @@ def _renamed(frames: Frames, pairs: pl.DataFrame) -> Frames:
 
 
 def _without_circles(concepts: pl.DataFrame, ours: pl.DataFrame, where: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Within a part of the hierarchy where all lies above all, only our own links are kept: those run in no circle."""
+    """Without the later links that close a circle; only within parts of the hierarchy where all lies above all may one do so."""
     child, parent = parent_edges(concepts)
     component = components(child, parent, concepts.height)
     inside = component[child] == component[parent]
@@ -181,9 +185,34 @@ def _without_circles(concepts: pl.DataFrame, ours: pl.DataFrame, where: str) -> 
     if links.is_empty():
         return concepts, pl.DataFrame(schema=schema_of(Rejection))
     own = ours.select("code", "parents").explode("parents")
-    cut = links.join(own, on=["code", "parents"], how="anti", maintain_order="left")
+    link = ["code", "parents"]
+    later = links.join(own, on=link, how="anti", maintain_order="left")
+    cut = later.filter(_closing(links.join(own, on=link, how="semi", maintain_order="left"), later))
     gone = cut.group_by("code").agg(gone="parents")
     kept = concepts.join(gone, on="code", how="left", maintain_order="left").with_columns(
         parents=pl.col("parents").list.set_difference(pl.col("gone").fill_null([]))
     )
     return kept.select(_CONCEPT), rejected(cut, where, "is_a_circle", pl.col("parents"))
+
+
+def _closing(own: pl.DataFrame, later: pl.DataFrame) -> pl.Series:
+    """Which of the later links close a circle, taken in one by one; our own ones run in none."""
+    above = defaultdict[str, list[str]](list)
+    for code, parent in own.iter_rows():
+        above[code].append(parent)
+    closing = []
+    for code, parent in later.iter_rows():
+        closing.append(_lies_above(code, parent, above))
+        if not closing[-1]:
+            above[code].append(parent)
+    return pl.Series(closing, dtype=pl.Boolean)
+
+
+def _lies_above(code: str, other: str, above: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a concept is another one, or lies above it."""
+    seen, waiting = {other}, [other]
+    while waiting and code not in seen:
+        fresh = [parent for parent in above.get(waiting.pop(), ()) if parent not in seen]
+        seen.update(fresh)
+        waiting += fresh
+    return code in seen

@@ -3,7 +3,7 @@
 A rule is a named pure function and can be switched off.  Rules over one name are `NAME_RULES`, rules over the names of one
 concept `CONCEPT_RULES`.  Name rules run in the order of their table, again and again until none changes anything, so that
 normalising twice is normalising once; concept rules come after.  Nothing is lost silently: every change is a row of the report,
-and strings that two concepts share from then on are counted (the lexicon tells them apart).
+every name that goes a rejection, and strings that two concepts share from then on are counted (the lexicon tells them apart).
 """
 
 import re
@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,8 @@ import polars as pl
 from syncabel.errors import UnknownNameError
 from syncabel.kb.base import KnowledgeBase
 from syncabel.kb.tables import Tables
+from syncabel.kb.vocabulary import schema_of
+from syncabel.types import Rejection, Scope
 
 __all__ = [
     "CONCEPT_RULES",
@@ -56,14 +59,19 @@ _MARK = r"(?:NOS|SAI|(?i:not otherwise specified|sans autre indication))"
 _NOS = re.compile(rf"[\s,;:]*(?:\(\s*{_MARK}\s*\)|\[\s*{_MARK}\s*\])$|(?:[\s,;:]+(?:-\s*)?){_MARK}$")
 # Here NOS is nitric oxide synthase.
 _SYNTHASE = re.compile(r"(?i)\b(?:neuronal|endothelial|inducible|constitutive|synthase)$")
-_UNSPECIFIED = re.compile(r"(?i),\s*(?:unspecified|non précisée?|sans précision|no especificad[oa]|sin especificar)$")
+_UNSPECIFIED = re.compile(r"(?i)\s*,\s*(?:unspecified|non précisée?|sans précision|no especificad[oa]|sin especificar)$")
 _TAG = re.compile(r"\s*\(([^()]+)\)$")
 _LONGEST_ACRONYM = 5
+_SCOPES = pl.Enum(get_args(Scope))  # the strongest first
 _EXAMPLES = 5
 
 
 def no_break_spaces(name: str) -> str:
-    """No-break, figure and narrow no-break spaces as plain ones."""
+    """No-break, figure and narrow no-break spaces as plain ones.
+
+    Building a knowledge base does so to all white space: the rule matters for raw strings given to `normalized` and changes no
+    name of a knowledge base.
+    """
     return name.translate(_NO_BREAK)
 
 
@@ -179,7 +187,9 @@ def normalized(name: str, rules: Iterable[str] = DEFAULT, tags: frozenset[str] =
 
 
 def normalize(kb: KnowledgeBase, rules: Sequence[str] = DEFAULT, tags: Iterable[str] = SEMANTIC_TAGS) -> tuple[KnowledgeBase, NormalizeReport]:
-    """A knowledge base with its names normalised; concepts, relations and codes stay.
+    """A knowledge base with its names normalised; concepts, relations, codes and rejections stay.
+
+    Of names that become one, the first row stays, with the strongest scope of any and preferred where one was.
 
     Args:
         kb: the knowledge base.
@@ -187,7 +197,8 @@ def normalize(kb: KnowledgeBase, rules: Sequence[str] = DEFAULT, tags: Iterable[
         tags: for `semantic_tag`; `kb.groups` where groups are the vocabulary's own tags.
 
     Returns:
-        The new knowledge base, whose manifest lists the rules, and what was done.
+        The new knowledge base, whose manifest lists the rules, and what was done.  Its `rejections` also hold the names that went,
+        as they were before: for one in small letters (`all_capitals_twin`), or for one that comes to the same (`merged_name`).
 
     Raises:
         UnknownNameError: there is no such rule.
@@ -196,25 +207,48 @@ def normalize(kb: KnowledgeBase, rules: Sequence[str] = DEFAULT, tags: Iterable[
         if rule not in NAME_RULES and rule not in CONCEPT_RULES:
             raise UnknownNameError("rule of the normaliser", rule, [*NAME_RULES, *CONCEPT_RULES])
     names, changes, kept = _renamed(kb.tables, rules, frozenset(tag.casefold() for tag in tags))
+    left_out = [_rejections(kb)]
     if "all_capitals_twins" in rules:
-        names, dropped = _without_twins(names, kb.tables)
-        changes = pl.concat([changes, dropped])
+        shouted, names = names, _without_twins(names)
+        twins = shouted.join(names, on="at", how="anti", maintain_order="left")
+        changes = pl.concat([changes, _dropped(twins, kb.tables)])
+        left_out.append(_lost(twins, kb, "all_capitals_twin"))
     distinct = _merged(names)
-    tables = replace(kb.tables, names=distinct)
+    left_out.append(_lost(names.join(distinct, on="at", how="anti", maintain_order="left"), kb, "merged_name"))
+    tables = replace(kb.tables, names=distinct.drop("at"))
     done = ",".join(rule for rule in (*NAME_RULES, *CONCEPT_RULES) if rule in rules)
     about = replace(kb.about, filters=(*kb.about.filters, f"normalize={done}"))
     before = kb.tables.ambiguous()["text"]
     shared = tables.ambiguous().filter(~pl.col("text").is_in(before.implode()))
     counts = dict(changes.group_by("rule").len().iter_rows())
     report = NormalizeReport({rule: counts.get(rule, 0) for rule in rules}, changes, names.height - distinct.height, kept, shared)
-    return KnowledgeBase.of_tables(tables, about, parts=kb.manifest.parts), report
+    return KnowledgeBase.of_tables(tables, about, pl.concat(left_out), kb.manifest.parts), report
+
+
+def _rejections(kb: KnowledgeBase) -> pl.DataFrame:
+    rows = [(one.where, one.code, one.reason, one.text) for one in kb.rejections]
+    return pl.DataFrame(rows, schema=schema_of(Rejection), orient="row")
+
+
+def _lost(names: pl.DataFrame, kb: KnowledgeBase, reason: str) -> pl.DataFrame:
+    """Rejections for names that went, with the text that the knowledge base had."""
+    codes, texts = kb.tables.concepts["code"].gather(names["concept"]), kb.tables.names["text"].gather(names["at"])
+    return names.select(where=pl.lit(kb.about.source), code=codes, reason=pl.lit(reason), text=texts)
+
+
+def _dropped(twins: pl.DataFrame, tables: Tables) -> pl.DataFrame:
+    codes = tables.concepts["code"].gather(twins["concept"])
+    return twins.select(rule=pl.lit("all_capitals_twins"), code=codes, before="text", after=pl.lit(None, pl.String))
 
 
 _CHANGES = {"rule": pl.String, "code": pl.String, "before": pl.String, "after": pl.String}
 
 
 def _renamed(tables: Tables, rules: Sequence[str], tags: frozenset[str]) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """The name rules over the rows they may change: names, changes, and how many names were kept for nothing would be left."""
+    """The name rules over the rows they may change: names, changes, and how many names were kept for nothing would be left.
+
+    Names have a further column `at`, their row in the tables.
+    """
     suspect = [pl.col("text").str.contains(_SUSPECT[rule]) for rule in NAME_RULES if rule in rules]
     at = np.flatnonzero(tables.names.select(pl.any_horizontal(suspect)).to_series().to_numpy()) if suspect else np.empty(0, np.int64)
     before = tables.names["text"].gather(at).to_list()
@@ -225,7 +259,7 @@ def _renamed(tables: Tables, rules: Sequence[str], tags: frozenset[str]) -> tupl
     kept = sum(_nothing_left(new, rules, tags) for new, _ in outcome)
     new = pl.DataFrame({"at": at.astype(np.uint32), "new": [new for new, _ in outcome]}, schema_overrides={"new": pl.String})
     joined = tables.names.with_row_index("at").join(new, on="at", how="left", maintain_order="left")
-    return joined.with_columns(text=pl.coalesce("new", "text")).select(tables.names.columns), changes, kept
+    return joined.with_columns(text=pl.coalesce("new", "text")).select("at", *tables.names.columns), changes, kept
 
 
 def _nothing_left(name: str, rules: Sequence[str], tags: frozenset[str]) -> bool:
@@ -233,35 +267,35 @@ def _nothing_left(name: str, rules: Sequence[str], tags: frozenset[str]) -> bool
     return any(function(name) != name for function in functions)
 
 
-def _without_twins(names: pl.DataFrame, tables: Tables) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Without the capitals twins; where one was the preferred name, the first name it is a twin of takes its place."""
-    numbered = names.select("concept", "language", "text", "preferred").with_row_index("at")
+def _without_twins(names: pl.DataFrame) -> pl.DataFrame:
+    """Without the capitals twins; the first name that one is a twin of inherits its preference, and its scope where that is stronger."""
+    numbered = names.select("concept", "language", "text").with_row_index("row")
     capitals = numbered.filter((pl.col("text") == pl.col("text").str.to_uppercase()) & (pl.col("text") != pl.col("text").str.to_lowercase()))
     others = numbered.filter(pl.col("text") != pl.col("text").str.to_uppercase())
     key = ["concept", "language"]
     suspects = capitals.select(key).unique()
     families = numbered.join(suspects, on=key, how="semi").join(others.select(key).unique(), on=key, how="semi")
-    preferred = names["preferred"].to_numpy().copy()
+    preferred, scope = names["preferred"].to_numpy().copy(), names["scope"].to_physical().to_numpy().copy()
     keep = np.ones(names.height, np.bool_)
-    rows = []
-    for family in families.group_by(key, maintain_order=True).agg("at", "text").iter_rows(named=True):
+    for family in families.group_by(key, maintain_order=True).agg("row", "text").iter_rows(named=True):
         left = set(all_capitals_twins(family["text"]))
-        for at, text in zip(family["at"], family["text"], strict=True):
+        for row, text in zip(family["row"], family["text"], strict=True):
             if text in left:
                 continue
-            twin = next(other for other, each in zip(family["at"], family["text"], strict=True) if each != text and each.upper() == text)
-            keep[at], preferred[twin] = False, preferred[twin] or preferred[at]
-            rows.append(("all_capitals_twins", tables.concepts["code"][family["concept"]], text, None))
-    return names.with_columns(preferred=pl.Series(preferred)).filter(keep), pl.DataFrame(rows, schema=_CHANGES, orient="row")
+            twin = next(other for other, each in zip(family["row"], family["text"], strict=True) if each != text and each.upper() == text)
+            keep[row], preferred[twin], scope[twin] = False, preferred[twin] or preferred[row], min(scope[twin], scope[row])
+    inherited = names.with_columns(preferred=pl.Series(preferred), scope=pl.Series(scope).cat.to(_SCOPES))
+    return inherited.filter(keep)
 
 
 def _merged(names: pl.DataFrame) -> pl.DataFrame:
-    """Each string once per concept and language: the first stays, preferred where any was."""
+    """Each string once per concept and language: the first stays, with the strongest scope of any, preferred where any was."""
     key = ["concept", "text", "language"]
     repeated = names.filter(pl.struct(key).is_duplicated())
     if repeated.is_empty():
         return names
-    marked = repeated.filter("preferred").select(*key, marked=pl.lit(True)).unique()
-    joined = names.join(marked, on=key, how="left", maintain_order="left")
-    distinct = joined.with_columns(preferred=pl.col("preferred") | pl.col("marked").fill_null(False)).drop("marked")
-    return distinct.unique(key, keep="first", maintain_order=True)
+    best = repeated.group_by(key).agg(any_preferred=pl.col("preferred").any(), strongest=pl.col("scope").to_physical().min())
+    joined = names.join(best, on=key, how="left", maintain_order="left").with_columns(
+        preferred=pl.coalesce("any_preferred", "preferred"), scope=pl.coalesce("strongest", pl.col("scope").to_physical()).cat.to(_SCOPES)
+    )
+    return joined.drop("any_preferred", "strongest").unique(key, keep="first", maintain_order=True)

@@ -1,8 +1,8 @@
 """Concepts by a piece of a name: the very name, names that begin with it, names that look like it."""
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Literal, get_args
 
 import polars as pl
@@ -16,7 +16,10 @@ __all__ = ["HOWS", "Hit", "How", "search"]
 
 How = Literal["exact", "prefix", "fuzzy"]
 HOWS: tuple[How, ...] = get_args(How)
-_CONSIDERED = 2_000  # names a prefix may have before the rest of them is not looked at: "a" begins a tenth of all
+# "a" begins a tenth of all names: few of them are ranked at first, more only where a filter turns these down.
+_FIRST_RANKED, _MORE_RANKED = 64, 16
+# Of these letters lower case is what folding comes to, and a column does it at once; the others go through Python.
+_PLAIN = r"^[\x00-\x7FÀ-ÖØ-Þà-öø-ÿŒœ]*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ def search(
 ) -> list[Hit]:
     """Concepts whose names are, begin with, or look like a text; case and width aside, each concept once.
 
-    Exact hits come first, by code; then prefix hits and fuzzy ones, each by score, then name and code.  Exact and prefix look-ups
-    use the index alone; a fuzzy one reads all names.
+    Exact hits come first, by code; then prefix hits, the shortest name first, then by folded name and code; then fuzzy ones, by
+    score, then name and code.  Exact and prefix look-ups use the index alone; a fuzzy one reads all names.
 
     Args:
         kb: where to look.
@@ -96,10 +99,10 @@ def search(
     request = _Request(kb, key, group, language, limit, cutoff)
     found: dict[str, Hit] = {}
     for how in HOWS:
-        if how in hows and len(found) < limit:
-            for hit in _WAYS[how](request):
-                found.setdefault(hit.code, hit)
-    return list(islice(found.values(), limit))
+        hits = _WAYS[how](request) if how in hows else iter(())
+        while len(found) < limit and (hit := next(hits, None)) is not None:
+            found.setdefault(hit.code, hit)
+    return list(found.values())
 
 
 def _check(kind: str, given: str | None, known: Sequence[str]) -> None:
@@ -118,18 +121,19 @@ def _exact(request: _Request) -> Iterator[Hit]:
             yield _hit(concept, same[0], 100, "exact")
 
 
-def _prefix(request: _Request) -> list[Hit]:
-    """The shortest names first: of the first ones in the index's order that pass, at most _CONSIDERED."""
-    hits = islice(_beginning(request), _CONSIDERED)
-    return sorted(hits, key=lambda hit: (-hit.score, hit.name, hit.code))
-
-
-def _beginning(request: _Request) -> Iterator[Hit]:
-    for folded, code in request.kb.names_starting_with(request.key):
-        concept = request.kb.concept(code)
-        found = [name for name in request.names(concept) if fold(name.text) == folded]
-        if found and request.passes(concept):
-            yield _hit(concept, found[0], 100 * len(request.key) / len(folded), "prefix")
+def _prefix(request: _Request) -> Iterator[Hit]:
+    """The shortest names first, then by folded name and code; each concept is made only when its turn comes."""
+    done, wanted = 0, max(_FIRST_RANKED, 2 * request.limit)
+    while True:
+        ranked = heapq.nsmallest(wanted, ((len(folded), folded, code) for folded, code in request.kb.names_starting_with(request.key)))
+        for length, folded, code in ranked[done:]:
+            concept = request.kb.concept(code)
+            found = [name for name in request.names(concept) if fold(name.text) == folded]
+            if found and request.passes(concept):
+                yield _hit(concept, found[0], 100 * len(request.key) / length, "prefix")
+        if len(ranked) < wanted:
+            return
+        done, wanted = wanted, wanted * _MORE_RANKED
 
 
 def _fuzzy(request: _Request) -> Iterator[Hit]:
@@ -140,7 +144,7 @@ def _fuzzy(request: _Request) -> Iterator[Hit]:
     matches = process.extract(request.key, choices, scorer=fuzz.token_sort_ratio, score_cutoff=request.cutoff, limit=None)
     # Ties go by name and code, so that the same question gets the same answer.
     rows = pl.DataFrame({"at": [at for _, _, at in matches], "score": [score for _, score, _ in matches]}, schema={"at": pl.UInt32, "score": pl.Float64})
-    best = names.with_row_index("at").join(rows, on="at").sort("score", "text", "concept", descending=[True, False, False])
+    best = names.with_row_index("at").join(rows, on="at").sort("score", "text", "concept", "language", descending=[True, False, False, False])
     best = best.unique("concept", keep="first", maintain_order=True).head(2 * request.limit)
     codes = request.kb.table("concepts")["code"].gather(best["concept"])
     for code, text, language, score in zip(codes, *(best[column] for column in ("text", "language", "score")), strict=True):
@@ -158,9 +162,13 @@ def _comparable(request: _Request) -> pl.DataFrame:
         names = names.join(wanted.select("concept"), on="concept", how="semi")
     # The ratio is 2 · shared / (a + b) with at most the shorter one shared: that much longer or shorter, and no name gets there.
     length, least = len(request.key), request.cutoff / (200 - request.cutoff)
-    chars = pl.col("text").str.len_chars()
-    near = names.filter((chars >= length * least) & (chars * least <= length))
-    return near.select("text", "language", "concept", folded=pl.col("text").str.to_lowercase()).collect()
+    chars = pl.col("folded").str.len_chars()
+    near = (chars >= length * least) & (chars * least <= length)
+    wanted, plain = names.select("text", "language", "concept"), pl.col("text").str.contains(_PLAIN)
+    lowered = wanted.filter(plain).with_columns(folded=pl.col("text").str.to_lowercase()).filter(near).collect()
+    others = wanted.filter(~plain).collect()
+    folded = others.with_columns(pl.Series("folded", [fold(text) for text in others["text"]], pl.String)).filter(near)
+    return pl.concat([lowered, folded])
 
 
-_WAYS: dict[How, Callable[[_Request], Iterator[Hit] | list[Hit]]] = {"exact": _exact, "prefix": _prefix, "fuzzy": _fuzzy}
+_WAYS: dict[How, Callable[[_Request], Iterator[Hit]]] = {"exact": _exact, "prefix": _prefix, "fuzzy": _fuzzy}

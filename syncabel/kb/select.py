@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,8 @@ from syncabel.kb.vocabulary import schema_of
 from syncabel.types import Rejection
 
 __all__ = ["Filter", "select"]
+
+_REMEMBERED = 1 << 16  # siblings ask the same: what was answered long ago need not be kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def _reconnected(kb: KnowledgeBase, kept: np.ndarray[tuple[int], np.dtype[np.boo
     concerned = links.filter(pl.col("parents").is_in(pl.Series(sorted(gone), dtype=pl.String).implode()))["code"].unique()
     changed = stated.filter(pl.col("code").is_in(concerned.implode()))
     new = pl.DataFrame(
-        {"code": changed["code"], "new": [nearest.in_place_of(parents) for parents in changed["parents"].to_list()]},
+        {"code": changed["code"], "new": [nearest.in_place_of(tuple(parents)) for parents in changed["parents"].to_list()]},
         schema={"code": pl.String, "new": pl.List(pl.String)},
     )
     moved = concepts.join(new, on="code", how="left", maintain_order="left")
@@ -157,18 +159,24 @@ def _reconnected(kb: KnowledgeBase, kept: np.ndarray[tuple[int], np.dtype[np.boo
 
 
 class _Nearest:
-    """Nearest kept ancestors, each left-out concept's found once."""
+    """Nearest kept ancestors, each left-out concept's found once.
+
+    Attributes:
+        in_place_of: parents as stated -> those that stay, and what takes the place of the others, without what lies above
+            another of them.
+    """
 
     def __init__(self, kb: KnowledgeBase, gone: set[str]) -> None:
         self.kb, self.gone = kb, gone
         self._above: dict[str, tuple[str, ...]] = {}
-        self._ancestors: dict[str, frozenset[str]] = {}
+        self._parents = lru_cache(_REMEMBERED)(self._known_parents)
+        self.in_place_of = lru_cache(_REMEMBERED)(self._in_place_of)
 
-    def in_place_of(self, parents: Sequence[str]) -> list[str]:
-        """The parents that stay, and what takes the place of the others, without what lies above another of them."""
+    def _in_place_of(self, parents: tuple[str, ...]) -> list[str]:
         found = list(dict.fromkeys(other for parent in parents for other in (self._kept_above(parent) if parent in self.gone else (parent,))))
-        stated = set(parents)
-        return [code for code in found if code in stated or not any(code in self._all_above(other) for other in found if other != code)]
+        # is_a runs in no circle: what lies above any of them lies above another one.
+        too_far = self._all_above(found) - set(parents) if len(found) > 1 else set()
+        return [code for code in found if code not in too_far]
 
     def _kept_above(self, code: str) -> tuple[str, ...]:
         waiting = [code]
@@ -184,7 +192,15 @@ class _Nearest:
             waiting.pop()
         return self._above[code]
 
-    def _all_above(self, code: str) -> frozenset[str]:
-        if code not in self._ancestors:
-            self._ancestors[code] = frozenset(self.kb.ancestors(code)) if code in self.kb else frozenset()
-        return self._ancestors[code]
+    def _all_above(self, codes: Sequence[str]) -> set[str]:
+        """What lies above any of the concepts, each gone through once."""
+        above: set[str] = set()
+        waiting = list(codes)
+        while waiting:
+            fresh = [parent for parent in self._parents(waiting.pop()) if parent not in above]
+            above.update(fresh)
+            waiting += fresh
+        return above
+
+    def _known_parents(self, code: str) -> tuple[str, ...]:
+        return self.kb.parents(code) if code in self.kb else ()

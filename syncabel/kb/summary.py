@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from syncabel.kb.base import KnowledgeBase
 from syncabel.kb.hierarchy import parent_edges
@@ -147,9 +148,21 @@ def _by_language(kb: KnowledgeBase) -> tuple[LanguageCount, ...]:
 def _hierarchy(concepts: pl.DataFrame) -> Hierarchy:
     child, parent = parent_edges(concepts)
     has_parent, has_child = (np.bincount(ends, minlength=concepts.height) > 0 for ends in (child, parent))
-    links, depth = len(child), 0
-    while len(child):  # without its roots, a hierarchy is one level lower
+    return Hierarchy(len(child), _depth(child, parent, concepts.height), int((has_child & ~has_parent).sum()), int((~has_child & ~has_parent).sum()))
+
+
+def _depth(child: NDArray[np.int64], parent: NDArray[np.int64], count: int) -> int:
+    """Links on the longest way up: level by level from the roots, a concept coming after the last of its parents; each link is met once."""
+    child = child[np.argsort(parent, kind="stable")]
+    first = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(parent, minlength=count), out=first[1:])
+    parents_left = np.bincount(child, minlength=count)
+    level, depth = np.flatnonzero(parents_left == 0), -1
+    while len(level):
         depth += 1
-        inner = (np.bincount(child, minlength=concepts.height) > 0)[parent]
-        child, parent = child[inner], parent[inner]
-    return Hierarchy(links, depth, int((has_child & ~has_parent).sum()), int((~has_child & ~has_parent).sum()))
+        sizes = first[level + 1] - first[level]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        below, met = np.unique(child[np.repeat(first[level], sizes) + within], return_counts=True)
+        parents_left[below] -= met
+        level = below[parents_left[below] == 0]
+    return depth

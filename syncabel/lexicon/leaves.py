@@ -3,7 +3,8 @@
 Names are columns; only those that must be told apart (a few thousand among millions) are ever Python strings.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -90,7 +91,9 @@ class Leaves:
         return [part.tolist() for part in np.split(runs, starts[1:])] if len(runs) else []
 
     def tell_apart(self, groups: Sequence[Sequence[int]], reason: Literal["shared_name", "tokenises_alike"], code_only: bool = False) -> list[int]:
-        """Extend the names of groups of leaves by what tells their concepts apart; the result depends on names and codes alone.
+        """Extend the names of groups of leaves by what tells their concepts apart; the result depends on the concepts alone.
+
+        A tag reads as what the name means, so one that fits another concept of the group is not used, be it unique as a string.
 
         Args:
             groups: positions; names that are alike stand in one group.
@@ -103,12 +106,15 @@ class Leaves:
         positions = [position for group in groups for position in group]
         before = {position: self.name(position) for position in positions}
         tags = _Tags(self.tables, sorted({int(self.concept[position]) for position in positions}))
+        fits: dict[int, _Fits] = {}
+        for group in groups:
+            fits.update(dict.fromkeys(group, tags.fits({int(self.concept[position]) for position in group})))
         added: set[str] = set()
         after: dict[int, str] = {}
         for position in sorted(positions, key=lambda position: (before[position], int(self.concept[position]))):
             name = before[position]
             row = int(self.concept[position])
-            candidates = (f"{name} ({tag})" for tag in (tags.codes(row) if code_only else tags.of(row, name)))
+            candidates = (f"{name} ({tag})" for tag in (tags.codes(row) if code_only else tags.of(row, name, fits[position])))
             after[position] = next(full for full in candidates if full not in added and not self._taken(full))
             added.add(after[position])
         self._replace(before, after)
@@ -142,6 +148,14 @@ class Leaves:
         return set()
 
 
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    """How many concepts of a group a tag fits, case aside: as their preferred name, and as preferred name, type or parent."""
+
+    preferred: Mapping[str, int]
+    anything: Mapping[str, int]
+
+
 class _Tags:
     """What may tell some concepts (rows) from others of the same name."""
 
@@ -158,13 +172,23 @@ class _Tags:
         values = zip(preferred[wanted].to_list(), concepts["types"].to_list(), concepts["code"].to_list(), strict=True)
         self._own = dict(zip(rows, values, strict=True))
 
-    def of(self, row: int, name: str) -> Iterator[str]:
-        """Tags of a concept for one of its names, best first; the code always tells it apart."""
+    def fits(self, rows: Iterable[int]) -> _Fits:
+        """How many concepts of a group each tag fits."""
+        preferred: Counter[str] = Counter()
+        anything: Counter[str] = Counter()
+        for row in rows:
+            name, types, _ = self._own[row]
+            preferred[name.casefold()] += 1
+            anything.update({tag.casefold() for tag in (name, *types, *self._parents.get(row, ()))})
+        return _Fits(preferred, anything)
+
+    def of(self, row: int, name: str, fits: _Fits) -> Iterator[str]:
+        """Tags of a concept for one of its names that fit no other concept of its group, best first; the code always does it."""
         preferred, types, _ = self._own[row]
-        if preferred.casefold() != name.casefold():
+        # What a concept is called above all names it, even where it is the parent of another of the group.
+        if preferred.casefold() != name.casefold() and fits.preferred[preferred.casefold()] == 1:
             yield preferred
-        yield from types
-        yield from self._parents.get(row, ())
+        yield from (tag for tag in (*types, *self._parents.get(row, ())) if tag.casefold() != name.casefold() and fits.anything[tag.casefold()] == 1)
         yield from self.codes(row)
 
     def codes(self, row: int) -> Iterator[str]:

@@ -21,14 +21,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from constrained.trie import TokenTrie
-from syncabel.errors import DigestMismatchError, FormatError, IncompleteFolderError, MissingLexiconError, TokenizerMismatchError, UnknownNameError
+from constrained.trie import TokenTrie, TrieError, load_array, save_array, save_text
+from syncabel.errors import (
+    ConfigError,
+    DigestMismatchError,
+    FormatError,
+    IncompleteFolderError,
+    MissingLexiconError,
+    TokenizerMismatchError,
+    UnknownNameError,
+)
 from syncabel.strings import StringTable
 
-__all__ = ["PREFERRED", "SHARED", "Lexicon", "tokenizer_digest"]
+__all__ = ["PREFERRED", "SHARED", "Lexicon", "refuse_foreign", "tokenizer_digest"]
 
 FORMAT_VERSION = 1
 HEADER = "lexicon.json"
+TRIE = "trie"
+ARRAYS = ("names", "name_offsets", "codes", "code_offsets", "entry_code", "entry_flags")
 SHARED, PREFERRED = 1, 2
 
 
@@ -40,6 +50,19 @@ def tokenizer_digest(tokenizer: Any) -> str:
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
     kept = {key: parts.get(key) for key in ("model", "normalizer", "pre_tokenizer", "decoder", "added_tokens")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Let a lexicon be written to a new folder, an empty one, or one that holds a lexicon, whole or half written, and to no other.
+
+    Raises:
+        ConfigError: it holds something else.
+    """
+    if not folder.is_dir() or (folder / HEADER).exists():
+        return
+    own = {TRIE, *(f"{name}.npy" for name in ARRAYS)}
+    if other := sorted(path.name for path in folder.iterdir() if path.name.removesuffix(".partial") not in {HEADER, *own}):
+        raise ConfigError(f"{folder} is no lexicon and holds other files (first: {other[0]!r}); give a new or empty folder")
 
 
 def _read_header(folder: Path) -> dict[str, Any]:
@@ -99,13 +122,12 @@ class Lexicon:
 
         def array(name: str) -> NDArray[Any]:
             try:
-                loaded: NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r" if mmap else None, allow_pickle=False)
-                return loaded
-            except (OSError, ValueError, EOFError) as error:
+                return load_array(folder / f"{name}.npy", mmap)
+            except (OSError, TrieError) as error:
                 raise IncompleteFolderError(f"{folder / name}.npy cannot be read ({error}); build the lexicon again") from None
 
         lexicon = cls(
-            TokenTrie.load(folder / "trie", mmap=mmap),
+            TokenTrie.load(folder / TRIE, mmap=mmap),
             StringTable(array("names"), array("name_offsets")),
             StringTable(array("codes"), array("code_offsets")),
             array("entry_code"),
@@ -119,22 +141,25 @@ class Lexicon:
         return lexicon
 
     def save(self, folder: str | Path) -> None:
-        """Write the folder; the header comes last, so that a half-written one is known as such."""
+        """Write the folder; the header comes last, so that a half-written one is known as such.
+
+        It may be the folder this lexicon is mapped from: files are moved over old ones, never written into them.
+
+        Args:
+            folder: a new or empty one, or that of a lexicon to replace.
+
+        Raises:
+            ConfigError: it holds something that is no lexicon.
+        """
         folder = Path(folder)
+        refuse_foreign(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / HEADER).unlink(missing_ok=True)
-        self.trie.save(folder / "trie")
-        arrays: dict[str, NDArray[Any]] = {
-            "names": self.names.blob,
-            "name_offsets": self.names.offsets,
-            "codes": self.codes.blob,
-            "code_offsets": self.codes.offsets,
-            "entry_code": self.entry_code,
-            "entry_flags": self.entry_flags,
-        }
-        for name, values in arrays.items():
-            np.save(folder / f"{name}.npy", values, allow_pickle=False)
-        (folder / HEADER).write_text(json.dumps(dict(self.header), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        self.trie.save(folder / TRIE)
+        arrays: tuple[NDArray[Any], ...] = (self.names.blob, self.names.offsets, self.codes.blob, self.codes.offsets, self.entry_code, self.entry_flags)
+        for name, values in zip(ARRAYS, arrays, strict=True):
+            save_array(folder / f"{name}.npy", values)
+        save_text(folder / HEADER, json.dumps(dict(self.header), ensure_ascii=False, indent=1) + "\n")
 
     def __len__(self) -> int:
         return len(self.entry_code)

@@ -1,9 +1,11 @@
 """Names as rows of token ids: in blocks, straight into arrays, kept in a cache by the digests of tokenizer and names."""
 
+import errno
 import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from constrained.trie import TrieError, load_array
 from syncabel.kb.tables import joined
 from syncabel.lexicon.store import tokenizer_digest
 from syncabel.prompt import encode_names
@@ -132,7 +135,7 @@ class TokenCache:
         return rows
 
     def _write(self, entry: Path, rows: TokenRows) -> None:
-        """Beside its place, then moved there: no reader meets half an entry."""
+        """Beside its place, then moved there: no reader meets half an entry.  Where another process was first, its entry stays."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=self.folder) as temporary:
             new = Path(temporary, "new")
@@ -141,9 +144,22 @@ class TokenCache:
             np.save(new / "offsets.npy", rows.offsets, allow_pickle=False)
             header = {"format_version": CACHE_VERSION, "rows": len(rows), "digest": rows.digest()}
             (new / _HEADER).write_text(json.dumps(header) + "\n", encoding="utf-8")
-            if entry.exists():
-                entry.rename(Path(temporary, "old"))
-            new.rename(entry)
+            if not _placed(new, entry) and _read(entry, len(rows)) is None:
+                # Another process may have put the damaged one aside just now.
+                with suppress(FileNotFoundError):
+                    entry.rename(Path(temporary, "old"))
+                _placed(new, entry)
+
+
+def _placed(new: Path, entry: Path) -> bool:
+    """Move a folder to its place; False, and nothing done, where something stands there."""
+    try:
+        new.rename(entry)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return False
+    return True
 
 
 def _key(names: pl.Series, tokenizer: Any) -> str:
@@ -159,8 +175,8 @@ def _read(entry: Path, count: int) -> TokenRows | None:
     """The rows of a cache entry, None where it is damaged."""
     try:
         header = json.loads((entry / _HEADER).read_text(encoding="utf-8"))
-        ids, offsets = (np.load(entry / f"{name}.npy", allow_pickle=False) for name in ("ids", "offsets"))
-    except (OSError, ValueError, EOFError):
+        ids, offsets = (load_array(entry / f"{name}.npy", mmap=False) for name in ("ids", "offsets"))
+    except (OSError, ValueError, TrieError):  # damaged JSON or UTF-8, damaged array
         return None
     fits = isinstance(header, dict) and ids.dtype == np.int32 and offsets.dtype == np.int64 and offsets.shape == (count + 1,)
     rows = TokenRows(ids, offsets)

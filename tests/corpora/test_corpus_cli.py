@@ -102,11 +102,14 @@ def test_the_ceiling_is_counted_on_the_training_documents_and_says_so(tmp_path: 
     train.write_text(ROWS.split("11\t22")[0].replace("11|", "9|").replace("11\t", "9\t"), encoding="utf-8")
     source = source_file(tmp_path)
     with_train = json.loads(CliRunner().invoke(app, ["check", str(source), "--kb", str(folder), "--train", str(train), "--json"]).stdout)
-    assert with_train["type_table_of"] == "--train"
+    assert with_train["type_table_of"] == "counted on --train"
     assert with_train["kb"]["ceiling"] == pytest.approx(2 / 3)
     assert with_train["kb"]["types"] == {"SpecificDisease": {"groups": ["Cancer"], "annotated": 3, "reachable": 2}}
     alone = json.loads(CliRunner().invoke(app, ["check", str(source), "--kb", str(folder), "--json"]).stdout)
-    assert (alone["type_table_of"], alone["kb"]["ceiling"]) == ("the documents checked", 1.0)
+    assert (alone["type_table_of"], alone["kb"]["ceiling"]) == ("counted on the documents that are neither dev nor test", 1.0)
+    # A table counted on gold codes says nothing about these very codes.
+    tested = json.loads(CliRunner().invoke(app, ["check", str(source), "--kb", str(folder), "--split", "test", "--json"]).stdout)
+    assert (tested["type_table_of"], tested["kb"]["ceiling"], tested["kb"]["types"]) == ("", None, {})
     assert {name: row["mentions"] for name, row in alone["kb"]["groups"].items()} == {"Cancer": 2, "Other": 1}
 
 
@@ -329,3 +332,17 @@ def test_sources_are_listed_with_what_their_separators_mean() -> None:
     assert {"name", "split", "sha256"} <= set(told["ncbi_disease"]["files"][0])
     shown = done("sources").stdout
     assert all(source.title in shown and source.licence in shown and source.answers in shown for source in SOURCES.values())
+
+
+def test_the_declared_table_of_an_official_source_gives_the_ceiling(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "corpora" / "ncbi_disease" / "NCBItestset_corpus.txt"
+    KnowledgeBase.build([Concept("D003110", (Name("a"),), ("Disease",))], About("test")).save(tmp_path / "kb")
+    checked = json.loads(CliRunner().invoke(app, ["check", str(source), "--kb", str(tmp_path / "kb"), "--json"]).stdout)
+    assert checked["type_table_of"] == "as declared for the source"
+    assert checked["kb"]["types"]["Modifier"]["groups"] == ["Disease"]
+
+
+def test_the_table_of_sources_says_what_may_leave_this_machine() -> None:
+    listed = json.loads(CliRunner().invoke(app, ["sources", "--json"]).stdout)
+    assert listed["ncbi_disease"]["type_groups"]["Modifier"] == "Disease"
+    assert not any(source["shareable"] for source in listed.values())

@@ -257,3 +257,7 @@ def test_names_shared_as_written_are_told_from_those_shared_case_aside() -> None
     assert kb is not None
     assert (kb.sharing_names, kb.sharing_names_as_written, kb.only_shared_names) == (3, 2, 2)
     assert (kb.mentions_sharing_names, kb.mentions_sharing_names_as_written) == (3, 2)
+
+
+def test_a_title_is_text_whatever_it_holds(tmp_path: Path) -> None:
+    assert write_stats(corpus_stats([coded("1", "text")]), tmp_path, r"cost $\foo$ of_it")

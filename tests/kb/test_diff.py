@@ -108,3 +108,9 @@ def test_a_real_edition_without_some_concepts_has_them_retired() -> None:
     gone = set(kb.codes[:100]) | {code for concept in list(kb.concepts())[:100] for code in concept.alt_codes}
     assert {row["code"] for row in found.rows() if row["change"] == "retired"} == gone
     assert set(diff(part, kb).counts().items()) >= {("added", 100), ("retired", 0)}
+
+
+def test_order_and_repetition_of_parents_and_groups_are_no_change() -> None:
+    old = made(term("A", "a"), term("B", "b"), term("C", "c", parents=("A", "B", "A"), groups=("G", "H")))
+    new = made(term("A", "a"), term("B", "b"), term("C", "c", parents=("B", "A"), groups=("H", "G", "H")))
+    assert diff(old, new).changes.is_empty()

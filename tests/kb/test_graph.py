@@ -1,5 +1,6 @@
 """What lies around a concept, against breadth-first search over plain dictionaries."""
 
+import time
 from collections import defaultdict
 from itertools import pairwise
 from typing import Any
@@ -107,3 +108,9 @@ def test_paths_are_as_long_as_plain_breadth_first_search_says(data: st.DataObjec
         assert all(one.end == other.start for one, other in pairwise(path or ()))
         assert all(((step.start, step.end) if step.forward else (step.end, step.start)) in links for step in path or ())
     assert {near.code: near.distance for near in neighbourhood(kb, CODES[0], 20)} == {code: far for code, far in distance.items() if far}
+
+
+def test_a_neighbourhood_ends_where_nothing_is_left_to_reach(kb: KnowledgeBase) -> None:
+    began = time.process_time()
+    assert neighbourhood(kb, "D", 100_000) == neighbourhood(kb, "D", 10)
+    assert time.process_time() - began < 2

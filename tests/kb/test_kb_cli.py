@@ -137,7 +137,7 @@ def test_an_option_the_format_does_not_have_is_named_with_the_format(table: Path
         assert kind in str(done.exception)
 
 
-@pytest.mark.parametrize("kind", ["umls", "snomed"])
+@pytest.mark.parametrize("kind", ["umls", "snomed", "gazetteer"])
 def test_nobody_declares_umls_or_snomed_redistributable(kind: str, tmp_path: Path) -> None:
     done = run("build", tmp_path, "--format", kind, "--redistributable", "-o", tmp_path / "kb")
     assert isinstance(done.exception, ConfigError)

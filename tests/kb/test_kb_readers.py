@@ -439,3 +439,8 @@ def test_medic_covers_every_code_of_the_ncbi_disease_corpus(shared_data: Path) -
     # OMIM 260350 is an entry of its own and also listed under D010190: not one to one, so it stays itself.
     assert kb.canonical("OMIM:260350") == "OMIM:260350"
     assert [(rejection.code, rejection.reason, rejection.text) for rejection in kb.rejections] == [("D010190", "alt_code_is_a_concept", "OMIM:260350")]
+
+
+def test_an_escaped_tag_of_the_header_is_no_known_tag(tmp_path: Path) -> None:
+    (tmp_path / "x.obo").write_text("onto\\logy: other\n\n[Term]\nid: A:1\nname: a\n", encoding="utf-8")
+    assert read_obo(tmp_path / "x.obo", group="G").about.source == "x"

@@ -166,3 +166,55 @@ def test_a_merge_is_the_union_and_associative(one: Sequence[Concept], two: Seque
     left, right = merge([merge([a, b]), c]), merge([a, merge([b, c])])
     assert list(left.concepts()) == list(right.concepts())
     assert left.digest == right.digest
+
+
+def test_a_merge_through_cross_references_merged_with_itself_keeps_its_parts() -> None:
+    a, b = made("A", term("D:1", "cold", xrefs=("MESH:M1",))), made("B", term("M1", "common cold"))
+    once = merge([a, b], "MESH")
+    assert once.manifest.parts == (a.about, b.about)
+    assert merge([once, once]).manifest == once.manifest
+
+
+def test_of_links_in_a_circle_only_those_that_close_it_go() -> None:
+    a = made("A", term("X:1", "one", parents=("X:2",)), term("X:2", "two"), term("X:3", "three"))
+    b = made("B", term("X:1", "one", parents=("X:3",)), term("X:2", "two", parents=("X:3",)), term("X:3", "three"))
+    c = made("C", term("X:1", "one"), term("X:2", "two", parents=("X:1",)), term("X:3", "three", parents=("X:1",)))
+    assert {code: merge([a, b])[code].parents for code in ("X:1", "X:2", "X:3")} == {"X:1": ("X:2", "X:3"), "X:2": ("X:3",), "X:3": ()}
+    both = merge([a, merge([b, a])])
+    assert both["X:2"].parents == ("X:3",)
+    found = merge([a, b, c])
+    assert [found[code].parents for code in ("X:1", "X:2", "X:3")] == [("X:2", "X:3"), ("X:3",), ()]
+    assert {(one.code, one.text) for one in found.rejections} == {("X:2", "X:1"), ("X:3", "X:1")}
+    later = made("D", term("X:2", "two", parents=("X:3",)), term("X:3", "three", parents=("X:1",)), term("X:1", "one"))
+    found = merge([a, later])  # X:1 → X:2 is ours; X:2 → X:3 is fine, X:3 → X:1 closes the circle
+    assert [found[code].parents for code in ("X:1", "X:2", "X:3")] == [("X:2",), ("X:3",), ()]
+    assert found.rejections == (Rejection("A + D", "X:3", "is_a_circle", "X:1"),)
+
+
+def test_two_concepts_made_one_are_not_their_own_parent() -> None:
+    a = made("A", term("D:1", "cold", xrefs=("V:M1",)), term("D:2", "cough", parents=("D:1",)))
+    b = made("B", term("M1", "cold", parents=("D:2",)), term("D:2", "cough"))
+    found = merge([a, b], "V")
+    assert (found["D:1"].parents, found["D:2"].parents) == ((), ("D:1",))
+
+
+def test_an_alternative_code_that_another_part_has_as_a_concept_goes() -> None:
+    found = merge([made("A", term("N", "new", alt_codes=("O",))), made("B", term("O", "old"))])
+    assert (found.codes, found["N"].alt_codes) == (("N", "O"), ())
+    assert found.rejections == (Rejection("A + B", "N", "alt_code_is_a_concept", "O"),)
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_links_left_out_each_close_a_circle_with_those_that_stay(data: st.DataObject) -> None:
+    def drawn(source: str, order: list[str]) -> KnowledgeBase:
+        return made(source, *(term(code, code, parents=tuple(other for other in order[:i] if data.draw(st.booleans()))) for i, code in enumerate(order)))
+
+    a, b = drawn("A", CODES), drawn("B", data.draw(st.permutations(CODES)))
+    found = merge([a, b])
+    stated = {(code, parent) for kb in (a, b) for code in CODES for parent in kb.parents(code)}
+    kept = {(code, parent) for code in CODES for parent in found.parents(code)}
+    cut = [(one.code, one.text) for one in found.rejections]
+    assert kept | set(cut) == stated
+    assert {(code, parent) for code in CODES for parent in a.parents(code)} <= kept
+    assert all(code in found.ancestors(parent) for code, parent in cut)

@@ -24,7 +24,7 @@ from syncabel.kb.normalize import (
     semantic_tag,
     unspecified,
 )
-from syncabel.types import Concept, Name
+from syncabel.types import Concept, Name, Rejection
 
 BY_HAND = [
     (no_break_spaces, "vitamine\u00a0B12\u202f: carence", "vitamine B12 : carence"),
@@ -52,6 +52,7 @@ BY_HAND = [
     (not_otherwise_specified, "NOS", "NOS"),
     (not_otherwise_specified, "NOS synthesis", "NOS synthesis"),
     (unspecified, "Asthma, unspecified", "Asthma"),
+    (unspecified, "Asthma , unspecified", "Asthma"),
     (unspecified, "Asthme, non précisé", "Asthme"),
     (unspecified, "Asma, no especificada", "Asma"),
     (unspecified, "unspecified asthma", "unspecified asthma"),
@@ -171,3 +172,24 @@ def test_doid_normalised_twice_is_doid_normalised_once() -> None:
     assert doid.n_names - once.n_names == report.merged + report.counts["all_capitals_twins"]
     assert all(unicodedata.is_normalized("NFC", text) for text in once.tables.names["text"])
     assert len(once) == len(doid)
+
+
+def test_what_building_left_out_stays_listed_and_names_that_go_join_it() -> None:
+    built = KnowledgeBase.build([concept("C:1", "Asthma", "ASTHMA", "Asthma NOS", "bad\x00"), concept("C:2", "Cough")], About("t"))
+    new, _ = normalize(built)
+    gone = (Rejection("t", "C:1", "all_capitals_twin", "ASTHMA"), Rejection("t", "C:1", "merged_name", "Asthma NOS"))
+    assert new.rejections == built.rejections + gone
+    assert built.rejected_by_reason() == {"control_character": 1}
+    assert normalize(new)[0].rejections == new.rejections
+
+
+def test_names_that_become_one_keep_the_strongest_scope_and_any_preference() -> None:
+    names = (Name("Asthma NOS", scope="related"), Name("Asthma", preferred=True), Name("Asthma (disorder)", scope="broad"), Name("wheeze", scope="narrow"))
+    (found,) = normalize(KnowledgeBase.build([Concept("C:1", names, ("Disease",))], About("t")))[0].concepts()
+    assert found.names == (Name("Asthma", scope="exact", preferred=True), Name("wheeze", scope="narrow"))
+
+
+def test_a_name_inherits_scope_and_preference_of_its_twin_in_capitals() -> None:
+    names = (Name("ASTHMA", scope="narrow", preferred=True), Name("Asthma", scope="related"), Name("COUGHING", scope="broad"), Name("coughing"))
+    (found,) = normalize(KnowledgeBase.build([Concept("C:1", names, ("Disease",))], About("t")))[0].concepts()
+    assert found.names == (Name("Asthma", scope="narrow", preferred=True), Name("coughing"))

@@ -1,11 +1,13 @@
 """Searching names, against reading all of them."""
 
+import re
+
 import pytest
 from rapidfuzz import fuzz
 
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
-from syncabel.kb.search import search
+from syncabel.kb.search import _PLAIN, search
 from syncabel.text import fold
 from syncabel.types import Concept, Name
 
@@ -55,7 +57,7 @@ def test_fuzzy_hits_are_those_of_scoring_every_name(text: str, cutoff: float) ->
     doid = KnowledgeBase.load("doid")
     best: dict[str, float] = {}
     for concept in doid.concepts():
-        score = max(fuzz.token_sort_ratio(fold(text), name.text.lower()) for name in concept.names)
+        score = max(fuzz.token_sort_ratio(fold(text), fold(name.text)) for name in concept.names)
         if score >= cutoff:
             best[concept.code] = round(score, 1)
     hits = search(doid, text, ["fuzzy"], cutoff=cutoff, limit=10_000)
@@ -81,3 +83,32 @@ def test_wrong_requests_are_refused(kb: KnowledgeBase) -> None:
         search(kb, "x", group="Anatomi")
     with pytest.raises(UnknownNameError, match="language"):
         search(kb, "x", language="de")
+
+
+def test_the_shortest_names_of_many_with_a_prefix_are_found() -> None:
+    doid = KnowledgeBase.load("doid")
+    ranked = sorted({(len(fold(name.text)), fold(name.text), concept.code) for concept in doid.concepts() for name in concept.names})
+    best = list(dict.fromkeys(code for _, folded, code in ranked if folded.startswith("c")))
+    for limit in (3, 100, len(best)):
+        assert [hit.code for hit in search(doid, "c", ["prefix"], limit=limit)] == best[:limit]
+
+
+def test_a_filter_that_turns_down_all_short_names_still_gets_its_hits() -> None:
+    concepts = [Concept(f"A:{i:04}", (Name(f"a{i:04}"),), ("Common",)) for i in range(1_500)]
+    kb = KnowledgeBase.build([*concepts, Concept("B:1", (Name("a long name"),), ("Rare",)), Concept("B:2", (Name("avec", "fr"),), ("Common",))], About("t"))
+    assert [hit.code for hit in search(kb, "a", ["prefix"], group="Rare", limit=2)] == ["B:1"]
+    assert [hit.code for hit in search(kb, "a", ["prefix"], language="fr", limit=2)] == ["B:2"]
+
+
+def test_fuzzy_folds_names_as_the_index_does() -> None:
+    names = ("ＡＳＴＨＭＡ", "Straßenstaublunge", "ﬁbrose", "Œdème", "e\u0301pilepsie", "Ǆungel")
+    kb = KnowledgeBase.build([Concept(f"A:{i}", (Name(name),), ("G",)) for i, name in enumerate(names)], About("t"))
+    for i, name in enumerate(names):
+        assert [(hit.code, hit.score) for hit in search(kb, fold(name), ["fuzzy"], cutoff=100)] == [(f"A:{i}", 100)]
+    assert [hit.code for hit in search(kb, "astma", ["fuzzy"])] == ["A:0"]
+
+
+def test_letters_that_are_not_folded_one_by_one_fold_to_their_lower_case() -> None:
+    plain = [character for character in map(chr, range(0x20, 0x300)) if re.match(_PLAIN, character) and not character.isspace() and character != "\x7f"]
+    assert len(plain) > 150
+    assert all(fold(character) == character.lower() for character in plain)

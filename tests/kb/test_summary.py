@@ -1,6 +1,10 @@
 """A knowledge base in figures, worked by hand and by counting."""
 
+import time
 from collections import defaultdict
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from syncabel.kb import About, KnowledgeBase
 from syncabel.kb.summary import GroupCount, Hierarchy, LanguageCount, summarize
@@ -35,3 +39,26 @@ def test_the_shipped_one_agrees_with_counting_its_concepts() -> None:
     assert found.hierarchy.links == sum(len(kb.parents(code)) for code in kb.codes)
     assert found.hierarchy.roots == sum(not kb.parents(code) and bool(kb.children(code)) for code in kb.codes)
     assert found.bytes > 100_000
+
+
+def chain(length: int) -> KnowledgeBase:
+    names = (Name("n"),)
+    return KnowledgeBase.build((Concept(f"{i:06}", names, ("G",), parents=(f"{i - 1:06}",) if i else ()) for i in range(length)), About("test"))
+
+
+def test_a_long_chain_takes_time_by_its_links() -> None:
+    kb = chain(60_000)
+    began = time.process_time()
+    assert summarize(kb).hierarchy == Hierarchy(links=59_999, depth=59_999, roots=1, alone=0)
+    assert time.process_time() - began < 4
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_depth_is_the_longest_way_up(data: st.DataObject) -> None:
+    above: list[list[int]] = [data.draw(st.lists(st.integers(0, i - 1), max_size=3)) if i else [] for i in range(9)]
+    concepts = [Concept(f"X:{i}", (Name("n"),), ("G",), parents=tuple(f"X:{j}" for j in parents)) for i, parents in enumerate(above)]
+    depths: list[int] = []
+    for parents in above:
+        depths.append(max((depths[j] + 1 for j in parents), default=0))
+    assert summarize(KnowledgeBase.build(concepts, About("test"))).hierarchy.depth == max(depths)

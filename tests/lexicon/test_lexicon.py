@@ -28,6 +28,47 @@ def test_a_shared_name_is_written_with_what_tells_its_concepts_apart(small_kb: A
     assert shared == {"MS (multiple sclerosis)": "A:1", "MS (mitral stenosis)": "A:2", "cold (common cold)": "A:5", "cold (A:6)": "A:6"}
 
 
+def leaves_that_share(name: str, *concepts: Concept) -> dict[str, str]:
+    kb = KnowledgeBase.build(concepts, About(source="t", release="", licence="CC0-1.0", redistributable=True))
+    return {leaf.code: leaf.name for leaf in leaves_of(kb) if leaf.shared and leaf.name.startswith(f"{name} (")}
+
+
+def test_no_leaf_of_doid_is_told_apart_by_what_the_other_concept_is_called() -> None:
+    leaves = {leaf.name: leaf.code for leaf in leaves_of(KnowledgeBase.load("doid")) if leaf.shared}
+    # The concept that is called so above all has the other one as its only parent: the parent's name is the other's tag.
+    expected = {
+        "Friedreich ataxia 1": ("DOID:0111218", "Friedreich ataxia", "DOID:12705"),
+        "Miyoshi muscular dystrophy": ("DOID:0070198", "distal myopathy", "DOID:11720"),
+        "childhood hypophosphatasia": ("DOID:0110915", "hypophosphatasia", "DOID:14213"),
+        "classic citrullinemia": ("DOID:0070340", "citrullinemia", "DOID:9273"),
+        "follicular dendritic cell sarcoma": ("DOID:6262", "dendritic cell sarcoma", "DOID:7849"),
+    }
+    found = {name: sorted((leaf, code) for leaf, code in leaves.items() if leaf.startswith(f"{name} (")) for name in expected}
+    assert found == {name: sorted([(f"{name} ({code})", code), (f"{name} ({tag})", other)]) for name, (code, tag, other) in expected.items()}
+
+
+def test_a_type_that_both_concepts_have_tells_neither() -> None:
+    cold = leaves_that_share(
+        "cold",
+        Concept("U:1", (Name("cold", preferred=True),), ("G",), types=("T047",)),
+        Concept("U:2", (Name("Cold", preferred=True), Name("cold")), ("G",), types=("T047", "T184")),
+        Concept("U:3", (Name("common cold", preferred=True), Name("cold")), ("G",), types=("T047",)),
+    )
+    assert cold == {"U:1": "cold (U:1)", "U:2": "cold (T184)", "U:3": "cold (common cold)"}
+
+
+def test_a_parent_tells_apart_only_where_it_is_nothing_to_the_other_concept() -> None:
+    ataxia = leaves_that_share(
+        "FA",
+        Concept("P:1", (Name("ataxia", preferred=True),), ("G",)),
+        Concept("P:2", (Name("Friedreich ataxia", preferred=True), Name("FA")), ("G",), parents=("P:1",)),
+        Concept("P:3", (Name("FA", preferred=True),), ("G",), parents=("P:2",)),
+        Concept("P:4", (Name("fa", preferred=True), Name("FA")), ("G",), parents=("P:1", "P:5")),
+        Concept("P:5", (Name("anaemia", preferred=True),), ("G",)),
+    )
+    assert ataxia == {"P:2": "FA (Friedreich ataxia)", "P:3": "FA (P:3)", "P:4": "FA (anaemia)"}
+
+
 def test_entries_lie_in_byte_order_and_walk_to_themselves(small_lexicon: Lexicon, tiny_tokenizer: Any) -> None:
     names = names_of(small_lexicon)
     assert names == sorted(names, key=str.encode)

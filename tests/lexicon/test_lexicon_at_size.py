@@ -4,6 +4,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from syncabel.kb import About, KnowledgeBase, read_medic
 from syncabel.lexicon import tokenise
 from syncabel.lexicon.build import build_lexicon, leaves_of, lexicon_and_account
 from syncabel.lexicon.store import Lexicon
-from syncabel.lexicon.tokenise import TokenRows, token_rows
+from syncabel.lexicon.tokenise import TokenCache, TokenRows, token_rows
 from syncabel.prompt import encode_name, encode_names
 from syncabel.types import Concept, Name
 
@@ -43,27 +44,32 @@ def case_blind_tokenizer() -> Any:
 # --- the oracle: one leaf after the other, as the rules say
 
 
-def tags(kb: KnowledgeBase, code: str, name: str) -> Iterator[str]:
-    concept = kb[code]
-    if concept.preferred_name.casefold() != name.casefold():
-        yield concept.preferred_name
-    yield from concept.types
-    yield from (kb[parent].preferred_name for parent in concept.parents if parent in kb)
+def more_general(kb: KnowledgeBase, code: str) -> list[str]:
+    return [*kb[code].types, *(kb[parent].preferred_name for parent in kb[code].parents if parent in kb)]
+
+
+def tags(kb: KnowledgeBase, code: str, name: str, others: set[str]) -> Iterator[str]:
+    called = [kb[other].preferred_name.casefold() for other in others]
+    said = [*called, *(tag.casefold() for other in others for tag in more_general(kb, other))]
+    if kb[code].preferred_name.casefold() not in [name.casefold(), *called]:
+        yield kb[code].preferred_name
+    yield from (tag for tag in more_general(kb, code) if tag.casefold() not in [name.casefold(), *said])
     yield code
     yield from (f"{code}, {n}" for n in range(2, 1000))
 
 
-def alike(keys: Iterable[Any], codes: list[str]) -> list[int]:
+def alike(keys: Iterable[Any], codes: list[str]) -> list[list[int]]:
     places: dict[Any, list[int]] = defaultdict(list)
     for i, key in enumerate(keys):
         places[key].append(i)
-    return [i for group in places.values() if len({codes[i] for i in group}) > 1 for i in group]
+    return [group for group in places.values() if len({codes[i] for i in group}) > 1]
 
 
-def extended(kb: KnowledgeBase, names: list[str], codes: list[str], places: list[int], code_only: bool = False) -> list[str]:
+def extended(kb: KnowledgeBase, names: list[str], codes: list[str], groups: list[list[int]], code_only: bool = False) -> list[str]:
     taken, out = set(names), list(names)
-    for i in sorted(places, key=lambda i: (names[i], codes[i])):
-        candidates = [tag for tag in tags(kb, codes[i], names[i]) if not code_only or tag.startswith(codes[i])]
+    others = {i: {codes[j] for j in group} - {codes[i]} for group in groups for i in group}
+    for i in sorted(others, key=lambda i: (names[i], codes[i])):
+        candidates = [tag for tag in tags(kb, codes[i], names[i], others[i]) if not code_only or tag.startswith(codes[i])]
         out[i] = next(full for tag in candidates if (full := f"{names[i]} ({tag})") not in taken)
         taken.add(out[i])
     return out
@@ -268,6 +274,8 @@ DAMAGES: list[Callable[[Path], object]] = [
     lambda entry: alter(entry / "offsets.npy"),
     lambda entry: np.save(entry / "ids.npy", np.zeros((2, 2), np.int32)),
     lambda entry: np.save(entry / "offsets.npy", np.int64(3)),
+    lambda entry: (entry / "ids.npy").write_bytes(b"\x93NUMPY\x01\x00\x0f\x00{'descr': '<i4\n"),
+    lambda entry: (entry / "ids.npy").write_bytes(b"\x93NUMPY\x01\x00\x09\x00{[]: 1}  "),
 ]
 
 
@@ -282,6 +290,31 @@ def test_a_damaged_entry_is_made_again_and_said(damage: Callable[[Path], object]
     assert build_lexicon(small_kb, tiny_tokenizer, tmp_path, said.append).header == whole.header
     assert len(said) == 1
     assert list(tmp_path.iterdir()) == [entry]
+
+
+class Racing(TokenCache):
+    """Writes an entry just before another process that finished the same one first looks at it, as far as this one can tell."""
+
+    def _write(self, entry: Path, rows: TokenRows) -> None:
+        super()._write(entry, rows)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "exists", lambda self: False)
+            super()._write(entry, rows)
+
+
+def test_an_entry_that_another_process_finished_first_is_taken(small_kb: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:
+    names = small_kb.tables.names["text"]
+    rows = Racing(tmp_path, pytest.fail).rows(names, tiny_tokenizer)
+    assert rows.digest() == token_rows(names, tiny_tokenizer).digest() == TokenCache(tmp_path, pytest.fail).rows(names, tiny_tokenizer).digest()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_threads_that_fill_a_cache_at_once_all_get_their_rows(small_kb: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:
+    names = small_kb.tables.names["text"]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: TokenCache(tmp_path, pytest.fail).rows(names, tiny_tokenizer).digest(), range(32)))
+    assert set(found) == {token_rows(names, tiny_tokenizer).digest()}
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_the_command_keeps_token_ids_and_lists_what_was_told_apart(small_kb: Any, tiny_tokenizer: Any, tmp_path: Path, calls: list[int]) -> None:

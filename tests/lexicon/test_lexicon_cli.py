@@ -90,3 +90,65 @@ def test_an_unknown_format_and_a_tokenizer_without_end_are_refused(kb: Path, pre
     endless = run("build", kb, "--tokenizer", pretrained, "-o", tmp_path / "lexicon")
     assert isinstance(endless.exception, ConfigError), endless.output
     assert not (tmp_path / "lexicon").exists()
+
+
+TOKENIZERS = [
+    "{}",
+    "[]",
+    "3",
+    "null",
+    '{"added_tokens": 3}',
+    '{"added_tokens": []}',
+    '{"version": "1.0", "model": {"type": "BPE"}, "added_tokens": []}',
+]
+
+
+@pytest.mark.parametrize("content", TOKENIZERS)
+def test_a_file_that_is_json_and_no_tokenizer_is_refused_in_one_line(content: str, kb: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(content, encoding="utf-8")
+    done = run("build", kb, "--tokenizer", tmp_path, "-o", tmp_path / "lexicon")
+    assert isinstance(done.exception, ConfigError), done.exception
+    assert str(tmp_path) in str(done.exception)
+    assert "\n" not in str(done.exception)
+
+
+@pytest.mark.parametrize("content", ["[]", "{"])
+def test_a_damaged_file_beside_the_tokenizer_is_refused_in_one_line(content: str, kb: Path, pretrained: Path, tmp_path: Path) -> None:
+    (pretrained / "tokenizer_config.json").write_text(content, encoding="utf-8")
+    done = run("build", kb, "--tokenizer", pretrained, "-o", tmp_path / "lexicon")
+    assert isinstance(done.exception, ConfigError), done.exception
+    assert "\n" not in str(done.exception)
+
+
+def test_a_lexicon_is_not_written_into_a_folder_of_something_else(kb: Path, pretrained: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in pretrained.iterdir()}
+    done = run("build", kb, "--tokenizer", pretrained, "-o", pretrained)
+    assert isinstance(done.exception, ConfigError), done.exception
+    assert {path: path.read_bytes() for path in pretrained.iterdir()} == before
+    for _ in range(2):  # over a lexicon it may
+        assert run("build", kb, "--tokenizer", pretrained, "-o", tmp_path / "lexicon").exit_code == 0
+
+
+def test_a_tokenizer_learns_from_no_test_document(kb: Path, tmp_path: Path) -> None:
+    from syncabel.corpora import write_jsonl
+    from syncabel.types import Document
+
+    write_jsonl([Document("seen", "zygomycosis"), Document("kept back", "zygomycosis", split="test")], tmp_path / "documents.jsonl")
+    done = run("tokenizer", kb, "--documents", tmp_path / "documents.jsonl", "-o", tmp_path / "tokenizer")
+    assert isinstance(done.exception, ConfigError), done.exception
+    assert "kept back" in str(done.exception)
+    assert not (tmp_path / "tokenizer").exists()
+
+
+def test_documents_a_tokenizer_could_not_learn_from_are_said(kb: Path, tmp_path: Path) -> None:
+    from syncabel.corpora import write_jsonl
+    from syncabel.types import Document
+
+    path = tmp_path / "documents.jsonl"
+    write_jsonl([Document("1", "zygomycosis")], path)
+    path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    done = run("tokenizer", kb, "--documents", path, "--vocabulary", 320, "-o", tmp_path / "tokenizer")
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stderr.split())
+    assert "rejected: 1 " in said
+    assert "names and 1 documents" in said

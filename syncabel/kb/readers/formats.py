@@ -76,7 +76,7 @@ FORMATS: Mapping[str, Format] = {
         file=r".*\.(tsv|csv|jsonl|parquet)",
         one_of=("group", "group_column"),
     ),
-    "gazetteer": Format(read_gazetteer, ("language",)),
+    "gazetteer": Format(read_gazetteer, ("language",), restricted=True),  # codes and terms of SNOMED CT
     "medic": Format(read_medic, ("group",)),
     "mesh": Format(_read_mesh, ("groups", "permuted"), file=r"(desc|supp)\d{4}.*\.xml(\.zip)?", several=True),
     "icd10cm": Format(read_icd10cm, ("group", "group_from", "seventh_characters"), file=r"icd-?10-?cm.*tabular.*\.xml", member=r"icd-?10-?cm.*tabular.*\.xml"),

@@ -61,8 +61,11 @@ def read_obo(
 
 def _header(path: Path) -> list[Any]:
     lines = takewhile(lambda line: not line.startswith("["), (line for _, line in text_lines(path)))
+    import fastobo
+
     with _clauses_named(path):
-        return list(_reader(lines).header())
+        # A tag that the format does not know may read like one that it does, once its escapes are resolved.
+        return [clause for clause in _reader(lines).header() if not isinstance(clause, fastobo.header.UnreservedClause)]
 
 
 def _frames(path: Path) -> list[Any]:

@@ -20,6 +20,7 @@ from syncabel.kb.readers.ontology import SCOPES, Selection, Term, entries, licen
 from syncabel.kb.readers.owl_names import ClassNames, class_names, matched
 from syncabel.kb.readers.xmlfile import check_prolog, xml_stream
 from syncabel.kb.vocabulary import About, Entry, Vocabulary
+from syncabel.lines import TagsWithin
 from syncabel.types import Rejection, Scope
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ def read_owl(
     with xml_stream(path) as stream:
         if check_prolog(stream, path, short_entities=True).rpartition(":")[2] != _RDF:
             raise FormatError("the root element is not rdf:RDF", path, hint=_HINT)
+        # pronto reads the file itself, without a limit.
+        bounded = TagsWithin(stream, path)
+        while bounded.read(1 << 20):
+            pass
     (ontology, terms, undeclared), said = _with_warnings(lambda: _read(path))
     found = class_names(path, ontology.metadata.ontology or "", language)
     names, unnamed = matched(found, {term.code for term in terms}, path)

@@ -16,6 +16,7 @@ from xml.parsers import expat
 
 from syncabel.archive import is_archive, opened
 from syncabel.errors import FormatError
+from syncabel.lines import TagsWithin
 
 __all__ = ["check_prolog", "child_text", "events", "texts", "xml_stream"]
 
@@ -82,12 +83,13 @@ def check_prolog(stream: BinaryIO, path: Path, *, short_entities: bool = False) 
     parser.EntityDeclHandler = refuse
     parser.StartElementHandler = lambda name, _: roots.append(name)
     with _named_damage(path):
-        chunk = stream.read(1 << 12)
+        chunk = stream.read(1 << 16)
         if not chunk:
             raise FormatError("the file is empty", path, hint="fetch or write it again")
+        bounded = TagsWithin(stream, path)
         while chunk and not roots:
             parser.Parse(chunk, False)
-            chunk = stream.read(1 << 12)
+            chunk = bounded.read(1 << 16)
         if not roots:
             parser.Parse(b"", True)  # raises: no element found
         stream.seek(0)
@@ -106,7 +108,7 @@ def events(stream: BinaryIO, path: Path, root: str, *, short_entities: bool = Fa
         raise FormatError(f"the root element is <{found}>, not <{root}>", path, hint="is this another file of the release, or another format?")
     depth = 0
     with _named_damage(path):
-        for event, element in ET.iterparse(stream, ("start", "end")):
+        for event, element in ET.iterparse(TagsWithin(stream, path), ("start", "end")):
             depth += 1 if event == "start" else -1
             if depth > _DEEPEST:
                 raise FormatError(f"elements are nested more than {_DEEPEST} deep", path, hint=_AGAIN)
