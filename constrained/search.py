@@ -1,43 +1,48 @@
-"""Beam search over a closed set of names, for any decoder-only model of transformers.
+"""Searches over a closed set of names, for decoder-only models of transformers.
 
-Each prompt is run once; its key-value cache is copied only when a beam splits, and rows are taken by live beams only.  Of a
-row's logits just those of the trie's children are looked at, normalised by the logsumexp of the whole row: log-probabilities
-are those of the full vocabulary and are never renormalised over the names.  A name is finished by its end edge, whose
-probability is known without a further forward pass; it then leaves the beam and keeps competing with what is still live.
-
-`free_search` is the same loop with every token allowed.
+Three searches, one interface: `greedy_search`, `beam_search`, and `exact_search`, which proves its answer.  `free_search` writes
+without names, through the same loop, for comparison.  Prompts are run once, prefixes that prompts share once for all of them;
+of the logits only those of names are looked at, under the normaliser of the whole vocabulary.  What was found comes back with
+a bound of what was not (`Found`), of which `rank_concepts` makes concepts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from constrained.trie import Flags, TokenTrie, TrieError
+from constrained.beam import BeamSearch, Ended
+from constrained.concepts import EPSILON, Found, Hypothesis, RankedConcept, rank_concepts
+from constrained.exact import ExactSearch
+from constrained.forest import Trace
+from constrained.loop import run
+from constrained.names import Composite, Expander, NamePairs, Names, Vocabulary
+from constrained.scope import EVERYTHING, Scope, ScopeTable, trie_scope
+from constrained.scoring import check_arguments, score_entries
+from constrained.trie import Ints, TokenTrie
 
-__all__ = ["FreeHypothesis", "Hypothesis", "beam_search", "free_search", "score_entries"]
+__all__ = [
+    "EPSILON",
+    "EVERYTHING",
+    "Composite",
+    "Found",
+    "FreeHypothesis",
+    "Hypothesis",
+    "RankedConcept",
+    "Scope",
+    "beam_search",
+    "exact_search",
+    "free_search",
+    "greedy_search",
+    "rank_concepts",
+    "score_entries",
+    "trie_scope",
+]
 
 MAX_BATCH_TOKENS = 16384
-Longs = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """A finished name.
-
-    Attributes:
-        entry: its number in the trie.
-        log_prob: natural log, full vocabulary, end token included, not renormalised.
-        length: tokens, end token included.
-    """
-
-    entry: int
-    log_prob: float
-    length: int
+MAX_EXPANSIONS = 128
+NAME_TOKENS = 12  # of a usual name: what a beam is expected to add to the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,48 +62,104 @@ class FreeHypothesis:
     finished: bool
 
 
+def greedy_search(
+    model: nn.Module,
+    trie: TokenTrie,
+    prompts: Sequence[Sequence[int]],
+    *,
+    scopes: Sequence[Scope] | None = None,
+    composite: Composite | None = None,
+    max_batch_tokens: int = MAX_BATCH_TOKENS,
+    trace: Trace | None = None,
+) -> list[Found]:
+    """The best allowed token, then the best after it, until that is the end token: one name for each prompt.
+
+    Args, Raises: as for `beam_search`.
+    """
+    return beam_search(model, trie, prompts, num_beams=1, scopes=scopes, composite=composite, max_batch_tokens=max_batch_tokens, trace=trace)
+
+
 def beam_search(
     model: nn.Module,
     trie: TokenTrie,
     prompts: Sequence[Sequence[int]],
     *,
     num_beams: int,
-    flags: Sequence[Flags | None],
+    scopes: Sequence[Scope] | None = None,
+    composite: Composite | None = None,
     max_batch_tokens: int = MAX_BATCH_TOKENS,
-) -> list[list[Hypothesis]]:
-    """The most probable names after each prompt, best first.
+    trace: Trace | None = None,
+) -> list[Found]:
+    """The most probable names after each prompt that a beam finds.
 
-    At every step the `num_beams` best unfinished continuations of a mention stay; a name whose end edge ranks before the last
-    of them is finished.  One beam is therefore greedy: it takes the best allowed token until that is the end token.  A mention
-    is over when nothing live is more probable than the worst of its `num_beams` best finished names: log-probabilities only
-    fall.  Equal log-probabilities go to the lower node.  At least `num_beams` names are found where that many are allowed.
+    The `num_beams` best unfinished continuations stay, compared where the trie branches; a name leaves the beam with its end
+    edge and keeps competing.  A mention is over when nothing live is more probable than the worst of its `num_beams` best
+    finished names: log-probabilities only fall.  Equal ones go to the lower node, and at last to the lower entry.  At least
+    `num_beams` names are found where that many are allowed.  One beam is greedy.
 
     Args:
         model: decoder-only, in evaluation mode, of any floating type; sums are kept in float64 (float32 on MPS).
         trie: the names.
         prompts: token ids, at least one each; the caller sees to it that prompt and name fit the model's context.
-        num_beams: width, and the most names returned for a prompt.
-        flags: for each prompt what `TokenTrie.allowed` returned; None allows everything.
-        max_batch_tokens: bound on num_beams × padded prompt tokens of a batch, which is what the cache holds (a single
-            prompt beyond it is run alone).
+        num_beams: width.
+        scopes: what each prompt may be answered with, see `trie_scope`; everything where None.
+        composite: let several names follow each other.
+        max_batch_tokens: bound on trees × padded tokens of a batch, which is what the cache holds (a single prompt beyond it
+            is run alone).
+        trace: told of every forward pass.
 
     Returns:
-        For each prompt up to num_beams finished names.
+        One `Found` for each prompt.
 
     Raises:
-        TrieError: flags that admit no entry, or a trie with more tokens than the model has logits.
-        ValueError: an argument out of range, a model in training mode, logits that are not numbers.
+        TrieError: a trie with more tokens than the model has logits.
+        ValueError: an argument out of range, a model in training mode or of a kind that cannot be searched, logits that are
+            not numbers.
     """
-    _check_arguments(model, prompts, num_beams)
-    _check_flags(trie, flags, len(prompts))
-    results: list[list[Hypothesis]] = [[] for _ in prompts]
-    for batch in _batches(prompts, num_beams, max_batch_tokens):
-        expander = _Names(trie, _flag_table(trie, [flags[query] for query in batch]))
-        pool = _search(model, expander, prompts, batch, num_beams, None)
-        entries = trie.entry_of(pool.node)
-        for mention, entry, total, length in zip(pool.mention, entries, pool.total, pool.length, strict=True):
-            results[batch[mention]].append(Hypothesis(int(entry), float(total), int(length)))
-    return results
+    if num_beams < 1:
+        raise ValueError(f"num_beams must be at least 1, got {num_beams}")
+    expander = _names(model, trie, prompts, scopes, composite)
+    search = BeamSearch(expander, len(prompts), num_beams)
+    run(model, prompts, search, max_batch_tokens=max_batch_tokens, spare=num_beams * NAME_TOKENS, trace=trace)
+    return _found(search, expander, len(prompts), epsilon_of(model))
+
+
+def exact_search(
+    model: nn.Module,
+    trie: TokenTrie,
+    prompts: Sequence[Sequence[int]],
+    *,
+    k: int = 1,
+    concept_of: Ints | None = None,
+    max_expansions: int | None = MAX_EXPANSIONS,
+    scopes: Sequence[Scope] | None = None,
+    composite: Composite | None = None,
+    max_batch_tokens: int = MAX_BATCH_TOKENS,
+    trace: Trace | None = None,
+) -> list[Found]:
+    """Names until the k most probable concepts are proven to be that, in their order, or the budget is spent.
+
+    Args:
+        model, trie, prompts, scopes, composite, max_batch_tokens, trace: as for `beam_search`.
+        k: concepts to be proven.
+        concept_of: concept of each entry; each entry its own where None. Shape: (entries,).
+        max_expansions: prefixes read for a prompt beyond which it stays unproven; None for no limit.
+
+    Returns:
+        One `Found` for each prompt; `rank_concepts` with the same `concept_of` says what is proven.
+
+    Raises:
+        As for `beam_search`.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if max_expansions is not None and max_expansions < 1:
+        raise ValueError(f"max_expansions must be at least 1, or None for no limit, got {max_expansions}")
+    expander = _names(model, trie, prompts, scopes, composite)
+    epsilon = epsilon_of(model)
+    search = ExactSearch(expander, len(prompts), k, concept_of, epsilon, max_expansions)
+    run(model, prompts, search, max_batch_tokens=max_batch_tokens, spare=2 * NAME_TOKENS, trace=trace)
+    return _found(search, expander, len(prompts), epsilon)
 
 
 def free_search(
@@ -109,11 +170,12 @@ def free_search(
     end_token: int,
     max_new_tokens: int = 128,
     max_batch_tokens: int = MAX_BATCH_TOKENS,
+    trace: Trace | None = None,
 ) -> list[list[FreeHypothesis]]:
     """`beam_search` with every token allowed; one beam is greedy decoding.
 
     Args:
-        model, prompts, num_beams, max_batch_tokens: as for `beam_search`.
+        model, prompts, num_beams, max_batch_tokens, trace: as for `beam_search`.
         end_token: finishes a sequence.
         max_new_tokens: what is live after that many is returned unfinished, ranked among the others by log-probability.
 
@@ -123,383 +185,55 @@ def free_search(
     Raises:
         ValueError: as for `beam_search`.
     """
-    _check_arguments(model, prompts, num_beams)
+    if num_beams < 1:
+        raise ValueError(f"num_beams must be at least 1, got {num_beams}")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    check_arguments(model, prompts)
+    expander = Vocabulary(end_token, num_beams)
+    search = BeamSearch(expander, len(prompts), num_beams, max_new_tokens)
+    run(model, prompts, search, max_batch_tokens=max_batch_tokens, spare=num_beams * NAME_TOKENS, trace=trace)
+    ended, tokens = _in_order(search.ended, expander)
     results: list[list[FreeHypothesis]] = [[] for _ in prompts]
-    for batch in _batches(prompts, num_beams, max_batch_tokens):
-        expander = _Vocabulary(end_token, num_beams)
-        pool = _search(model, expander, prompts, batch, num_beams, max_new_tokens)
-        histories = expander.histories(pool.node)
-        for mention, tokens, total, finished in zip(pool.mention, histories, pool.total, pool.finished, strict=True):
-            results[batch[mention]].append(FreeHypothesis(tokens, float(total), len(tokens), bool(finished)))
+    for query, total, length, finished, ids in zip(ended.query, ended.total, ended.length, ended.finished, tokens, strict=True):
+        if len(results[query]) < num_beams:
+            results[query].append(FreeHypothesis(ids, float(total), int(length), bool(finished)))
     return results
 
 
-@torch.no_grad()
-def score_entries(model: nn.Module, prompt: Sequence[int], trie_paths: Sequence[Sequence[int]], *, max_batch_tokens: int = MAX_BATCH_TOKENS) -> list[float]:
-    """Log-probability of every path after the prompt: the oracle, one plain forward pass over prompt and path, no cache.
-
-    Args:
-        model: as for `beam_search`.
-        prompt: token ids.
-        trie_paths: token ids, end token included.
-        max_batch_tokens: bound on rows × padded length.
-
-    Returns:
-        Natural-log, full-vocabulary log-probabilities, one for each path.
+def epsilon_of(model: nn.Module) -> float:
+    """How far log-probabilities of a model may be off, see `EPSILON`.
 
     Raises:
-        ValueError: an empty prompt, or a model in training mode.
+        ValueError: a model of another floating type.
     """
-    _check_arguments(model, [prompt], 1)
-    scores: list[float] = []
-    width = len(prompt) + max((len(path) for path in trie_paths), default=0)
-    size = max(1, max_batch_tokens // width)
-    for first in range(0, len(trie_paths), size):
-        scores += _teacher_forced(model, prompt, trie_paths[first : first + size])
-    return scores
-
-
-def _teacher_forced(model: nn.Module, prompt: Sequence[int], paths: Sequence[Sequence[int]]) -> list[float]:
-    # Padded on the right, where causal attention needs no mask.
-    width = max(len(path) for path in paths)
-    device = next(model.parameters()).device
-    ids = torch.tensor([[*prompt, *path, *[0] * (width - len(path))] for path in paths], device=device)
-    real = torch.tensor([[True] * len(path) + [False] * (width - len(path)) for path in paths], device=device)
-    logits = model(input_ids=ids, use_cache=False).logits[:, len(prompt) - 1 : -1]
-    log_probs = logits.float().log_softmax(-1).gather(-1, ids[:, len(prompt) :, None]).squeeze(-1)
-    return [float(total) for total in log_probs.masked_fill(~real, 0.0).sum(-1, dtype=_total_type(device))]
-
-
-# --- the loop -----------------------------------------------------------------------------------------------------------
-
-
-class _Rows(NamedTuple):
-    """The live beams: one row of the model each, sorted by mention. Shapes: (rows,) each.
-
-    Attributes:
-        mention: place in the batch.
-        node: the expander's state.
-        total: log-probability so far.
-    """
-
-    mention: Longs
-    node: Longs
-    total: NDArray[np.float64]
-
-
-class _Edges(NamedTuple):
-    """Continuations of the live rows, in the order of the rows. Shapes: (edges,) each.
-
-    Attributes:
-        row: which live row; on the model's device.
-        log_prob: of the edge's token; on the model's device, float32.
-        end: whether the edge ends a sequence; on the model's device.
-        token: its token id.
-        node: the state it leads to; a lower one wins a tie.
-    """
-
-    row: Tensor
-    log_prob: Tensor
-    end: Tensor
-    token: NDArray[np.integer[Any]]
-    node: Longs
-
-
-class _Expander(Protocol):
-    """What may follow: the names of a trie, or the whole vocabulary."""
-
-    def expand(self, rows: _Rows, logits: Tensor, normaliser: Tensor) -> _Edges:
-        """Continuations of each row.
-
-        Args:
-            rows: the live beams.
-            logits: Shape: (rows × vocabulary), of the model's type.
-            normaliser: logsumexp of each row of logits. Shape: (rows,), float32.
-        """
-        ...
-
-
-class _Selected(NamedTuple):
-    """The few edges that stay, sorted by mention, then best first. Shapes: (selected,) each."""
-
-    parent: Longs
-    mention: Longs
-    total: NDArray[np.float64]
-    end: NDArray[np.bool_]
-    token: Longs
-    node: Longs
-
-    def where(self, keep: NDArray[np.bool_] | Longs) -> "_Selected":
-        return _Selected._make(column[keep] for column in self)
-
-
-class _Pool(NamedTuple):
-    """The best sequences of each mention that are over, sorted by mention, then best first. Shapes: (sequences,) each."""
-
-    mention: Longs
-    total: NDArray[np.float64]
-    node: Longs
-    length: Longs
-    finished: NDArray[np.bool_]
-
-    @classmethod
-    def empty(cls) -> "_Pool":
-        return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))
-
-    def merged(self, more: _Selected, length: int, finished: bool, num_beams: int) -> "_Pool":
-        """With further sequences, `num_beams` best of each mention."""
-        size = len(more.mention)
-        other = _Pool(more.mention, more.total, more.node, np.full(size, length), np.full(size, finished))
-        both = _Pool._make(np.concatenate(pair) for pair in zip(self, other, strict=True))
-        order = np.lexsort((both.node, -both.total, both.mention))
-        order = order[_rank_in_run(both.mention[order]) < num_beams]
-        return _Pool._make(column[order] for column in both)
-
-    def bar(self, n_mentions: int, num_beams: int) -> NDArray[np.float64]:
-        """What a live beam must exceed to change the result; −inf while fewer than `num_beams` are over. Shape: (mentions,)."""
-        bar = np.full(n_mentions, -np.inf)
-        last = _rank_in_run(self.mention) == num_beams - 1
-        bar[self.mention[last]] = self.total[last]
-        return bar
-
-
-@torch.no_grad()
-def _search(model: nn.Module, expander: _Expander, prompts: Sequence[Sequence[int]], batch: list[int], num_beams: int, max_new_tokens: int | None) -> _Pool:
-    """The loop both searches share, over one batch; mentions are numbered by their place in it."""
-    reader = _Reader(model, [prompts[query] for query in batch])
-    size = len(batch)
-    rows = _Rows(np.arange(size), np.zeros(size, np.int64), np.zeros(size))
-    pool = _Pool.empty()
-    logits = reader.read_prompts()
-    length = 1
-    while True:
-        normaliser = torch.logsumexp(logits.float(), dim=-1)
-        _check_numbers(normaliser, rows, batch)
-        selected = _select(expander.expand(rows, logits, normaliser), rows, size, num_beams)
-        pool = pool.merged(selected.where(selected.end), length, True, num_beams)
-        # Only something strictly better counts: at a tie the finished name has the lower node, being the shallower.
-        live = selected.where(~selected.end & (selected.total > pool.bar(size, num_beams)[selected.mention]))
-        if not len(live.mention):
-            return pool
-        if length == max_new_tokens:
-            return pool.merged(live, length, False, num_beams)
-        rows = _Rows(live.mention, live.node, live.total)
-        logits = reader.read_tokens(live.token, live.parent, live.mention)
-        length += 1
-
-
-def _select(edges: _Edges, rows: _Rows, n_mentions: int, num_beams: int) -> _Selected:
-    """Of each mention the `num_beams` best edges that go on, and the end edges that rank before the last of these."""
-    device = edges.log_prob.device
-    mention = torch.from_numpy(rows.mention).to(device)[edges.row]
-    total = torch.from_numpy(rows.total).to(device, _total_type(device))[edges.row] + edges.log_prob
-    # The cut-off leaves a handful for each mention, ties included, so that the exact ranking is done on the host.
-    near = total >= _cutoff(mention, total.masked_fill(edges.end, -torch.inf), n_mentions, num_beams)[mention]
-    kept = near.nonzero().squeeze(-1)
-    place = kept.cpu().numpy()
-    found = _Selected(
-        parent=edges.row[kept].cpu().numpy(),
-        mention=mention[kept].cpu().numpy(),
-        total=total[kept].double().cpu().numpy() if device.type != "mps" else total[kept].cpu().double().numpy(),
-        end=edges.end[kept].cpu().numpy(),
-        token=edges.token[place].astype(np.int64),
-        node=edges.node[place],
-    )
-    found = found.where(np.lexsort((found.node, -found.total, found.mention)))
-    goes_on = (~found.end).astype(np.int64)
-    before: Longs = np.cumsum(goes_on) - goes_on
-    better: Longs = before - before[np.searchsorted(found.mention, found.mention)]
-    return found.where(better < num_beams)
-
-
-def _cutoff(mention: Tensor, total: Tensor, n_mentions: int, num_beams: int) -> Tensor:
-    """The num_beams-th largest total of each mention, −inf where there are fewer.
-
-    Args:
-        mention: ascending. Shape: (edges,).
-        total: Shape: (edges,).
-
-    Returns:
-        Shape: (mentions,).
-    """
-    count = torch.bincount(mention, minlength=n_mentions)
-    column = torch.arange(len(mention), device=mention.device) - (count.cumsum(0) - count)[mention]
-    width = int(count.max())
-    if width <= num_beams:
-        return total.new_full((n_mentions,), -torch.inf)
-    table = total.new_full((n_mentions, width), -torch.inf)
-    table[mention, column] = total
-    return table.topk(num_beams, dim=1).values[:, -1]
-
-
-def _rank_in_run(group: Longs) -> Longs:
-    """0, 1, 2, … within each run of equal numbers of an ascending array. Shape: as `group`."""
-    return np.arange(len(group)) - np.searchsorted(group, group)
-
-
-class _Reader:
-    """The model with its key-value cache; prompts are padded on the left so that every row's next place is the last."""
-
-    def __init__(self, model: nn.Module, prompts: Sequence[Sequence[int]]) -> None:
-        self._model, self._device = model, next(model.parameters()).device
-        self._width = max(len(prompt) for prompt in prompts)
-        padding = [self._width - len(prompt) for prompt in prompts]
-        self._ids = torch.tensor([[0] * pad + list(prompt) for pad, prompt in zip(padding, prompts, strict=True)], device=self._device)
-        self._mask = (torch.arange(self._width) >= torch.tensor(padding)[:, None]).long().to(self._device)
-        self._length = self._mask.sum(-1)
-        self._cache: Any = None
-        self._n_rows, self._n_read = len(prompts), 0
-
-    def read_prompts(self) -> Tensor:
-        """Logits after each prompt. Shape: (prompts × vocabulary)."""
-        positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
-        return self._forward(self._ids, self._mask, positions)
-
-    def read_tokens(self, token: Longs, parent: Longs, mention: Longs) -> Tensor:
-        """Logits after one more token in each new row.
-
-        Args:
-            token: what the row goes on with. Shape: (rows,).
-            parent: the row it goes on from, of those read last. Shape: (rows,).
-            mention: its prompt. Shape: (rows,).
-
-        Returns:
-            Shape: (rows × vocabulary).
-        """
-        if not np.array_equal(parent, np.arange(self._n_rows)):
-            self._cache.reorder_cache(torch.from_numpy(parent).to(self._device))
-        self._n_rows = len(parent)
-        self._n_read += 1
-        prompt = torch.from_numpy(mention).to(self._device)
-        mask = torch.cat([self._mask[prompt], self._mask.new_ones(len(mention), self._n_read)], dim=1)
-        positions = self._length[prompt, None] + (self._n_read - 1)
-        return self._forward(torch.from_numpy(token).to(self._device)[:, None], mask, positions)
-
-    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        output = self._model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        self._cache = output.past_key_values
-        logits: Tensor = output.logits[:, -1]
-        return logits
-
-
-# --- what may follow ----------------------------------------------------------------------------------------------------
-
-
-class _Names:
-    """The trie's names; states are its nodes."""
-
-    def __init__(self, trie: TokenTrie, table: Flags | None) -> None:
-        self._trie, self._table = trie, table
-
-    def expand(self, rows: _Rows, logits: Tensor, normaliser: Tensor) -> _Edges:
-        if logits.shape[-1] < self._trie.vocabulary:
-            raise TrieError(
-                f"the trie has token ids up to {self._trie.vocabulary - 1}, the model only {logits.shape[-1]} logits: it was built for another model"
-            )
-        row, token, child = self._trie.children_of(rows.node, self._table, rows.mention if self._table is not None else None)
-        at, ids = torch.from_numpy(row).to(logits.device), torch.from_numpy(token).to(logits.device, torch.long)
-        log_prob = logits[at, ids].float() - normaliser[at]
-        return _Edges(at, log_prob, ids == self._trie.end_token, token, child)
-
-
-class _Vocabulary:
-    """Every token may follow; states are numbered as they appear, a trie that grows while it is searched.
-
-    Args:
-        end_token: ends a sequence.
-        num_beams: each row offers its num_beams + 1 best tokens: one of them may be the end, the others fill the beam.
-    """
-
-    def __init__(self, end_token: int, num_beams: int) -> None:
-        self._end_token, self._width = end_token, num_beams + 1
-        self._parents, self._tokens = [np.array([-1])], [np.array([-1])]
-        self._size = 1
-
-    def expand(self, rows: _Rows, logits: Tensor, normaliser: Tensor) -> _Edges:
-        best = logits.float().topk(min(self._width, logits.shape[-1]), dim=-1)
-        # By token id, so that states in the order of their numbers are in the order in which ties are decided.
-        by_token = best.indices.argsort(dim=-1)
-        ids = best.indices.gather(-1, by_token)
-        log_prob = best.values.gather(-1, by_token) - normaliser[:, None]
-        row = torch.arange(len(ids), device=ids.device).repeat_interleave(ids.shape[1])
-        token = ids.flatten().cpu().numpy()
-        node = self._grow(np.repeat(rows.node, ids.shape[1]), token)
-        return _Edges(row, log_prob.flatten(), ids.flatten() == self._end_token, token, node)
-
-    def histories(self, nodes: Longs) -> list[tuple[int, ...]]:
-        """Token ids from the prompt's end to each state."""
-        parents, tokens = np.concatenate(self._parents), np.concatenate(self._tokens)
-        return [_history(int(node), parents, tokens) for node in nodes]
-
-    def _grow(self, parent: Longs, token: Longs) -> Longs:
-        self._parents.append(parent)
-        self._tokens.append(token)
-        self._size += len(token)
-        return np.arange(self._size - len(token), self._size)
-
-
-def _history(node: int, parents: Longs, tokens: Longs) -> tuple[int, ...]:
-    found = []
-    while node:
-        found.append(int(tokens[node]))
-        node = int(parents[node])
-    return tuple(reversed(found))
-
-
-# --- batches and checks -------------------------------------------------------------------------------------------------
-
-
-def _batches(prompts: Sequence[Sequence[int]], num_beams: int, max_batch_tokens: int) -> Iterator[list[int]]:
-    """Numbers of prompts that are run together: by length, so that little is padding."""
-    batch: list[int] = []
-    for query in sorted(range(len(prompts)), key=lambda query: len(prompts[query])):
-        if batch and (len(batch) + 1) * num_beams * len(prompts[query]) > max_batch_tokens:
-            yield batch
-            batch = []
-        batch.append(query)
-    if batch:
-        yield batch
-
-
-def _flag_table(trie: TokenTrie, flags: Sequence[Flags | None]) -> Flags | None:
-    """One row of flags for each mention. Shape: (mentions × classes); None where everything is allowed to all."""
-    if all(each is None for each in flags):
-        return None
-    return np.stack([trie.allowed(None) if each is None else each for each in flags])
-
-
-def _total_type(device: torch.device) -> torch.dtype:
-    # MPS has no float64.
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
-def _check_arguments(model: nn.Module, prompts: Sequence[Sequence[int]], num_beams: int) -> None:
-    if num_beams < 1:
-        raise ValueError(f"num_beams must be at least 1, got {num_beams}")
-    if model.training:
-        raise ValueError("the model is in training mode, where dropout makes scores random: call model.eval() first")
-    for query, prompt in enumerate(prompts):
-        if len(prompt) == 0:
-            raise ValueError(f"prompt {query} is empty: a prompt needs at least one token")
-
-
-def _check_flags(trie: TokenTrie, flags: Sequence[Flags | None], n_prompts: int) -> None:
-    if len(flags) != n_prompts:
-        raise ValueError(f"{n_prompts} prompts need {n_prompts} flags (None allows everything), got {len(flags)}")
-    for query, each in enumerate(flags):
-        if each is None:
-            continue
-        if each.shape != (len(trie.palette),):
-            raise TrieError(f"query {query}: flags of shape {each.shape} for a trie of {len(trie.palette)} classes; take them from its `allowed`")
-        # The root's class is the union of all entries.
-        if not each[trie.node_class[0]]:
-            raise TrieError(f"query {query}: the allowed groups hold no entry of the trie")
-
-
-def _check_numbers(normaliser: Tensor, rows: _Rows, batch: list[int]) -> None:
-    finite = torch.isfinite(normaliser)
-    if not finite.all():
-        bad = rows.mention[int((~finite).nonzero()[0, 0])]
-        raise ValueError(f"query {batch[bad]}: the model's logits are not finite; check its weights and its floating type")
+    kind = str(next(model.parameters()).dtype).removeprefix("torch.")
+    if kind not in EPSILON:
+        raise ValueError(f"a model of type {kind} cannot be searched; convert it to one of {', '.join(EPSILON)}")
+    return EPSILON[kind]
+
+
+def _names(model: nn.Module, trie: TokenTrie, prompts: Sequence[Sequence[int]], scopes: Sequence[Scope] | None, composite: Composite | None) -> Names:
+    check_arguments(model, prompts)
+    if scopes is not None and len(scopes) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts need {len(prompts)} scopes, got {len(scopes)}")
+    table = ScopeTable(trie, [EVERYTHING] * len(prompts) if scopes is None else scopes)
+    return Names(trie, table) if composite is None else NamePairs(trie, table, composite)
+
+
+def _in_order(ended: Ended, expander: Expander) -> tuple[Ended, list[tuple[int, ...]]]:
+    """Answers by query, best first, equal ones by their entries or tokens."""
+    answers = expander.answers(ended.state)
+    order = sorted(range(len(answers)), key=lambda i: (ended.query[i], -ended.total[i], answers[i]))
+    return ended.take(np.array(order, dtype=np.int64)), [answers[i] for i in order]
+
+
+def _found(search: BeamSearch | ExactSearch, expander: Expander, n_queries: int, epsilon: float) -> list[Found]:
+    names: list[list[Hypothesis]] = [[] for _ in range(n_queries)]
+    ended, answers = _in_order(search.ended, expander)
+    for query, total, length, entries in zip(ended.query, ended.total, ended.length, answers, strict=True):
+        names[query].append(Hypothesis(entries, float(total), int(length)))
+    return [
+        Found(tuple(each), float(log_open), int(expansions), epsilon)
+        for each, log_open, expansions in zip(names, search.log_open, search.expansions, strict=True)
+    ]

@@ -10,11 +10,8 @@ of the union of all entries below it: a node whose class shares a group with a q
 walk that keeps to allowed nodes never comes to a dead end.
 """
 
-import hashlib
 import json
-import os
-import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,23 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Children", "TokenTrie", "TrieError", "load_array", "save_array", "save_text"]
+from constrained.building import Flags, Ints, Palette, check_entries, check_groups, group_bits, levels_of, starts_of
+from constrained.errors import AlikeError, TrieError
+from constrained.files import ARRAYS, COUNTS, FORMAT, HEADER, VERSION, digest_of, load_array, read_array, read_header, save_array, save_text
+from constrained.updating import Entries, Longs, Placement, path_lengths, write_paths, write_rows
 
-FORMAT = "constrained.TokenTrie"
-VERSION = 1
-HEADER = "trie.json"
-ARRAYS = ("child_start", "token", "node_class", "palette", "leaf_node", "leaf_entry")
-COUNTS = ("end_token", "n_groups", "vocabulary")
-WORD = 64  # bits of a palette word
-MAX_CLASSES = 1 << 16
-MAX_EDGES = np.iinfo(np.int32).max - 1
-
-Ints = NDArray[np.integer[Any]]
-Flags = NDArray[np.bool_]
-
-
-class TrieError(ValueError):
-    """A trie cannot be built, saved, read or used as asked; one line."""
+__all__ = ["Children", "Entries", "Flags", "Ints", "TokenTrie", "TrieError", "group_bits", "load_array", "save_array", "save_text"]
 
 
 class Children(NamedTuple):
@@ -97,18 +83,18 @@ class TokenTrie:
             TrieError: no entries, an empty one, two alike, or arrays that contradict each other.
         """
         starts: NDArray[np.int64] = np.asarray(offsets, dtype=np.int64)
-        _check_entries(tokens, starts, end_token)
-        _check_groups(group_sets, len(starts) - 1, n_groups)
-        palette = _Palette()
+        check_entries(tokens, starts, end_token)
+        check_groups(group_sets, len(starts) - 1, n_groups)
+        palette = Palette()
         entry_class = palette.intern(group_sets)
         classes = [palette.intern(np.bitwise_or.reduce(group_sets, axis=0, keepdims=True))]
         levels = []
-        for level, below in _levels(tokens, starts, end_token):
+        for level, below in levels_of(tokens, starts, end_token):
             levels.append(level)
             classes.append(palette.unions(below, entry_class, group_sets))
         rows, final = palette.finish()
         return cls(
-            child_start=_starts([*(level.degree for level in levels), np.zeros(levels[-1].width, np.int32)]),
+            child_start=starts_of([*(level.degree for level in levels), np.zeros(levels[-1].width, np.int32)]),
             token=np.concatenate([level.token for level in levels]),
             node_class=np.concatenate([final[each] for each in classes]),
             palette=rows,
@@ -118,6 +104,46 @@ class TokenTrie:
             n_groups=int(n_groups),
             vocabulary=int(tokens.max()) + 1,
         )
+
+    def entries(self) -> Entries:
+        """What the trie was built from, in entry order, group sets as `palette` has them: `build` makes the same trie of it."""
+        lengths = np.empty(self.n_entries, np.int64)
+        lengths[self.leaf_entry] = path_lengths(self.child_start, self.leaf_node)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        tokens = np.empty(int(offsets[-1]), np.int32)
+        write_paths(self.child_start, self.token, self.leaf_node, offsets[self.leaf_entry], tokens)
+        sets = np.empty((self.n_entries, self.palette.shape[1]), np.uint64)
+        sets[self.leaf_entry] = self.palette[self.node_class[self.leaf_node]]
+        return Entries(tokens, offsets, sets)
+
+    def updated(self, added: Entries | None = None, removed: Sequence[int] | Ints = (), at: Sequence[int] | Ints | None = None) -> tuple["TokenTrie", Longs]:
+        """The trie with some entries retired and others added; equal, byte for byte, to one built anew from the resulting list.
+
+        That list is made as `np.insert(np.delete(old, removed), at, added)` makes it: the entries kept stand in their old order,
+        added entry i stands before the kept one that is number `at[i]` among the kept (their count: behind all), and
+        added entries of one place in the order given.
+
+        Args:
+            added: the new entries, in the form of `entries`.
+            removed: numbers of the entries to retire.
+            at: the place of each added entry, 0 … kept entries, in any order; None puts them behind all. Shape: (added,).
+
+        Returns:
+            The trie, and the new number of each old entry, −1 for a retired one. Shape: (old entries,), int64.
+
+        Raises:
+            TrieError: a number that is no entry or comes twice, a place out of range, an added entry that `build` would
+                refuse, stands already or comes twice, or nothing left.
+        """
+        starts = np.asarray(added.offsets, dtype=np.int64) if added is not None else np.zeros(1, np.int64)
+        if added is not None and len(starts) > 1:
+            check_entries(added.tokens, starts, self.end_token, "added entry")
+            check_groups(added.group_sets, len(starts) - 1, self.n_groups, "added entry")
+        placed = Placement.of(self.n_entries, removed, len(starts) - 1, at)
+        try:
+            return self._rebuilt(added, placed), placed.new_number
+        except AlikeError as error:
+            raise TrieError(placed.told(*error.entries)) from None
 
     @property
     def n_entries(self) -> int:
@@ -187,6 +213,16 @@ class TokenTrie:
         place = np.minimum(np.searchsorted(self.leaf_node, nodes), self.n_entries - 1)
         return np.where(self.leaf_node[place] == nodes, self.leaf_entry[place].astype(np.int64), -1)
 
+    def leaves_of(self, entries: Ints) -> NDArray[np.int64]:
+        """The leaf of each entry: the inverse of `entry_of`. Shape: as `entries`."""
+        return self.leaf_node[self._leaf_of_entry[entries]].astype(np.int64)
+
+    def parents_of(self, nodes: Ints) -> NDArray[np.int64]:
+        """The node above each node but the root. Shape: as `nodes`."""
+        # Asked in the type of the array, which would else be copied.
+        edge = (np.asarray(nodes) - 1).astype(self.child_start.dtype)
+        return np.searchsorted(self.child_start, edge, side="right") - 1
+
     def walk(self, ids: Sequence[int], flags: Flags | None = None) -> int:
         """The entry with exactly these token ids, end token included, or −1.
 
@@ -231,11 +267,28 @@ class TokenTrie:
             TrieError: the folder is missing, half written, damaged or of another version.
         """
         source = Path(folder)
-        header = _read_header(source / HEADER)
-        arrays = {name: _read_array(source / f"{name}.npy", header["arrays"][name], mmap, verify) for name in ARRAYS}
+        header = read_header(source / HEADER)
+        arrays = {name: read_array(source / f"{name}.npy", header["arrays"][name], mmap, verify) for name in ARRAYS}
         trie = cls(**arrays, end_token=header["end_token"], n_groups=header["n_groups"], vocabulary=header["vocabulary"])
         trie._check_shapes(source)
         return trie
+
+    def _rebuilt(self, added: Entries | None, placed: Placement) -> "TokenTrie":
+        number = placed.new_number[self.leaf_entry]
+        leaves, kept = self.leaf_node[number >= 0], number[number >= 0]
+        lengths = np.empty(placed.size, np.int64)
+        lengths[kept] = path_lengths(self.child_start, leaves)
+        sets = np.empty((placed.size, self.palette.shape[1]), np.uint64)
+        sets[kept] = self.palette[self.node_class[leaves]]
+        if added is not None:
+            lengths[placed.added] = np.diff(added.offsets)
+            sets[placed.added] = added.group_sets
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        tokens = np.empty(int(offsets[-1]), np.int32)
+        write_paths(self.child_start, self.token, leaves, offsets[kept], tokens)
+        if added is not None:
+            write_rows(added.tokens, added.offsets, offsets[placed.added], tokens)
+        return TokenTrie.build(tokens, offsets, sets, self.end_token, self.n_groups)
 
     @cached_property
     def _leaf_of_entry(self) -> NDArray[np.int64]:
@@ -250,7 +303,7 @@ class TokenTrie:
         return {name: getattr(self, name) for name in ARRAYS}
 
     def _header(self) -> dict[str, Any]:
-        arrays = {name: {"dtype": str(a.dtype), "shape": list(a.shape), "sha256": _digest(a)} for name, a in self._arrays().items()}
+        arrays = {name: {"dtype": str(a.dtype), "shape": list(a.shape), "sha256": digest_of(a)} for name, a in self._arrays().items()}
         counts = {name: getattr(self, name) for name in COUNTS}
         return {"format": FORMAT, "version": VERSION, "n_entries": self.n_entries, "n_nodes": self.n_nodes, **counts, "arrays": arrays}
 
@@ -259,267 +312,3 @@ class TokenTrie:
         agree = len(self.node_class) == edges + 1 and len(self.child_start) == edges + 2 and len(self.leaf_entry) == len(self.leaf_node)
         if not agree or self.child_start[0] != 0 or self.child_start[-1] != edges:
             raise TrieError(f"{folder}: the trie's arrays do not belong together; build it again")
-
-
-def group_bits(groups: Sequence[int], n_groups: int) -> NDArray[np.uint64]:
-    """One bitset with these groups, as `TokenTrie.palette` lays them out. Shape: (words,), uint64."""
-    bits = np.zeros(_words(n_groups), dtype=np.uint64)
-    for group in groups:
-        bits[group // WORD] |= np.uint64(1) << np.uint64(group % WORD)
-    return bits
-
-
-def _words(n_groups: int) -> int:
-    return max(1, -(-n_groups // WORD))
-
-
-# --- building -----------------------------------------------------------------------------------------------------------
-
-
-class _Level(NamedTuple):
-    """All edges at one depth.  All depths are held until the end, so everything is as narrow as it will be saved.
-
-    Attributes:
-        degree: edges of each node of the depth above. Shape: (nodes above,).
-        token: Shape: (edges,).
-        leaf_node, leaf_entry: the edges that end an entry, as node numbers, and these entries. Shape: (leaves here,).
-    """
-
-    degree: NDArray[np.int32]
-    token: NDArray[np.int32]
-    leaf_node: NDArray[np.int32]
-    leaf_entry: NDArray[np.int32]
-
-    @property
-    def width(self) -> int:
-        return len(self.token)
-
-
-class _Below(NamedTuple):
-    """The entries below each edge of a depth; only needed while the depth is built, and as large as all levels together.
-
-    Attributes:
-        order: entries that reach this depth, sorted by edge. Shape: (entries here,).
-        first: first of `order` for each edge. Shape: (edges,).
-    """
-
-    order: NDArray[np.int32]
-    first: NDArray[np.int64]
-
-    @property
-    def size(self) -> NDArray[np.int64]:
-        """Entries below each edge. Shape: (edges,)."""
-        return np.diff(self.first, append=len(self.order))
-
-
-def _levels(tokens: Ints, offsets: NDArray[np.int64], end_token: int) -> Iterator[tuple[_Level, _Below]]:
-    """Depth by depth: sort the entries that are left by (node, token); each distinct pair is an edge."""
-    order = np.arange(len(offsets) - 1, dtype=np.int32)
-    node = np.zeros(len(order), dtype=np.int32)  # number of the entry's node within its depth; ascending
-    width, n_nodes = 1, 1
-    for depth in range(int(np.diff(offsets).max())):
-        order = _sorted_by_token(order, node, tokens, offsets, depth)
-        token = tokens[offsets[order] + depth].astype(np.int32, copy=False)
-        below = _Below(order, np.flatnonzero(np.r_[True, (node[1:] != node[:-1]) | (token[1:] != token[:-1])]))
-        edge_token = token[below.first]
-        leaf = np.flatnonzero(edge_token == end_token)
-        _check_distinct(below, leaf)
-        # Checked before anything is counted in 32 bits.
-        if n_nodes + len(edge_token) > MAX_EDGES:
-            raise TrieError(f"the trie has more than {MAX_EDGES:,} nodes, more than 32-bit numbers hold; split the entries")
-        degree = np.bincount(node[below.first], minlength=width).astype(np.int32)
-        yield _Level(degree, edge_token, (n_nodes + leaf).astype(np.int32), order[below.first[leaf]]), below
-        width = len(edge_token)
-        n_nodes += width
-        goes_on = token != end_token
-        node = np.repeat(np.arange(width, dtype=np.int32), below.size)[goes_on]
-        order = order[goes_on]
-
-
-def _sorted_by_token(order: NDArray[np.int32], node: NDArray[np.int32], tokens: Ints, offsets: NDArray[np.int64], depth: int) -> NDArray[np.int32]:
-    """The entries with those of one node sorted by their token at this depth; entries alone at their node stay in place."""
-    new_node = np.r_[True, node[1:] != node[:-1]]
-    shared = np.flatnonzero(~(new_node & np.r_[new_node[1:], True]))
-    entries = order[shared]
-    key = (node[shared].astype(np.int64) << 32) | tokens[offsets[entries] + depth].astype(np.int64)
-    result = order.copy()
-    result[shared] = entries[np.argsort(key, kind="stable")]
-    return result
-
-
-def _check_distinct(below: _Below, leaf: NDArray[np.int64]) -> None:
-    twice = leaf[below.size[leaf] > 1]
-    if len(twice):
-        place = below.first[twice[0]]
-        one, other = sorted(below.order[place : place + 2].tolist())
-        raise TrieError(f"entries {one} and {other} are the same token sequence; tell them apart before building")
-
-
-def _starts(degrees: list[NDArray[np.int32]]) -> NDArray[np.int32]:
-    """Sums of the degrees so far. Shape: (all degrees + 1,)."""
-    starts = np.zeros(sum(map(len, degrees)) + 1, dtype=np.int32)
-    np.concatenate(degrees, out=starts[1:])
-    # In place: the number of nodes was checked, so no sum overflows.
-    return np.cumsum(starts, out=starts)
-
-
-class _Palette:
-    """Interns bitsets: numbers are provisional while building, final (rows in ascending order) after `finish`."""
-
-    def __init__(self) -> None:
-        self._blocks: list[NDArray[np.uint64]] = []
-        self._size = 0
-
-    def intern(self, sets: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """Provisional numbers of bitsets. Shape: (sets × words) → (sets,)."""
-        rows, number = _distinct_rows(sets)
-        self._blocks.append(rows)
-        self._size += len(rows)
-        return (number + (self._size - len(rows))).astype(np.int32)
-
-    def unions(self, below: _Below, entry_class: NDArray[np.int32], group_sets: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """Provisional number of the union of the entries below each edge. Shape: (edges,)."""
-        classes = entry_class[below.order]
-        result = np.minimum.reduceat(classes, below.first)
-        # Most nodes lead to entries of one class; only the others need their bitsets.
-        mixed = result != np.maximum.reduceat(classes, below.first)
-        if mixed.any():
-            size = below.size
-            entries = below.order[np.repeat(mixed, size)]
-            starts = np.cumsum(size[mixed]) - size[mixed]
-            result[mixed] = self.intern(np.bitwise_or.reduceat(group_sets[entries], starts, axis=0))
-        return result
-
-    def finish(self) -> tuple[NDArray[np.uint64], Ints]:
-        """The palette, and the final number of each provisional one."""
-        rows, number = _distinct_rows(np.concatenate(self._blocks))
-        if len(rows) > MAX_CLASSES:
-            raise TrieError(f"the entries' groups give {len(rows):,} distinct unions, at most {MAX_CLASSES:,} are held; use fewer groups")
-        return rows, number.astype(np.uint8 if len(rows) <= 1 << 8 else np.uint16)
-
-
-def _distinct_rows(sets: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    if sets.shape[1] == 1:  # several times faster than the general way
-        words, number = np.unique(sets[:, 0], return_inverse=True)
-        return words[:, None], number
-    rows, number = np.unique(sets, axis=0, return_inverse=True)
-    return rows, number.reshape(-1)
-
-
-def _check_entries(tokens: Ints, offsets: NDArray[np.int64], end_token: int) -> None:
-    if len(offsets) < 2:
-        raise TrieError("no entries: a trie needs at least one")
-    if len(offsets) > MAX_EDGES:
-        raise TrieError(f"{len(offsets) - 1:,} entries, more than 32-bit numbers hold; split them")
-    if offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
-        raise TrieError(f"offsets must ascend from 0 to the number of tokens ({len(tokens)}), these run from {offsets[0]} to {offsets[-1]}")
-    _refuse(np.diff(offsets) == 0, "is empty")
-    _refuse(tokens[offsets[1:] - 1] != end_token, f"does not end with the end token {end_token}")
-    _refuse(np.diff(offsets) == 1, "is empty but for its end token")
-    # Counted over all first: for each entry it takes eight bytes a token.
-    if np.count_nonzero(tokens == end_token) >= len(offsets):
-        _refuse(np.add.reduceat(tokens == end_token, offsets[:-1], dtype=np.int64) > 1, f"has the end token {end_token} before its end")
-    if tokens.min() < 0:
-        _refuse(np.minimum.reduceat(tokens, offsets[:-1]) < 0, "has a negative token id")
-    if int(tokens.max()) > np.iinfo(np.int32).max:
-        raise TrieError(f"token id {tokens.max()} does not fit 32 bits")
-
-
-def _refuse(bad: Flags, why: str) -> None:
-    if bad.any():
-        raise TrieError(f"entry {int(bad.argmax())} {why}" + (f" ({int(bad.sum())} such entries)" if bad.sum() > 1 else ""))
-
-
-def _check_groups(group_sets: NDArray[np.uint64], n_entries: int, n_groups: int) -> None:
-    shape = (n_entries, _words(n_groups))
-    if group_sets.shape != shape or group_sets.dtype != np.uint64:
-        raise TrieError(f"group_sets must be uint64 of shape {shape} for {n_groups} groups, got {group_sets.dtype} {group_sets.shape}")
-    beyond = ~group_bits(range(n_groups), n_groups)
-    _refuse(np.asarray((group_sets & beyond).any(axis=1)), f"has a group beyond the last, {n_groups - 1}")
-
-
-# --- files --------------------------------------------------------------------------------------------------------------
-
-
-# numpy's reader of headers is Python's own tokenizer, parser and literal evaluator, and what it makes of rubbish is theirs;
-# a nesting too deep is a MemoryError to the parser, and a mapping asks for no memory that could be short.
-_DAMAGED = (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, IndexError, OverflowError, RecursionError, MemoryError)
-
-
-def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a .npy beside its place and move it there: the array may be a mapping of the very file, here or in another process.
-
-    Args:
-        path: of the file, suffix included.
-        array: of numbers.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-    os.replace(partial, path)
-
-
-def save_text(path: Path, text: str) -> None:
-    """Write a text file beside its place and move it there, so that no reader meets half of it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def load_array(path: Path, mmap: bool = True) -> NDArray[Any]:
-    """Read a .npy.
-
-    Args:
-        path: of the file, suffix included.
-        mmap: map it into memory instead of reading it.
-
-    Raises:
-        FileNotFoundError: it is missing.
-        TrieError: it is damaged, or holds objects.
-    """
-    try:
-        # Mapped in any case: a size that the file does not have is found before memory is asked for.
-        mapped = np.lib.format.open_memmap(path, mode="r")
-    except _DAMAGED as error:
-        raise TrieError(f"{path} is damaged ({(str(error).splitlines() or [type(error).__name__])[0]})") from error
-    # A plain array over the mapping: indexing the memmap subclass costs several times as much.
-    return np.asarray(mapped) if mmap else np.array(mapped)
-
-
-def _digest(array: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).hexdigest()
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise TrieError(f"{path} is missing: no trie, or one half written; build it again") from error
-    except ValueError as error:
-        raise TrieError(f"{path} is not JSON ({error}); build the trie again") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise TrieError(f"{path} is not the header of a trie; build it again")
-    if header.get("version") != VERSION:
-        raise TrieError(f"{path}: trie format version {header.get('version')}, this program reads {VERSION}; build it again")
-    described = header.get("arrays")
-    missing = [name for name in COUNTS if not isinstance(header.get(name), int)]
-    missing += [name for name in ARRAYS if not isinstance(described, dict) or not isinstance(described.get(name), dict)]
-    if missing:
-        raise TrieError(f"{path} does not give {', '.join(missing)}; build the trie again")
-    return header
-
-
-def _read_array(path: Path, described: dict[str, Any], mmap: bool, verify: bool) -> NDArray[Any]:
-    try:
-        array = load_array(path, mmap)
-    except FileNotFoundError as error:
-        raise TrieError(f"{path} is missing: the trie is incomplete; build it again") from error
-    except TrieError as error:
-        raise TrieError(f"{error}; build the trie again") from error
-    if str(array.dtype) != described.get("dtype") or list(array.shape) != described.get("shape"):
-        raise TrieError(
-            f"{path} holds {array.dtype} {list(array.shape)}, the header says {described.get('dtype')} {described.get('shape')}; build the trie again"
-        )
-    if verify and _digest(array) != described.get("sha256"):
-        raise TrieError(f"{path} was altered: its SHA-256 is not the header's; build the trie again")
-    return array

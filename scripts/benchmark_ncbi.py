@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -35,7 +36,7 @@ from syncabel.kb import About, KnowledgeBase, read_medic
 from syncabel.lexicon.build import build_lexicon
 from syncabel.linker import Linker
 from syncabel.progress import bars_on_terminals_only
-from syncabel.prompt import PromptFormat
+from syncabel.prompt import PromptFormat, encode_prompts, encode_shared, format_named, from_document, prepare_tokenizer
 from syncabel.sft import make_examples, write_examples, write_format
 from syncabel.train.arguments import parse
 from syncabel.train.run import train
@@ -52,10 +53,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, help="folder of the three corpus files")
     parser.add_argument("--medic", type=Path, help="the MEDIC file")
     parser.add_argument("--minutes", type=float, default=15, help="training budget; 0 scores the baselines only")
+    parser.add_argument("--steps", type=int, help="train exactly so many steps instead, however long they take: for comparing on a machine that others load")
     parser.add_argument("--model", help="pretrained model folder to start from; a small random Llama where not given")
     parser.add_argument("--per-concept", type=int, default=8, help="synthetic sentences asked for per concept")
     parser.add_argument("--vocabulary", type=int, default=1000, help="tokens of the tokenizer trained for a random model")
-    parser.add_argument("--context-chars", type=int, default=60, help="context on either side of a mention, in code points")
+    parser.add_argument("--format", default="sentence", help="prompt format: sentence, syncabel or document-first")
+    parser.add_argument("--context-chars", type=int, default=60, help="context on either side of a mention, in code points; give document-first 25")
+    parser.add_argument("--document-chars", type=int, help="of document-first: code points of the document that come first")
+    parser.add_argument("--max-length", type=int, default=256, help="longest prompt with its name that a random model is trained on, in tokens")
     parser.add_argument("--mix", default="1:1", help="human:synthetic in loss tokens")
     parser.add_argument("--hidden", type=int, default=192, help="hidden size of a random model")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
@@ -92,6 +97,7 @@ def main() -> None:
         free = replace(linker, settings=DecodingSettings(constrained=False, num_beams=args.beams, max_new_tokens=64))
         for name, ranker in {"model_constrained": linker, "model_free": free}.items():
             scores[name] = scored(ranker, splits["test"], kb, types, splits["train"], synthetic)
+        recipe["prompts"] = prompt_tokens(splits["test"], types, linker.fmt, linker.tokenizer)
     write_results(args, kb, scores, recipe, time.perf_counter() - started)
 
 
@@ -100,12 +106,12 @@ def fine_tuned(args: argparse.Namespace, kb: KnowledgeBase, human: Sequence[Docu
     data = args.output / "data"
     generate(kb, TemplateWriter(), data / "synthetic", per_concept=args.per_concept, seed=0)
     synthetic = read_jsonl(data / "synthetic" / "documents.jsonl").documents
-    tokenizer = tokenizer_for(args, kb, [*human, *synthetic[::20]])
+    fmt = format_of(args)
+    tokenizer = prepare_tokenizer(tokenizer_for(args, kb, [*human, *synthetic[::20]]), fmt)
     tokenizer.save_pretrained(data / "tokenizer")
     lexicon = build_lexicon(kb, tokenizer)
     lexicon.save(data / "lexicon")
     types = TypeMap.counted(human, lambda _code: kb.groups, kb.groups)
-    fmt = PromptFormat(context_chars=args.context_chars)
     made = [row for row in make_examples([*human, *synthetic], lexicon, kb.canonical, types, fmt) if isinstance(row, SFTExample)]
     counts = {source: write_examples((row for row in made if row.source == source), data / f"{source}.jsonl") for source in ("human", "synthetic")}
     (data / "types.json").write_text(json.dumps(dict(types.table)), encoding="utf-8")
@@ -113,6 +119,11 @@ def fine_tuned(args: argparse.Namespace, kb: KnowledgeBase, human: Sequence[Docu
     result = train(parse(training_flags(args, data)))
     linker = Linker.from_pretrained(args.output / "model", DecodingSettings(num_beams=args.beams))
     return linker, synthetic, {"examples": counts, "lexicon_entries": len(lexicon), "training_seconds": round(result.seconds), **result.training}
+
+
+def format_of(args: argparse.Namespace) -> PromptFormat:
+    """The prompt format asked for."""
+    return format_named(args.format, context_chars=args.context_chars, document_chars=args.document_chars)
 
 
 def tokenizer_for(args: argparse.Namespace, kb: KnowledgeBase, documents: Sequence[Document]) -> Any:
@@ -130,12 +141,15 @@ def training_flags(args: argparse.Namespace, data: Path) -> list[str]:
     flags = {
         "tokenizer": data / "tokenizer", "lexicon": data / "lexicon", "human_examples": data / "human.jsonl", "synthetic_examples": data / "synthetic.jsonl",
         "types": data / "types.json", "output_dir": args.output / "run", "model_folder": args.output / "model", "mix": args.mix,
-        "max_minutes": args.minutes, "context_chars": args.context_chars, "licence": "other",
+        "prompt_format": args.format, "context_chars": args.context_chars, "licence": "other",
     }  # fmt: skip
+    flags |= {"document_chars": args.document_chars} if args.document_chars is not None else {}
+    flags |= {"max_steps": args.steps} if args.steps else {"max_steps": 9000, "max_minutes": args.minutes}
     if args.model:
-        flags |= {"model_name_or_path": args.model, "max_steps": 9000}
+        flags |= {"model_name_or_path": args.model}
     else:
-        flags |= {"max_steps": 9000, "hidden_size": args.hidden, "intermediate_size": 3 * args.hidden, "learning_rate": args.learning_rate}
+        flags |= {"hidden_size": args.hidden, "intermediate_size": 3 * args.hidden, "learning_rate": args.learning_rate}
+        flags |= {"max_length": args.max_length, "context_length": max(512, args.max_length)}
     config = "smollm2-135m" if args.model else "tiny-cpu"
     return ["--config", config, *(part for key, value in flags.items() for part in (f"--{key}", str(value)))]
 
@@ -148,6 +162,19 @@ def scored(
     cells = {"all": (report.n, report.recall_at_1, report.ci95)}
     cells |= {name: (cell.n, cell.recall_at_1, cell.ci95) for name, cell in report.strata["concept"].items()}
     return {name: {"n": n, "recall_at_1": round(recall, 4), "ci95": [round(x, 4) for x in ci95]} for name, (n, recall, ci95) in cells.items()}
+
+
+def prompt_tokens(documents: Sequence[Document], types: TypeMap, fmt: PromptFormat, tokenizer: Any) -> dict[str, float]:
+    """Mean tokens of a mention's prompt; of them those that are new where what mentions share comes first and is run once, and where every common prefix is."""
+    counts = Counter[str]()
+    for document in documents:
+        prompts = [from_document(document, mention, types.of(mention.type), fmt) for mention in document.mentions]
+        rows = encode_prompts(prompts, tokenizer)
+        heads = {prompt.shared: len(encode_shared(prompt, tokenizer)) for prompt in prompts}
+        own = sum(len(row) - heads[prompt.shared] for row, prompt in zip(rows, prompts, strict=True))
+        prefixes = {tuple(row[:end]) for row in rows for end in range(1, len(row) + 1)}
+        counts.update(mentions=len(rows), all=sum(map(len, rows)), new_if_shared_once=own + sum(heads.values()), new_if_every_prefix_once=len(prefixes))
+    return {name: round(count / counts["mentions"], 1) for name, count in counts.items() if name != "mentions"}
 
 
 def write_results(args: argparse.Namespace, kb: KnowledgeBase, scores: Mapping[str, Any], recipe: Mapping[str, Any], seconds: float) -> None:

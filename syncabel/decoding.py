@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from constrained.search import FreeHypothesis, Hypothesis, beam_search, free_search
+from constrained.concepts import Found, Hypothesis, concepts_of, rank_concepts
+from constrained.names import Composite
+from constrained.scope import Scope, trie_scope
+from constrained.search import FreeHypothesis, beam_search, exact_search, free_search, greedy_search
 from syncabel.errors import ConfigError, DigestMismatchError, MissingLexiconError, PromptTooLongError, UnknownNameError
 from syncabel.lexicon.store import Lexicon
-from syncabel.prompt import encode_prompt
+from syncabel.prompt import NAME_JOIN, PromptFormat, encode_join, encode_prompts, fitted
 from syncabel.types import Prediction, Prompt
 
-__all__ = ["LEXICON_FOLDER", "DecodingSettings", "check_length", "decode", "load_lexicon"]
+__all__ = ["LEXICON_FOLDER", "DecodingSettings", "check_length", "decode", "fitted_prompt", "load_lexicon"]
 
 LEXICON_FOLDER = "lexicon"  # inside a model folder
 Ranking = Literal["sum", "mean"]
+SearchName = Literal["greedy", "beam", "exact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +34,38 @@ class DecodingSettings:
             exp(log_prob / tokens), the published score (`mean`).
         max_new_tokens: most tokens of a free generation; constrained names are as long as the lexicon's.
         max_batch_tokens: most prompt tokens (rows × longest, padding counted) run at once.
+        search: `greedy`, `beam`, or `exact`, which goes on until it is proven that no other concept has more mass.
+        exact_ranks: of `exact`: how many ranks are to be proven.
+        max_expansions: of `exact`: prefixes read for a mention before it stays unproven.
+        max_concepts: concepts that an answer may be composed of; 1 for simple answers only.
+        nil: offer the lexicon's leaf for "not in the knowledge base".
 
     Raises:
-        ConfigError: a number is below 1.
-        UnknownNameError: no such ranking.
+        ConfigError: a number is below 1, or NIL is asked of a free generation.
+        UnknownNameError: no such ranking or search.
     """
 
     constrained: bool = True
     num_beams: int = 5
-    ranking: Ranking = "sum"
+    ranking: str = "sum"
     max_new_tokens: int = 128
     max_batch_tokens: int = 16384
+    search: str = "beam"
+    exact_ranks: int = 1
+    max_expansions: int = 128
+    max_concepts: int = 1
+    nil: bool = False
 
     def __post_init__(self) -> None:
         if self.ranking not in get_args(Ranking):
             raise UnknownNameError("ranking", self.ranking, get_args(Ranking))
-        for name in ("num_beams", "max_new_tokens", "max_batch_tokens"):
+        if self.search not in get_args(SearchName):
+            raise UnknownNameError("search", self.search, get_args(SearchName))
+        for name in ("num_beams", "max_new_tokens", "max_batch_tokens", "exact_ranks", "max_expansions", "max_concepts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give 1 or more")
+        if not self.constrained and (self.nil or self.max_concepts > 1):
+            raise ConfigError("nil and max_concepts are for constrained decoding; leave them out with constrained=False")
 
 
 def load_lexicon(model_folder: Path, config: Mapping[str, Any]) -> Lexicon | None:
@@ -76,10 +94,36 @@ def check_length(prompt_tokens: int, model: Any, lexicon: Lexicon | None, settin
     Raises:
         PromptTooLongError: it does.
     """
-    answer = lexicon.header["longest"] if settings.constrained and lexicon is not None else settings.max_new_tokens
-    limit = model.config.max_position_embeddings
-    if prompt_tokens + answer > limit:
-        raise PromptTooLongError(prompt_tokens + answer, limit, where)
+    needed, limit = prompt_tokens + _longest_answer(lexicon, settings), model.config.max_position_embeddings
+    if needed > limit:
+        raise PromptTooLongError(needed, limit, where)
+
+
+def fitted_prompt(
+    make: Callable[[PromptFormat], Prompt], fmt: PromptFormat, model: Any, tokenizer: Any, lexicon: Lexicon | None, settings: DecodingSettings, where: str
+) -> tuple[Prompt, bool]:
+    """A prompt that leaves room for the longest answer, with less context around its mention where it has to be.
+
+    Args:
+        make: writes the prompt in a format.
+        fmt: the model's format.
+        model, tokenizer, lexicon, settings: as for `decode`.
+        where: document and mention, for the error.
+
+    Returns:
+        The prompt, and whether it has less context than the format asks for.
+
+    Raises:
+        PromptTooLongError: not even the bare mention fits.
+    """
+    prompt, _, windowed = fitted(make, fmt, tokenizer, model.config.max_position_embeddings, _longest_answer(lexicon, settings), where)
+    return prompt, windowed
+
+
+def _longest_answer(lexicon: Lexicon | None, settings: DecodingSettings) -> int:
+    if lexicon is None or not settings.constrained:
+        return settings.max_new_tokens
+    return int(lexicon.header["longest"]) * settings.max_concepts
 
 
 def decode(
@@ -89,6 +133,7 @@ def decode(
     prompts: Sequence[Prompt],
     settings: DecodingSettings,
     groups: Sequence[Sequence[str]] | None = None,
+    candidates: Sequence[Sequence[int] | None] | None = None,
 ) -> list[list[Prediction]]:
     """Predictions per prompt, best first, one per concept, at most `num_beams`.
 
@@ -99,45 +144,98 @@ def decode(
         prompts: what to complete.
         settings: how.
         groups: per prompt the groups an answer must come from, empty for all; the prompts' own groups where None.
+        candidates: per prompt the entries of the lexicon that are answers, e.g. a retriever's; None for all.
 
     Raises:
         MissingLexiconError: constrained without a lexicon.
         TokenizerMismatchError: the lexicon was built for another tokenizer.
         PromptTooLongError: a prompt leaves the context.
         UnknownNameError: an unknown group.
+        ConfigError: NIL is asked for and the lexicon has no such leaf; candidates for a free generation.
+        TrieError: no entry of the lexicon is both a candidate and in the groups.
     """
     if lexicon is None and settings.constrained:
         raise MissingLexiconError("constrained decoding needs a lexicon and there is none; run `syncabel lexicon build`, or ask for constrained=False")
+    if candidates is not None and not settings.constrained:
+        raise ConfigError("a free generation cannot be held to candidates; leave them out, or ask for constrained=True")
     if lexicon is not None:
         lexicon.check_tokenizer(tokenizer)
-    ids = [encode_prompt(prompt, tokenizer) for prompt in prompts]
+    ids = encode_prompts(prompts, tokenizer)
     for i, row in enumerate(ids):
         check_length(len(row), model, lexicon, settings, f"prompt {i + 1}")
-    held = [prompt.groups for prompt in prompts] if groups is None else groups
-    flags = [lexicon.flags(allowed) if lexicon is not None else None for allowed in held]
+    held = [tuple(prompt.groups) for prompt in prompts] if groups is None else [tuple(each) for each in groups]
     if settings.constrained and lexicon is not None:
-        found = beam_search(model, lexicon.trie, ids, num_beams=settings.num_beams, flags=flags, max_batch_tokens=settings.max_batch_tokens)
-        answers = [[_named(hypothesis, lexicon) for hypothesis in row] for row in found]
-    else:
-        free = free_search(
-            model,
-            ids,
-            num_beams=settings.num_beams,
-            end_token=tokenizer.eos_token_id,
-            max_new_tokens=settings.max_new_tokens,
-            max_batch_tokens=settings.max_batch_tokens,
-        )
-        answers = [[_walked(hypothesis, lexicon, allowed, tokenizer) for hypothesis in row] for row, allowed in zip(free, flags, strict=True)]
-    return [_concepts(row, settings.ranking)[: settings.num_beams] for row in answers]
+        found = _search(model, tokenizer, lexicon, ids, settings, _scopes(lexicon, held, candidates, settings.nil))
+        return [_predictions(each, lexicon, settings)[: settings.num_beams] for each in found]
+    return _free(model, tokenizer, lexicon, ids, settings, held)
+
+
+def _scopes(lexicon: Lexicon, held: Sequence[tuple[str, ...]], candidates: Sequence[Sequence[int] | None] | None, nil: bool) -> list[Scope]:
+    """One scope per prompt; prompts of the same groups have the same one, so that a batch holds it once."""
+    numbers = {groups: lexicon.group_numbers(groups, nil) for groups in set(held)}
+    if candidates is not None:
+        return [trie_scope(lexicon.trie, numbers[groups], entries) for groups, entries in zip(held, candidates, strict=True)]
+    scopes = {groups: trie_scope(lexicon.trie, each) for groups, each in numbers.items()}
+    return [scopes[groups] for groups in held]
+
+
+def _search(model: Any, tokenizer: Any, lexicon: Lexicon, ids: Sequence[Sequence[int]], settings: DecodingSettings, scopes: Sequence[Scope]) -> list[Found]:
+    composite = Composite(tuple(encode_join(tokenizer)), settings.max_concepts, lexicon.concept_of) if settings.max_concepts > 1 else None
+    trie, budget = lexicon.trie, settings.max_batch_tokens
+    if settings.search == "greedy":
+        return greedy_search(model, trie, ids, scopes=scopes, composite=composite, max_batch_tokens=budget)
+    if settings.search == "beam":
+        return beam_search(model, trie, ids, num_beams=settings.num_beams, scopes=scopes, composite=composite, max_batch_tokens=budget)
+    return exact_search(
+        model,
+        trie,
+        ids,
+        k=settings.exact_ranks,
+        concept_of=lexicon.concept_of,
+        max_expansions=settings.max_expansions,
+        scopes=scopes,
+        composite=composite,
+        max_batch_tokens=budget,
+    )
 
 
 def _beam_score(log_prob: float, length: int) -> float:
     return math.exp(log_prob / max(length, 1))
 
 
-def _named(found: Hypothesis, lexicon: Lexicon) -> Prediction:
-    score = _beam_score(found.log_prob, found.length)
-    return Prediction((lexicon.code(found.entry),), lexicon.name(found.entry), found.log_prob, score, math.exp(found.log_prob))
+def _predictions(found: Found, lexicon: Lexicon, settings: DecodingSettings) -> list[Prediction]:
+    """One prediction per concept: its best name, with the mass of all its names found."""
+    concepts = rank_concepts(found, lexicon.concept_of)
+    if settings.ranking == "sum":
+        return [_named(each.best, lexicon, each.log_mass, found.open_mass, each.certified) for each in concepts]
+    # A long name may have the higher mean and the lower sum; the certificate is about sums.
+    best: dict[tuple[int, ...], Hypothesis] = {}
+    for name in sorted(found.names, key=lambda name: -name.log_prob / name.length):
+        best.setdefault(concepts_of(name.entries, lexicon.concept_of), name)
+    masses = {each.concepts: each.log_mass for each in concepts}
+    return [_named(name, lexicon, masses[concept], found.open_mass, False) for concept, name in best.items()]
+
+
+def _named(name: Hypothesis, lexicon: Lexicon, log_mass: float, bound: float, certified: bool) -> Prediction:
+    codes = tuple(sorted(lexicon.code(entry) for entry in name.entries))
+    written = f"{NAME_JOIN} ".join(lexicon.name(entry) for entry in name.entries)
+    return Prediction(codes, written, name.log_prob, _beam_score(name.log_prob, name.length), min(1.0, math.exp(log_mass)), certified, bound)
+
+
+def _free(
+    model: Any, tokenizer: Any, lexicon: Lexicon | None, ids: Sequence[Sequence[int]], settings: DecodingSettings, held: Sequence[tuple[str, ...]]
+) -> list[list[Prediction]]:
+    flags = [lexicon.flags(groups) if lexicon is not None else None for groups in held]
+    found = free_search(
+        model,
+        ids,
+        num_beams=settings.num_beams,
+        end_token=tokenizer.eos_token_id,
+        max_new_tokens=settings.max_new_tokens,
+        max_batch_tokens=settings.max_batch_tokens,
+    )
+    answers = [[_walked(hypothesis, lexicon, allowed, tokenizer) for hypothesis in row] for row, allowed in zip(found, flags, strict=True)]
+    return [_merged(row, settings.ranking)[: settings.num_beams] for row in answers]
 
 
 def _walked(found: FreeHypothesis, lexicon: Lexicon | None, flags: Any, tokenizer: Any) -> Prediction:
@@ -148,8 +246,8 @@ def _walked(found: FreeHypothesis, lexicon: Lexicon | None, flags: Any, tokenize
     return Prediction(codes, text, found.log_prob, _beam_score(found.log_prob, found.length), math.exp(found.log_prob))
 
 
-def _concepts(answers: Sequence[Prediction], ranking: Ranking) -> list[Prediction]:
-    """One prediction per concept: its best name, with the mass of all its names found. Names without code stay apart."""
+def _merged(answers: Sequence[Prediction], ranking: str) -> list[Prediction]:
+    """Free generations of one concept together. Names without code stay apart."""
     by_concept: dict[object, list[Prediction]] = defaultdict(list)
     for answer in answers:
         by_concept[answer.codes or answer.name].append(answer)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from syncabel.errors import IncompleteFolderError, MissingExtraError, PromptTooLongError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
-from syncabel.prompt import PromptFormat, encode_prompt, format_from_config, from_document
+from syncabel.prompt import PromptFormat, format_from_config, from_document
 from syncabel.types import Document, LinkedMention, Mention, Prediction, Prompt, Query
 
 if TYPE_CHECKING:
@@ -116,46 +116,67 @@ class Linker:
         )
 
     def prompt(self, query: Query) -> Prompt:
-        """The prompt of a query; its groups are written in where `soft_groups` says so."""
-        return from_document(query.document, query.mention, query.groups if self.soft_groups else (), self.fmt)
-
-    def rank(self, queries: Sequence[Query], k: int = 1) -> list[list[Prediction]]:
-        """Up to k predictions a query, best first, one per concept.
+        """The prompt of a query; its groups are written in where `soft_groups` says so.
 
         Raises:
-            PromptTooLongError: a prompt does not fit the model's context.
+            PromptTooLongError: not even the bare mention fits the model's context.
         """
-        from syncabel.decoding import decode
+        return self._fitted(query)[0]
 
-        prompts = [self.prompt(query) for query in queries]
-        held = [query.groups if self.hard_groups else () for query in queries]
-        return [row[:k] for row in decode(self.model, self.tokenizer, self.lexicon, prompts, self.settings, held)]
+    def rank(self, queries: Sequence[Query], k: int = 1, candidates: Sequence[Sequence[int] | None] | None = None) -> list[list[Prediction]]:
+        """Up to k predictions a query, best first, one per concept.
+
+        Args:
+            queries: the mentions.
+            k: most predictions of one.
+            candidates: per query the entries of the lexicon that are answers, e.g. a retriever's; None for all.
+
+        Raises:
+            PromptTooLongError: not even the bare mention of a query fits the model's context.
+        """
+        return [row[:k] for row in self._ranked([self.prompt(query) for query in queries], queries, candidates)]
 
     def link(self, documents: Iterable[Document]) -> Iterator[LinkedMention]:
-        """Link every mention, in order; one that cannot be linked comes back with its error, none is lost."""
+        """Link every mention, in order; one that cannot be linked comes back with its error, none is lost.
+
+        A prompt that the model's context does not hold is narrowed around its mention, and the result says so (`windowed`).
+        """
         queue = ((document, mention) for document in documents for mention in document.mentions)
         while batch := list(islice(queue, MENTIONS_AT_ONCE)):
             yield from self._link_batch(batch)
 
     def _link_batch(self, batch: Sequence[tuple[Document, Mention]]) -> Iterator[LinkedMention]:
-        asked = [self._query(document, mention) for document, mention in batch]
-        queries = [query for query in asked if isinstance(query, Query)]
-        ranked = iter(self.rank(queries, self.settings.num_beams))
-        for (document, mention), query in zip(batch, asked, strict=True):
+        asked = [self._asked(document, mention) for document, mention in batch]
+        good = [each for each in asked if not isinstance(each, str)]
+        ranked = iter(self._ranked([prompt for _, prompt, _ in good], [query for query, _, _ in good], None))
+        for (document, mention), each in zip(batch, asked, strict=True):
             place = (document.id, mention.id, mention.text, mention.start, mention.end)
-            if isinstance(query, Query):
-                yield LinkedMention(*place, query.groups, tuple(next(ranked)))
+            if isinstance(each, str):
+                yield LinkedMention(*place, (), (), each)
             else:
-                yield LinkedMention(*place, (), (), query)
+                yield LinkedMention(*place, each[0].groups, tuple(next(ranked)), windowed=each[2])
 
-    def _query(self, document: Document, mention: Mention) -> Query | str:
-        """The query, or why there can be none."""
-        from syncabel.decoding import check_length
-
+    def _asked(self, document: Document, mention: Mention) -> tuple[Query, Prompt, bool] | str:
+        """The query, its prompt and whether that was narrowed, or why there can be none."""
         try:
             query = Query(document, mention, self.type_map.of(mention.type))
-            tokens = len(encode_prompt(self.prompt(query), self.tokenizer))
-            check_length(tokens, self.model, self.lexicon, self.settings, f"document {document.id!r}, mention {mention.id!r}")
+            return query, *self._fitted(query)
         except (UnknownNameError, PromptTooLongError) as error:
             return str(error)
-        return query
+
+    def _fitted(self, query: Query) -> tuple[Prompt, bool]:
+        from syncabel.decoding import fitted_prompt
+
+        groups = query.groups if self.soft_groups else ()
+        where = f"document {query.document.id!r}, mention {query.mention.id!r}"
+
+        def make(fmt: PromptFormat) -> Prompt:
+            return from_document(query.document, query.mention, groups, fmt)
+
+        return fitted_prompt(make, self.fmt, self.model, self.tokenizer, self.lexicon, self.settings, where)
+
+    def _ranked(self, prompts: Sequence[Prompt], queries: Sequence[Query], candidates: Sequence[Sequence[int] | None] | None) -> list[list[Prediction]]:
+        from syncabel.decoding import decode
+
+        held = [query.groups if self.hard_groups else () for query in queries]
+        return decode(self.model, self.tokenizer, self.lexicon, prompts, self.settings, held, candidates)

@@ -6,13 +6,13 @@ model's folder.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from syncabel.decoding import LEXICON_FOLDER, DecodingSettings, decode, load_lexicon
+from syncabel.decoding import LEXICON_FOLDER, DecodingSettings, decode, fitted_prompt, load_lexicon
 from syncabel.errors import MissingLexiconError
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import format_from_config, from_sentence
@@ -56,6 +56,10 @@ class SyncabelMixin:
         ranking: str = "sum",
         max_new_tokens: int = 128,
         max_batch_tokens: int = 16384,
+        search: str = "beam",
+        max_expansions: int = 128,
+        candidates: Sequence[Sequence[int] | None] | None = None,
+        nil: bool = False,
     ) -> list[list[dict[str, Any]]]:
         """Link one marked mention per sentence.
 
@@ -68,18 +72,25 @@ class SyncabelMixin:
             ranking: `sum` or `mean`, see `DecodingSettings`.
             max_new_tokens: most tokens of a free generation.
             max_batch_tokens: most prompt tokens run at once.
+            search: `greedy`, `beam`, or `exact`, which proves its first answer.
+            max_expansions: of `exact`: prefixes read for a sentence before its answer stays unproven.
+            candidates: per sentence the lexicon's entries that are answers, None for all.
+            nil: offer the lexicon's leaf for "not in the knowledge base".
 
         Returns:
             One list per sentence, best first, of up to `num_beams` dictionaries, one per concept: `mention`,
             `semantic_group`, `pred_concept_name`, `pred_concept_code` (`NO_CODE` where a free generation is no
-            name of the group), `beam_score` (exp(log_prob / tokens)), `log_prob`, `mass`, `text`.
+            name of the group), `beam_score` (exp(log_prob / tokens)), `log_prob`, `mass`, `certified` (no other concept
+            has more mass), `bound` (probability that was not searched), `windowed` (the sentence was shortened around its
+            mention, because the model's context holds no more), `text`.
 
         Raises:
             MissingLexiconError: constrained, and the folder has no lexicon.
             DigestMismatchError: the folder's lexicon is not the one the model was exported with.
             MarkupError: a sentence does not mark exactly one mention.
             UnknownNameError: an unknown group or language.
-            PromptTooLongError: a sentence does not fit the context.
+            PromptTooLongError: not even a sentence's mention fits the context.
+            TrieError: no entry is both a candidate and in the groups.
         """
         if isinstance(sentences, str):
             sentences = [sentences]
@@ -90,13 +101,25 @@ class SyncabelMixin:
         fmt = format_from_config(self.config.syncabel)
         if language is not None:
             fmt = replace(fmt, language=language)
-        prompts = [from_sentence(sentence, fmt) for sentence in sentences]
-        settings = DecodingSettings(constrained, num_beams, ranking, max_new_tokens, max_batch_tokens)  # type: ignore[arg-type]
-        found = decode(self, self.syncabel_tokenizer, self.syncabel_lexicon, prompts, settings)
-        return [[as_public(answer, prompt, text) for answer in row] for row, prompt, text in zip(found, prompts, sentences, strict=True)]
+        settings = DecodingSettings(
+            constrained,
+            num_beams,
+            ranking,
+            max_new_tokens,
+            max_batch_tokens,
+            search=search,
+            max_expansions=max_expansions,
+            nil=nil,
+        )
+        tokenizer, lexicon = self.syncabel_tokenizer, self.syncabel_lexicon
+        fitted = [
+            fitted_prompt(partial(from_sentence, sentence), fmt, self, tokenizer, lexicon, settings, f"sentence {i}") for i, sentence in enumerate(sentences, 1)
+        ]
+        found = decode(self, tokenizer, lexicon, [prompt for prompt, _ in fitted], settings, candidates=candidates)
+        return [[as_public(answer, *each, text) for answer in row] for row, each, text in zip(found, fitted, sentences, strict=True)]
 
 
-def as_public(answer: Prediction, prompt: Prompt, text: str) -> dict[str, Any]:
+def as_public(answer: Prediction, prompt: Prompt, windowed: bool, text: str) -> dict[str, Any]:
     """A prediction under the published keys."""
     return {
         "text": text,
@@ -107,6 +130,9 @@ def as_public(answer: Prediction, prompt: Prompt, text: str) -> dict[str, Any]:
         "beam_score": answer.beam_score,
         "log_prob": answer.log_prob,
         "mass": answer.mass,
+        "certified": answer.certified,
+        "bound": answer.bound,
+        "windowed": windowed,
     }
 
 

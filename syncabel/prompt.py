@@ -1,35 +1,48 @@
 """The one place where prompts are written, read and turned into token ids; training and inference both call it.
 
-A prompt format is a value (`PromptFormat`) that travels in the model's config.json.  Two exist:
+A prompt format is a value (`PromptFormat`) that travels in the model's config.json.  Three exist:
 
-    sentence   TITLE ⏎ SENTENCE with [mention]{GROUP} ⏎ SHORT = LONG FORM ⏎ [mention] is        no new token
-    syncabel   SENTENCE with [mention]{GROUP}<SEP>[mention] is                                   the published one
+    sentence         TITLE ⏎ SENTENCE with [mention]{GROUP} ⏎ SHORT = LONG FORM ⏎ [mention] is                    no new token
+    syncabel         SENTENCE with [mention]{GROUP}<SEP>[mention] is                                               the published one
+    document-first   DOCUMENT ⏎ a few words with [mention]{GROUP} around them ⏎ SHORT = LONG FORM ⏎ [mention] is   no new token
 
 and ` NAME` with the end token follows.  Texts, mentions and names are tokenised with special tokens split: a
 `<|endoftext|>` in a note is text.
+
+`document-first` is made for speed: what the mentions of a document have in common comes first and knows nothing of any of
+them, so that a decoder runs it once.  It is tokenised apart from the rest: no token reaches across the seam, and the
+prefix has the same ids for all of them.
 """
 
 import random
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
-from syncabel.errors import ConfigError, FormatError, MarkupError, UnknownNameError
-from syncabel.text import control_character, escape_markup, sentence_around, title_of
+from syncabel.errors import ConfigError, FormatError, MarkupError, PromptTooLongError, UnknownNameError
+from syncabel.text import control_character, escape_markup, sentence_around, sentence_breaks, title_of
 from syncabel.types import Document, Mention, Prompt, Span
 
 __all__ = [
+    "NAME_JOIN",
     "SEPARATOR",
     "FormatName",
     "PromptFormat",
     "check_group",
+    "encode_join",
     "encode_name",
     "encode_names",
     "encode_prompt",
+    "encode_prompts",
+    "encode_shared",
     "encode_text",
+    "fitted",
     "format_from_config",
+    "format_named",
     "format_to_config",
     "from_document",
     "from_sentence",
@@ -37,13 +50,19 @@ __all__ = [
     "marked",
     "prepare_tokenizer",
     "prompt_text",
+    "without_context",
     "word_cutter",
 ]
 
-FormatName = Literal["sentence", "syncabel"]
+FormatName = Literal["sentence", "syncabel", "document-first"]
 Cut = Callable[[str], list[str]]
 SEPARATOR = "<SEP>"
+NAME_JOIN = " +"  # between the names of a composite answer, as codes are joined in it
 VERB = {"en": "is", "fr": "est", "es": "es"}
+SENTENCE_CHARS = 600  # code points on either side of a mention: whole sentences, but for the odd table
+WINDOW_CHARS = 25  # the same where the document comes first: enough to say which place of it is meant
+DOCUMENT_CHARS = 2000  # code points of a block: nearly every abstract is one
+_DOCUMENTS_KEPT = 16
 _FRAGMENT = re.compile(r"\[([^\[\]{}]*)\]")
 _TYPE = re.compile(r"\{([^\[\]{}]*)\}")
 
@@ -53,31 +72,64 @@ class PromptFormat:
     """How a mention in its context is written down for the model.
 
     Attributes:
-        name: `sentence` or `syncabel`.
+        name: `sentence`, `syncabel` or `document-first`.
         language: ISO 639-1 code; decides the verb of the question.
-        context_chars: most code points of the sentence kept on either side of the mention.
+        context_chars: most code points of the sentence kept on either side of the mention.  In `document-first` every one of
+            them is read again for each mention, and few will do: `format_named` has each format's own default.
+        document_chars: `document-first` only: most code points of the document that come first; 0 for none.  A longer document
+            is cut into blocks, each as long as fits and ending with a sentence, and a mention gets the block it begins in.
+            The blocks are the same for all mentions, so that those of one block still share their prefix.
 
     Raises:
         UnknownNameError: no such format or language.
-        ConfigError: context_chars is negative.
+        ConfigError: context_chars or document_chars is negative.
     """
 
     name: FormatName = "sentence"
     language: str = "en"
-    context_chars: int = 600
+    context_chars: int = SENTENCE_CHARS
+    document_chars: int = DOCUMENT_CHARS
 
     def __post_init__(self) -> None:
         if self.name not in get_args(FormatName):
             raise UnknownNameError("prompt format", self.name, get_args(FormatName))
         if self.language not in VERB:
             raise UnknownNameError("prompt language", self.language, VERB)
-        if self.context_chars < 0:
-            raise ConfigError(f"context_chars is {self.context_chars}; it counts code points, give 0 or more")
+        for field in ("context_chars", "document_chars"):
+            if getattr(self, field) < 0:
+                raise ConfigError(f"{field} is {getattr(self, field)}; it counts code points, give 0 or more")
+
+
+def format_named(name: str, language: str = "en", context_chars: int | None = None, document_chars: int | None = None) -> PromptFormat:
+    """A format with its own defaults for what is not given.
+
+    Args:
+        name: of the format.
+        language: see `PromptFormat`.
+        context_chars: 600 where None, of `document-first` 25.
+        document_chars: 2,000 where None.
+
+    Raises:
+        UnknownNameError, ConfigError: as `PromptFormat`.
+    """
+    around = WINDOW_CHARS if name == "document-first" else SENTENCE_CHARS
+    return PromptFormat(
+        name,  # type: ignore[arg-type]  # checked there
+        language,
+        around if context_chars is None else context_chars,
+        DOCUMENT_CHARS if document_chars is None else document_chars,
+    )
+
+
+def without_context(fmt: PromptFormat) -> PromptFormat:
+    """The format of prompts that are the bare mention and its question."""
+    return replace(fmt, context_chars=0, document_chars=0)
 
 
 def format_to_config(fmt: PromptFormat) -> dict[str, Any]:
-    """The format as it stands in config.json; every field written out, so that a later default changes nothing."""
-    return {"format": fmt.name, "language": fmt.language, "context_chars": fmt.context_chars}
+    """The format as it stands in config.json; every field it makes use of written out, so that a later default changes nothing."""
+    shared = {"document_chars": fmt.document_chars} if fmt.name == "document-first" else {}
+    return {"format": fmt.name, "language": fmt.language, "context_chars": fmt.context_chars, **shared}
 
 
 def format_from_config(config: Mapping[str, Any]) -> PromptFormat:
@@ -87,7 +139,8 @@ def format_from_config(config: Mapping[str, Any]) -> PromptFormat:
         FormatError: a key is missing.
     """
     try:
-        return PromptFormat(config["format"], config["language"], config["context_chars"])
+        document_chars = config["document_chars"] if config["format"] == "document-first" else DOCUMENT_CHARS
+        return PromptFormat(config["format"], config["language"], config["context_chars"], document_chars)
     except KeyError as missing:
         raise FormatError(f"the model's config.json misses {missing} under 'syncabel'", hint="export the model again") from None
 
@@ -184,9 +237,38 @@ def from_document(document: Document, mention: Mention, groups: Sequence[str], f
     sentence = sentence_around(document.text, mention.spans, fmt.context_chars)
     offsets = [(span.start - sentence.start, span.end - sentence.start) for span in mention.spans]
     context = marked(document.surface(sentence), offsets, groups)
-    if fmt.name == "sentence":
-        context = "\n".join([*_title(document, sentence.start, fmt), context, *_expansion(document, mention)])
-    return _prompt(context, mention.text, tuple(groups), fmt)
+    if fmt.name != "syncabel":
+        title = _title(document, sentence.start, fmt) if fmt.name == "sentence" else []
+        context = "\n".join([*title, context, *_expansion(document, mention)])
+    return replace(_prompt(context, mention.text, tuple(groups), fmt), shared=_shared(document.text, mention.start, fmt))
+
+
+def _shared(text: str, place: int, fmt: PromptFormat) -> str:
+    """The part of a prompt that all mentions of a block of a document have in common, for the block around `place`."""
+    if fmt.name != "document-first" or not fmt.document_chars:
+        return ""
+    ends, blocks = _blocks(text, fmt.document_chars)
+    return blocks[bisect_right(ends, place)]
+
+
+@lru_cache(maxsize=_DOCUMENTS_KEPT)
+def _blocks(text: str, size: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """A text in pieces of at most `size` code points: where each ends, and how it is written."""
+    breaks = [found.end for found in sentence_breaks(text)]
+    ends, start = [], 0
+    while len(text) - start > size:
+        start = _block_end(text, start, size, breaks)
+        ends.append(start)
+    ends.append(len(text))
+    pieces = (escape_markup(text[start:end]).strip() for start, end in pairwise([0, *ends]))
+    return tuple(ends), tuple(piece + "\n" if piece else "" for piece in pieces)
+
+
+def _block_end(text: str, start: int, size: int, breaks: Sequence[int]) -> int:
+    """The last end of a sentence in the second half of what may be taken, else the last space there, else all of it is taken."""
+    low, high = start + size // 2, start + size
+    last = breaks[at - 1] if (at := bisect_right(breaks, high)) else 0
+    return last if last > low else next((i + 1 for i in range(high - 1, low, -1) if text[i].isspace()), high)
 
 
 def _title(document: Document, sentence_start: int, fmt: PromptFormat) -> list[str]:
@@ -211,7 +293,7 @@ def _prompt(context: str, mention: str, groups: tuple[str, ...], fmt: PromptForm
 
 def prompt_text(prompt: Prompt) -> str:
     """The prompt as a person reads it."""
-    return prompt.source + (SEPARATOR if prompt.separated else "") + prompt.question
+    return prompt.shared + prompt.source + (SEPARATOR if prompt.separated else "") + prompt.question
 
 
 def prepare_tokenizer(tokenizer: Any, fmt: PromptFormat) -> Any:
@@ -237,6 +319,19 @@ def encode_text(text: str, tokenizer: Any) -> list[int]:
     return ids
 
 
+def encode_shared(prompt: Prompt, tokenizer: Any) -> list[int]:
+    """The first token ids of a prompt, which all mentions of its document (of a block of it) have: the begin token, where there is one, and `shared`."""
+    begin = tokenizer("")["input_ids"][:1]
+    ids = begin if begin == [tokenizer.bos_token_id] else []
+    return ids + (encode_text(prompt.shared, tokenizer) if prompt.shared else [])
+
+
+def encode_prompts(prompts: Sequence[Prompt], tokenizer: Any) -> list[list[int]]:
+    """`encode_prompt` of many; what several share is tokenised once."""
+    shared = {prompt.shared: encode_shared(prompt, tokenizer) for prompt in prompts}
+    return [shared[prompt.shared] + _encode_rest(prompt, tokenizer, lambda text: encode_text(text, tokenizer)) for prompt in prompts]
+
+
 def encode_prompt(prompt: Prompt, tokenizer: Any, cut: Cut | None = None) -> list[int]:
     """Token ids of a prompt, with the tokenizer's begin token where it uses one.
 
@@ -248,21 +343,68 @@ def encode_prompt(prompt: Prompt, tokenizer: Any, cut: Cut | None = None) -> lis
     Raises:
         UnknownNameError: the format needs the separator and the tokenizer has none.
     """
-    begin = tokenizer("")["input_ids"][:1]
-    ids = begin if begin == [tokenizer.bos_token_id] else []
+    if cut is None:
+        return encode_prompts([prompt], tokenizer)[0]
 
     def encode(text: str) -> list[int]:
-        if cut is None:
-            return encode_text(text, tokenizer)
         pieces = tokenizer(cut(text), add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [token for piece in pieces for token in piece]
 
+    begin = encode_shared(replace(prompt, shared=""), tokenizer)
+    return [*begin, *(encode(prompt.shared) if prompt.shared else []), *_encode_rest(prompt, tokenizer, encode)]
+
+
+def _encode_rest(prompt: Prompt, tokenizer: Any, encode: Callable[[str], list[int]]) -> list[int]:
+    """What follows the shared part."""
     if not prompt.separated:
-        return ids + encode(prompt.source + prompt.question)
+        return encode(prompt.source + prompt.question)
     separator = tokenizer.convert_tokens_to_ids(SEPARATOR)
     if separator is None or separator == tokenizer.unk_token_id:
         raise UnknownNameError("token", SEPARATOR, tokenizer.all_special_tokens)
-    return [*ids, *encode(prompt.source), separator, *encode(prompt.question)]
+    return [*encode(prompt.source), separator, *encode(prompt.question)]
+
+
+def fitted(
+    make: Callable[[PromptFormat], Prompt], fmt: PromptFormat, tokenizer: Any, limit: int, answer: int = 0, where: str = "prompt"
+) -> tuple[Prompt, list[int], bool]:
+    """A prompt that fits the model's context: with less and less around its mention until it does.
+
+    First the document is halved, then the sentence, down to the bare mention.  Halves, so that the mentions of one long
+    document mostly end up with the same blocks and still share a prefix.
+
+    Args:
+        make: writes the prompt in a format, e.g. `lambda fmt: from_document(document, mention, groups, fmt)`.
+        fmt: the model's format.
+        tokenizer: the model's.
+        limit: the model's context, in tokens.
+        answer: tokens to leave free behind the prompt: those of the longest name.
+        where: document and mention, for the error.
+
+    Returns:
+        The prompt, its token ids, and whether it has less context than the format asks for.
+
+    Raises:
+        PromptTooLongError: not even the bare mention fits.
+    """
+    tokens = 0
+    for halvings, narrower in enumerate(_narrower(fmt)):
+        prompt = make(narrower)
+        ids = encode_prompt(prompt, tokenizer)
+        tokens = len(ids) + answer
+        if tokens <= limit:
+            return prompt, ids, halvings > 0
+    raise PromptTooLongError(tokens, limit, where)
+
+
+def _narrower(fmt: PromptFormat) -> Iterator[PromptFormat]:
+    """The format, then itself with less and less context."""
+    yield fmt
+    while fmt.name == "document-first" and fmt.document_chars:
+        fmt = replace(fmt, document_chars=fmt.document_chars // 2)
+        yield fmt
+    while fmt.context_chars:
+        fmt = replace(fmt, context_chars=fmt.context_chars // 2)
+        yield fmt
 
 
 def word_cutter(share: float, key: str) -> Cut:
@@ -287,6 +429,11 @@ def word_cutter(share: float, key: str) -> Cut:
 def encode_name(name: str, tokenizer: Any) -> list[int]:
     """Token ids of a completion: leading space, name, end token.  The trie's path and the trainer's target are both this."""
     return [*encode_text(" " + name, tokenizer), tokenizer.eos_token_id]
+
+
+def encode_join(tokenizer: Any) -> list[int]:
+    """Token ids that stand between two names of a composite answer: ` NAME +` ` NAME`."""
+    return encode_text(NAME_JOIN, tokenizer)
 
 
 def encode_names(names: Sequence[str], tokenizer: Any) -> list[list[int]]:

@@ -33,7 +33,7 @@ from syncabel.evaluate import evaluate
 from syncabel.groups import TypeMap
 from syncabel.kb import About, KnowledgeBase
 from syncabel.lexicon.store import Lexicon
-from syncabel.prompt import PromptFormat
+from syncabel.prompt import PromptFormat, format_named, format_to_config, prepare_tokenizer
 from syncabel.sft import ExampleSettings, make_examples, write_examples, write_format
 from syncabel.text import fold
 from syncabel.types import Concept, Document, LinkedMention, Name, Ranker, Rejection, SFTExample, to_json
@@ -67,6 +67,10 @@ class QuickstartSettings:
         num_beams: width of the beam.
         seed: of everything.
         output: folder.
+        prompt_format: how mentions are written down for the model, see `syncabel.prompt`.
+
+    Raises:
+        UnknownNameError: no such prompt format.
     """
 
     kb: str = "doid"
@@ -79,6 +83,15 @@ class QuickstartSettings:
     num_beams: int = 5
     seed: int = 0
     output: Path = Path("out/quickstart")
+    prompt_format: str = "sentence"
+
+    def __post_init__(self) -> None:
+        self.format  # noqa: B018 - an unknown format is refused before anything is done
+
+    @property
+    def format(self) -> PromptFormat:
+        """The prompt format as a value; where the document comes first, the window around the mention is that format's own."""
+        return format_named(self.prompt_format, context_chars=None if self.prompt_format == "document-first" else CONTEXT_CHARS)
 
 
 def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -117,14 +130,14 @@ def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dic
         write_jsonl(documents, data / "test" / f"{name}.jsonl")
 
     say(f"3. a tokenizer of {settings.vocabulary} tokens, and the lexicon: a trie of every name")
-    lexicon = _lexicon(kb, synthetic, settings.vocabulary, data)
+    lexicon = _lexicon(kb, synthetic, settings, data)
 
     config = _config(settings, mixed=bool(human))
     say(f"4. fine-tuning a small Llama from nothing: {settings.steps} steps")
     if human:
         say(f"   human : synthetic = {config['mix']} in loss tokens (not 1:1: {len(human)} sentences cycled 1:1 would take half of the budget)")
     types = TypeMap(kb.groups, {})
-    made_examples = _examples([*human, *synthetic], kb, lexicon, types, data)
+    made_examples = _examples([*human, *synthetic], kb, lexicon, types, settings.format, data)
     say(f"   {made_examples}")
     trained = _train(config, data / "sft.yaml")
 
@@ -282,21 +295,22 @@ def _with_synonym(whole: KnowledgeBase, code: str, folded: str, writer: Template
     return next(item for item in made if isinstance(item, Document) and item.mentions[0].text == text and not item.abbreviations)
 
 
-def _lexicon(kb: KnowledgeBase, synthetic: Sequence[Document], vocabulary: int, data: Path) -> Lexicon:
+def _lexicon(kb: KnowledgeBase, synthetic: Sequence[Document], settings: QuickstartSettings, data: Path) -> Lexicon:
     from syncabel.lexicon.build import build_lexicon
     from syncabel.train.scratch import train_tokenizer
 
     names = [f" {name.text}" for concept in kb.concepts() for name in concept.names]
-    tokenizer = train_tokenizer([*names * 3, *(document.text for document in synthetic[:: max(1, len(synthetic) // 4000)])], vocabulary)
+    tokenizer = train_tokenizer([*names * 3, *(document.text for document in synthetic[:: max(1, len(synthetic) // 4000)])], settings.vocabulary)
+    prepare_tokenizer(tokenizer, settings.format)
     tokenizer.save_pretrained(data / "tokenizer")
     lexicon = build_lexicon(kb, tokenizer)
     lexicon.save(data / "lexicon")
     return lexicon
 
 
-def _examples(documents: Sequence[Document], kb: KnowledgeBase, lexicon: Lexicon, types: TypeMap, data: Path) -> str:
+def _examples(documents: Sequence[Document], kb: KnowledgeBase, lexicon: Lexicon, types: TypeMap, fmt: PromptFormat, data: Path) -> str:
     """Write the training examples; says how many, and how many mentions were left out for which reason."""
-    settings, fmt = ExampleSettings(context_dropout=CONTEXT_DROPOUT), PromptFormat(context_chars=CONTEXT_CHARS)
+    settings = ExampleSettings(context_dropout=CONTEXT_DROPOUT)
     rows = list(make_examples(documents, lexicon, kb.canonical, types, fmt, settings))
     examples = [row for row in rows if isinstance(row, SFTExample)]
     rejected = [row for row in rows if isinstance(row, Rejection)]
@@ -315,7 +329,9 @@ def _config(settings: QuickstartSettings, mixed: bool) -> dict[str, Any]:
     data, output = settings.output / "data", settings.output
     config: dict[str, Any] = yaml.safe_load(shipped_configs()["tiny-cpu"].read_text(encoding="utf-8"))
     config |= {key: str(data / f"{key.removesuffix('_examples')}{end}") for key, end in FILES.items()}
-    config |= {"output_dir": str(output / "run"), "model_folder": str(output / "model"), "max_steps": settings.steps, "context_chars": CONTEXT_CHARS}
+    config |= {"output_dir": str(output / "run"), "model_folder": str(output / "model"), "max_steps": settings.steps}
+    written = format_to_config(settings.format)
+    config |= {"prompt_format": written.pop("format"), **written}
     return config if mixed else {key: value for key, value in config.items() if key not in ("human_examples", "mix")}
 
 

@@ -4,14 +4,14 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from syncabel.corpora.jsonl import write_rows
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
-from syncabel.prompt import PromptFormat, format_to_config, from_document
+from syncabel.prompt import PromptFormat, format_to_config, from_document, without_context
 from syncabel.targets import TargetNames
 from syncabel.types import Document, Mention, Rejection, SFTExample, from_json
 
@@ -80,7 +80,7 @@ def make_examples(
             yield Rejection(_where(document, mention), code, "not_in_lexicon", mention.text)
             continue
         type_dropped, context_dropped = _dropped(document, mention, settings)
-        prompt = from_document(document, mention, () if type_dropped else groups, replace(fmt, context_chars=0) if context_dropped else fmt)
+        prompt = from_document(document, mention, () if type_dropped else groups, without_context(fmt) if context_dropped else fmt)
         yield SFTExample(prompt, lexicon.name(entry), code, document.source, document.id, mention.id, document.provenance)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar, get_args, get_or
 from syncabel.errors import FormatError, OffsetError, UnknownNameError
 
 __all__ = [
+    "NIL_CODE",
     "NO_CODE",
     "Abbreviation",
     "Concept",
@@ -47,6 +48,7 @@ Scope = Literal["exact", "narrow", "broad", "related"]
 Source = Literal["human", "synthetic"]
 Split = Literal["train", "dev", "test"]
 NO_CODE = "NO_CODE"  # what a free generation gets that is no name of the knowledge base (published convention)
+NIL_CODE = "NIL"  # of the one leaf that says "none of these", where a lexicon has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +312,8 @@ class Prompt:
         separated: whether the separator token stands between the two (format `syncabel`).
         mention: the mention's text.
         groups: semantic groups written into the prompt; empty where the type is unknown or was dropped.
+        shared: what comes first and is the same for all mentions of a document, or of a block of it (format
+            `document-first`); tokenised apart from the rest.
     """
 
     source: str
@@ -317,6 +321,7 @@ class Prompt:
     separated: bool
     mention: str
     groups: tuple[str, ...] = ()
+    shared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +386,7 @@ class LinkedMention:
         groups: the groups the search was held to; empty for none.
         predictions: best first, one per concept.
         error: why there are none, or None.
+        windowed: the prompt has less context than the format asks for, because the model's holds no more.
     """
 
     document_id: str
@@ -391,6 +397,7 @@ class LinkedMention:
     groups: tuple[str, ...]
     predictions: tuple[Prediction, ...]
     error: str | None = None
+    windowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

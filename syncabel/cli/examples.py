@@ -17,7 +17,7 @@ from syncabel.errors import DigestMismatchError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon
-from syncabel.prompt import PromptFormat
+from syncabel.prompt import format_named
 from syncabel.sft import FORMAT, ExampleSettings, make_examples, read_type_table, write_examples, write_format
 from syncabel.types import Document, Mention, Rejection, SFTExample
 
@@ -32,10 +32,13 @@ def examples(
         Path, typer.Option("-o", "--output", help="Folder to write: human.jsonl, synthetic.jsonl, dev.jsonl, types.json, format.json, rejected.jsonl.")
     ],
     corpus_format: Annotated[str, typer.Option("--format", help="auto, jsonl, pubtator-ncbi or pubtator-bc5cdr.")] = "auto",
-    prompt_format: Annotated[str, typer.Option(help="sentence or syncabel.")] = "sentence",
+    prompt_format: Annotated[str, typer.Option(help="sentence, syncabel or document-first.")] = "sentence",
     language: Annotated[str, typer.Option(help="en, fr or es.")] = "en",
     target: Annotated[str, typer.Option(help="How the name to write is chosen: tfidf, levenshtein or preferred.")] = "tfidf",
-    context_chars: Annotated[int, typer.Option(help="Most characters of the sentence on either side of a mention.")] = PromptFormat().context_chars,
+    context_chars: Annotated[
+        int | None, typer.Option(help="Most characters of the sentence on either side of a mention; 600, of document-first 25.", show_default=False)
+    ] = None,
+    document_chars: Annotated[int | None, typer.Option(help="Of document-first: most characters of the document; 2,000.", show_default=False)] = None,
     type_dropout: Annotated[float, typer.Option(help="Share of prompts that do not say the type, a fraction.")] = 0.15,
     context_dropout: Annotated[float, typer.Option(help="Share of prompts that are the bare mention, a fraction.")] = 0.0,
     dev_fraction: Annotated[float, typer.Option(help="Share of the human training documents split off as dev, a fraction.")] = 0.1,
@@ -46,7 +49,7 @@ def examples(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Turn documents into training examples; dev is split off by document, test documents are refused."""
-    fmt = PromptFormat(prompt_format, language, context_chars)  # type: ignore[arg-type]
+    fmt = format_named(prompt_format, language, context_chars, document_chars)
     settings = ExampleSettings(target=target, type_dropout=type_dropout, context_dropout=context_dropout, seed=seed)
     base, words = KnowledgeBase.load(kb), Lexicon.load(lexicon)
     _check_lexicon(words, lexicon, base)

@@ -1,19 +1,21 @@
-"""`syncabel lexicon build|tokenizer`."""
+"""`syncabel lexicon build|update|tokenizer`."""
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from constrained.trie import save_array
 from syncabel.cli.console import err, print_json
 from syncabel.corpora import read_corpus
 from syncabel.corpora.corpus import refuse_test
 from syncabel.errors import ConfigError, FormatError, MissingExtraError
 from syncabel.kb import KnowledgeBase
-from syncabel.lexicon.store import refuse_foreign
-from syncabel.prompt import PromptFormat, prepare_tokenizer
+from syncabel.lexicon.store import Lexicon, refuse_foreign
+from syncabel.prompt import format_named, prepare_tokenizer
 from syncabel.types import Document, to_json
 
 __all__ = ["app"]
@@ -31,22 +33,25 @@ def build(
     kb: Annotated[str, typer.Argument(help="Knowledge base: a folder, or `doid`.")],
     tokenizer: Annotated[Path, typer.Option(help="Folder of the model's tokenizer.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
-    prompt_format: Annotated[str, typer.Option(help="sentence, or syncabel, which adds its separator to the tokenizer.")] = "sentence",
+    prompt_format: Annotated[str, typer.Option(help="sentence or document-first, or syncabel, which adds its separator to the tokenizer.")] = "sentence",
     save_tokenizer: Annotated[Path | None, typer.Option(help="Also write the tokenizer as the lexicon needs it to this folder.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps token ids, so that the same names are tokenised once per tokenizer.")] = None,
     shared: Annotated[Path | None, typer.Option(help="Write the names that could not stand as they are, and their leaves, to this file, JSON Lines.")] = None,
+    nil: Annotated[
+        str | None, typer.Option(help="Name of one leaf more, which says that a mention is not in the knowledge base; offered only when asked for.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the header as JSON.")] = False,
 ) -> None:
     """Build the lexicon of a knowledge base for a tokenizer; training completes its tokenizer for the prompt format in the same way."""
     from syncabel.lexicon.build import lexicon_and_account
 
-    fmt = PromptFormat(prompt_format)  # type: ignore[arg-type]
+    fmt = format_named(prompt_format)
     refuse_foreign(output)  # before the minutes that a large one takes
     complete = prepare_tokenizer(load_tokenizer(tokenizer), fmt)
-    lexicon, account = lexicon_and_account(KnowledgeBase.load(kb), complete, cache, lambda line: err.print(line, markup=False))
+    lexicon, account = lexicon_and_account(KnowledgeBase.load(kb), complete, cache, lambda line: err.print(line, markup=False), nil)
     lexicon.save(output)
     if shared is not None:
-        shared.write_text("".join(json.dumps(to_json(row), ensure_ascii=False) + "\n" for row in account), encoding="utf-8")
+        _write_lines(shared, map(to_json, account))
     if save_tokenizer is not None:
         complete.save_pretrained(save_tokenizer)
     if as_json:
@@ -61,6 +66,44 @@ def build(
         f"{lexicon.trie.nbytes / header['entries']:.1f} bytes a name",
         markup=False,
     )
+
+
+@app.command()
+def update(
+    old: Annotated[Path, typer.Argument(help="Folder of the lexicon to start from; it may be the one to write.")],
+    kb: Annotated[str, typer.Argument(help="Knowledge base as it is now: a folder, or `doid`.")],
+    tokenizer: Annotated[Path, typer.Option(help="Folder of the model's tokenizer, the one of the old lexicon.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    prompt_format: Annotated[str, typer.Option(help="As the old lexicon was built with.")] = "sentence",
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps token ids, as for `build`.")] = None,
+    changes: Annotated[Path | None, typer.Option(help="Write the leaves that went and came to this file, JSON Lines.")] = None,
+    numbers: Annotated[Path | None, typer.Option(help="Write the new number of each old entry, -1 for one that is gone, to this .npy file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print header and counts as JSON.")] = False,
+) -> None:
+    """Bring a lexicon to a changed knowledge base; only names that are new to it are tokenised, and the result is what `build` gives."""
+    from syncabel.lexicon.update import update_lexicon
+
+    fmt = format_named(prompt_format)
+    refuse_foreign(output)
+    complete = prepare_tokenizer(load_tokenizer(tokenizer), fmt)
+    result = update_lexicon(Lexicon.load(old), KnowledgeBase.load(kb), complete, cache, lambda line: err.print(line, markup=False))
+    result.lexicon.save(output)
+    if changes is not None:
+        _write_lines(changes, result.changes())
+    if numbers is not None:
+        save_array(numbers, result.new_number)
+    counts = {"kept": len(result.lexicon) - len(result.added), "retired": len(result.retired), "added": len(result.added), "tokenised": result.tokenised}
+    if as_json:
+        print_json({**result.lexicon.header, **counts})
+        return
+    err.print(
+        f"{output}: {counts['kept']:,} names stay, {counts['retired']:,} retired, {counts['added']:,} added; {counts['tokenised']:,} tokenised", markup=False
+    )
+
+
+def _write_lines(path: Path, rows: Iterable[Any]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # transformers takes the files' word for their form

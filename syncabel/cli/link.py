@@ -33,6 +33,10 @@ def link(
     num_beams: Annotated[int, typer.Option(help="Width of the beam, and most answers a mention.")] = 5,
     free: Annotated[bool, typer.Option("--free", help="Let the model write freely instead of holding it to the lexicon.")] = False,
     ranking: Annotated[str, typer.Option(help="sum or mean.")] = "sum",
+    search: Annotated[str, typer.Option(help="greedy, beam, or exact, which proves its first answer.")] = "beam",
+    max_expansions: Annotated[int, typer.Option(help="Of exact: prefixes read for a mention before its answer stays unproven.")] = 128,
+    max_concepts: Annotated[int, typer.Option(help="Concepts that an answer may be composed of.")] = 1,
+    nil: Annotated[bool, typer.Option("--nil", help="Offer the lexicon's leaf for mentions that are not in the knowledge base.")] = False,
     layout: Annotated[str, typer.Option("--format", help="jsonl or table.")] = "jsonl",
     device: Annotated[str | None, typer.Option(help="cpu, cuda …; a GPU where there is one.")] = None,
 ) -> None:
@@ -45,7 +49,16 @@ def link(
     rows, rejections = _read(source)
     from syncabel.decoding import DecodingSettings
 
-    linker = Linker.from_pretrained(model, DecodingSettings(not free, num_beams, ranking), device)  # type: ignore[arg-type]
+    settings = DecodingSettings(
+        not free,
+        num_beams,
+        ranking,
+        search=search,
+        max_expansions=max_expansions,
+        max_concepts=max_concepts,
+        nil=nil,
+    )
+    linker = Linker.from_pretrained(model, settings, device)
     if rejections:
         err.print(f"{rejections[0].where}: {rejections[0].reason}: first of {len(rejections)} rows not read; `syncabel corpus convert` lists them")
     total = sum(len(row.mentions) if isinstance(row, Document) else 1 for row in rows)

@@ -21,6 +21,7 @@ def quickstart(
     steps: Annotated[int, typer.Option(min=1, help="Training steps of batch 24.")] = DEFAULTS.steps,
     per_concept: Annotated[int, typer.Option(min=1, help="Synthetic sentences asked for per concept.")] = DEFAULTS.per_concept,
     seed: Annotated[int, typer.Option(help="Random seed.")] = DEFAULTS.seed,
+    prompt_format: Annotated[str, typer.Option("--format", help="Prompt format: sentence, syncabel or document-first.")] = DEFAULTS.prompt_format,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = DEFAULTS.output,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -31,7 +32,7 @@ def quickstart(
     except ImportError as error:
         raise MissingExtraError("train", str(error.name)) from None
     del transformers, trl
-    settings = QuickstartSettings(kb=kb, concepts=concepts, steps=steps, per_concept=per_concept, seed=seed, output=output)
+    settings = QuickstartSettings(kb=kb, concepts=concepts, steps=steps, per_concept=per_concept, seed=seed, output=output, prompt_format=prompt_format)
     report = run(settings, lambda line: err.print(line, markup=False))
     if as_json:
         print_json(report)

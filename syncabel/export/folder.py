@@ -21,7 +21,20 @@ __all__ = ["COPIED", "check_architecture", "check_place", "export_model", "flat_
 
 ENTRY = "syncabel.modeling_syncabel"
 COPIED = (
+    "constrained.errors",
+    "constrained.files",
+    "constrained.building",
+    "constrained.updating",
     "constrained.trie",
+    "constrained.scope",
+    "constrained.attention",
+    "constrained.forest",
+    "constrained.scoring",
+    "constrained.names",
+    "constrained.loop",
+    "constrained.concepts",
+    "constrained.beam",
+    "constrained.exact",
     "constrained.search",
     "syncabel.errors",
     "syncabel.types",

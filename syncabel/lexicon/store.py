@@ -3,11 +3,14 @@
     lexicon.json          format version, digests, groups, counts
     trie/                 constrained.trie.TokenTrie
     names.npy, name_offsets.npy      names in entry order (sorted by UTF-8 bytes), one blob
-    codes.npy, code_offsets.npy      distinct codes, sorted, one blob
+    codes.npy, code_offsets.npy      distinct codes, sorted, one blob; with a NIL leaf, NIL_CODE among them
     entry_code.npy        entry -> index into the codes
     entry_flags.npy       bit 0: the string is shared by several concepts, bit 1: the concept's preferred name
 
 Everything is memory-mapped; nothing is a pickle.  Entry numbers mean nothing outside their folder.
+
+A lexicon may have one leaf more, which says that a mention is not in the knowledge base (NIL).  It belongs to a group of its own,
+behind the named ones in the trie and without a name, so that it is offered only when asked for.
 """
 
 import hashlib
@@ -228,15 +231,38 @@ class Lexicon:
         order, starts = self._by_code
         return order[starts[index] : starts[index + 1]]
 
-    def flags(self, groups: Sequence[str]) -> NDArray[np.bool_] | None:
-        """One flag per row of the trie's palette for the groups an answer must come from; None for no groups: the whole trie.
+    @property
+    def concept_of(self) -> NDArray[np.int32]:
+        """The concept number of each entry: its place in `codes`.  Entries of one concept have one number. Shape: (entries,)."""
+        return self.entry_code
+
+    @cached_property
+    def nil_entry(self) -> int | None:
+        """The entry that says "not in the knowledge base", None where the lexicon has none."""
+        name = self.header.get("nil")
+        return None if name is None else self.names.find(name)
+
+    def group_numbers(self, groups: Sequence[str], nil: bool = False) -> list[int] | None:
+        """The trie's numbers of the groups an answer must come from; None for the whole trie.
+
+        Args:
+            groups: of the knowledge base; empty for all of them.
+            nil: whether the NIL leaf may be the answer too.
 
         Raises:
             UnknownNameError: a group the knowledge base does not have.
+            ConfigError: `nil`, and the lexicon has no such leaf.
         """
-        if not groups:
-            return None
+        if nil and self.nil_entry is None:
+            raise ConfigError("the lexicon has no NIL leaf; build it with `syncabel lexicon build --nil NAME`")
         for group in groups:
             if group not in self.groups:
                 raise UnknownNameError("group", group, self.groups)
-        return self.trie.allowed([self.groups.index(group) for group in groups])
+        if not groups and nil == (self.nil_entry is not None):
+            return None
+        return [*(self.groups.index(group) for group in groups or self.groups), *([len(self.groups)] if nil else [])]
+
+    def flags(self, groups: Sequence[str], nil: bool = False) -> NDArray[np.bool_] | None:
+        """One flag per row of the trie's palette for what `group_numbers` gives; None for the whole trie.  Arguments and errors are its."""
+        numbers = self.group_numbers(groups, nil)
+        return None if numbers is None else self.trie.allowed(numbers)

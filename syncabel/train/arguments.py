@@ -14,7 +14,7 @@ from trl import ModelConfig, SFTConfig, TrlParser  # type: ignore[attr-defined]
 
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.export.folder import check_place
-from syncabel.prompt import PromptFormat
+from syncabel.prompt import PromptFormat, format_named
 
 __all__ = ["Settings", "TrainArguments", "find_config", "parse", "shipped_configs"]
 
@@ -28,9 +28,10 @@ class TrainArguments:
     synthetic_examples: str | None = field(default=None, metadata={"help": "Examples made from synthetic documents (JSON Lines)."})
     dev_documents: str | None = field(default=None, metadata={"help": "Documents that checkpoints are judged on (JSON Lines); never test data."})
     types: str | None = field(default=None, metadata={"help": "JSON table from annotated types to groups, written by `syncabel examples`."})
-    prompt_format: str = field(default="sentence", metadata={"help": "Format the examples were made with: sentence or syncabel."})
+    prompt_format: str = field(default="sentence", metadata={"help": "Format the examples were made with: sentence, syncabel or document-first."})
     language: str = field(default="en", metadata={"help": "ISO 639-1 code the examples were made with."})
-    context_chars: int = field(default=600, metadata={"help": "Context the examples were made with, in code points on either side of the mention."})
+    context_chars: int | None = field(default=None, metadata={"help": "Context of the examples, in code points on either side; 600, of document-first 25."})
+    document_chars: int | None = field(default=None, metadata={"help": "Of document-first: most code points of the document in the examples; 2,000."})
     mix: str | None = field(default=None, metadata={"help": "human:synthetic in loss tokens; 1:1 where both are given and this is not."})
     max_repeats: int = field(default=100, metadata={"help": "Most passes over one source in a mix."})
     bucket_batches: int = field(default=1, metadata={"help": "Window, in steps, within which examples of like length are put together; 1 is off."})
@@ -55,7 +56,7 @@ class TrainArguments:
     @property
     def format(self) -> PromptFormat:
         """The prompt format as a value."""
-        return PromptFormat(self.prompt_format, self.language, self.context_chars)  # type: ignore[arg-type]
+        return format_named(self.prompt_format, self.language, self.context_chars, self.document_chars)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from syncabel.types import Rejection, SFTExample
 __all__ = ["IGNORED", "RunData", "Tokens", "build_run", "check_format", "check_targets", "encode_examples", "pack"]
 
 IGNORED = -100  # the label of a token without loss, as torch and TRL have it
-_MEND = "set prompt_format, language and context_chars to what the examples were made with, or run `syncabel examples` again"
+_MEND = "set prompt_format, language, context_chars and document_chars to what the examples were made with, or run `syncabel examples` again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +78,22 @@ def check_format(examples: Sequence[SFTExample], path: str | Path, fmt: PromptFo
     _check_declared(Path(path).with_name(FORMAT), fmt, lexicon)
     asked = f"] {VERB[fmt.language]}"
     for number, example in enumerate(examples, 1):
-        if example.prompt.separated != (fmt.name == "syncabel"):
-            made = "syncabel" if example.prompt.separated else "sentence"
+        if (made := _made_as(example, fmt)) != fmt.name:
             raise ConfigError(f"{path}:{number}: an example in the prompt format {made!r}, training is set to {fmt.name!r}; {_MEND}")
         if not example.prompt.question.endswith(asked):
             raise ConfigError(f"{path}:{number}: the question does not end in {asked[2:]!r}, the verb of language {fmt.language!r}; {_MEND}")
+
+
+def _made_as(example: SFTExample, fmt: PromptFormat) -> str:
+    """The format that a prompt shows, the declared one where it could be that."""
+    prompt = example.prompt
+    if prompt.separated or fmt.name == "syncabel":
+        return "syncabel" if prompt.separated else "document-first" if prompt.shared else "sentence"
+    if prompt.shared:
+        return "document-first"
+    # Without its document a prompt of that format is bare: context was dropped, or document_chars is 0.
+    bare = prompt.source.startswith("[") or not fmt.document_chars
+    return "document-first" if fmt.name == "document-first" and bare else "sentence"
 
 
 def _check_declared(path: Path, fmt: PromptFormat, lexicon: Lexicon) -> None:
@@ -91,13 +102,15 @@ def _check_declared(path: Path, fmt: PromptFormat, lexicon: Lexicon) -> None:
         return
     try:
         made = json.loads(path.read_text(encoding="utf-8"))
-        declared = {name: made[name] for name in format_to_config(fmt)}
+        written = format_to_config(fmt) if made["format"] == fmt.name else ["format"]
+        declared = {name: made[name] for name in written}
         digest = str(made["lexicon_digest"])
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"does not say how the examples were made: {error}", path, hint="run `syncabel examples` again") from None
-    for name, value in format_to_config(fmt).items():
-        if declared[name] != value:
-            raise ConfigError(f"{path}: the examples were made with {name} {declared[name]!r}, training is set to {value!r}; {_MEND}")
+    wanted = format_to_config(fmt)
+    for name, value in declared.items():
+        if value != wanted[name]:
+            raise ConfigError(f"{path}: the examples were made with {name} {value!r}, training is set to {wanted[name]!r}; {_MEND}")
     if digest != lexicon.digest:
         raise DigestMismatchError(f"{path}: the lexicon of the examples", lexicon.digest, digest, "give that lexicon, or run `syncabel examples` again")
 

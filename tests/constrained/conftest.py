@@ -1,15 +1,14 @@
 """Tries from plain Python lists, and the 2,000 names the searches are checked on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from engine_oracles import END, trie_of
 
 from constrained import TokenTrie
-from constrained.trie import group_bits
 
-END = 0
 VOCABULARY = 120
 N_GROUPS = 3
 
@@ -18,13 +17,7 @@ N_GROUPS = 3
 def build_trie() -> Callable[..., TokenTrie]:
     """`build_trie(names, groups, n_groups)`: names without their end token (0), a set of group numbers for each."""
 
-    def build(names: Sequence[Sequence[int]], groups: Sequence[set[int]] | None = None, n_groups: int = 1) -> TokenTrie:
-        chosen = groups if groups is not None else [{0}] * len(names)
-        tokens = np.array([token for name in names for token in (*name, END)], dtype=np.int32)
-        offsets = np.cumsum([0] + [len(name) + 1 for name in names])
-        return TokenTrie.build(tokens, offsets, np.stack([group_bits(sorted(each), n_groups) for each in chosen]), END, n_groups)
-
-    return build
+    return trie_of
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +68,46 @@ def model(talking_llama: Callable[..., Any]) -> Any:
 def prompts() -> list[list[int]]:
     rng = np.random.default_rng(9)
     return [rng.integers(1, VOCABULARY, length).tolist() for length in (5, 17, 1, 9, 12, 9)]
+
+
+@pytest.fixture(scope="session")
+def real_labels(tiny_tokenizer: Any) -> list[tuple[tuple[int, ...], str]]:
+    """2,000 names of DOID as the tokenizer's ids, with their codes: 20 runs of the alphabet, so that they begin alike."""
+    from syncabel.kb import KnowledgeBase
+
+    code = {name.text: concept.code for concept in KnowledgeBase.load("doid").concepts() for name in concept.names}
+    texts = sorted(code)
+    starts = np.linspace(0, len(texts) - 100, 20).astype(int)
+    chosen = [texts[start + i] for start in starts for i in range(100)]
+    ids = tiny_tokenizer([f" {text}" for text in chosen], add_special_tokens=False)["input_ids"]
+    return [(tuple(each), code[text]) for each, text in zip(ids, chosen, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def real_names(real_labels: list[tuple[tuple[int, ...], str]]) -> list[tuple[int, ...]]:
+    return [name for name, _ in real_labels]
+
+
+@pytest.fixture(scope="session")
+def real_concepts(real_labels: list[tuple[tuple[int, ...], str]]) -> Any:
+    """Concept of each real name. Shape: (names,)."""
+    return np.unique([code for _, code in real_labels], return_inverse=True)[1]
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_llama: Callable[..., Any], real_names: list[tuple[int, ...]]) -> Any:
+    """A model that was taught to write 100 real names of up to 20 tokens, the i-th after two tokens: 300 + i // 10 and 310 + i % 10."""
+    import torch
+
+    model = tiny_llama(400, seed=1)
+    names = [name for name in real_names if len(name) <= 20][::15][:100]
+    width = 3 + max(map(len, names))
+    rows = [[300 + i // 10, 310 + i % 10, *name, END] for i, name in enumerate(names)]
+    ids = torch.tensor([row + [END] * (width - len(row)) for row in rows])
+    wanted = torch.tensor([[-100, -100, *row[2:]] + [-100] * (width - len(row)) for row in rows])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(120):
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=wanted).loss.backward()
+        optimizer.step()
+    return model.eval()

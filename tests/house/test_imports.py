@@ -26,15 +26,30 @@ SOURCES = (
     "syncabel.abbreviations",
 )
 PREPARATION = ("syncabel.groups", "syncabel.lexicon", "syncabel.targets", "syncabel.sft", "syncabel.mixing", "syncabel.evaluate", "syncabel.baselines")
-MODEL = ("syncabel.progress", "syncabel.linker", "syncabel.train", "syncabel.export", "syncabel.modeling_syncabel", "syncabel.decoding")
+MODEL = ("syncabel.progress", "syncabel.linker", "syncabel.train", "syncabel.export", "syncabel.modeling_syncabel", "syncabel.decoding", "syncabel.serving")
 COMPOSITION = ("syncabel.cli", "syncabel.quickstart", "syncabel.__main__")
 
 # Modules by prefix (the longest that fits decides) → prefixes of the project's modules they may import, anywhere in their code.
+ENGINE = tuple(f"constrained.{name}" for name in ("concepts", "attention", "forest", "names", "loop", "beam", "exact"))
 # A floor sees itself and the floors below it; `constrained` is the ground everything but the types stands on.
 MAY_SEE: dict[str, tuple[str, ...]] = {
     "constrained": ("constrained",),
-    "constrained.trie": (),
-    "constrained.search": ("constrained.trie",),
+    "constrained.errors": (),
+    "constrained.building": ("constrained.errors",),
+    "constrained.files": ("constrained.errors",),
+    "constrained.updating": ("constrained.building", "constrained.errors"),
+    "constrained.trie": ("constrained.building", "constrained.errors", "constrained.files", "constrained.updating"),
+    "constrained.scope": ("constrained.trie",),
+    "constrained.attention": (),
+    "constrained.forest": ("constrained.attention",),
+    "constrained.scoring": (),
+    "constrained.concepts": ("constrained.trie",),
+    "constrained.names": ("constrained.scope", "constrained.scoring", "constrained.trie"),
+    "constrained.loop": ("constrained.forest", "constrained.names", "constrained.scoring"),
+    "constrained.beam": ("constrained.forest", "constrained.loop", "constrained.names"),
+    "constrained.exact": ("constrained.beam", "constrained.concepts", "constrained.forest", "constrained.loop", "constrained.names", "constrained.trie"),
+    "constrained.vllm": ("constrained.scope", "constrained.trie"),
+    "constrained.search": (*ENGINE, "constrained.scope", "constrained.scoring", "constrained.trie"),
     "syncabel": ("=syncabel", "=syncabel.linker"),  # the package itself holds its version and the one class of the public contract
     **dict.fromkeys(TYPES, TYPES),
     **dict.fromkeys(SOURCES, (*TYPES, *SOURCES)),
@@ -46,15 +61,20 @@ MAY_SEE: dict[str, tuple[str, ...]] = {
 
 # Third-party packages of the narrow floors; everything not listed is refused.  Other floors are free, within NEVER and NO_TABLES.
 THIRD_PARTY: dict[str, frozenset[str]] = {
-    "constrained.trie": frozenset({"numpy"}),
-    "constrained.search": frozenset({"numpy", "torch"}),
+    **dict.fromkeys(("constrained.errors", "constrained.building", "constrained.files", "constrained.updating", "constrained.trie"), frozenset({"numpy"})),
+    "constrained.scope": frozenset({"numpy"}),
+    "constrained.vllm": frozenset({"numpy", "torch"}),
+    **dict.fromkeys(("constrained.vllm.v1", "constrained.vllm.v2"), frozenset({"numpy", "torch", "vllm"})),
+    "constrained.concepts": frozenset({"numpy"}),
+    "constrained.attention": frozenset({"torch", "transformers"}),
+    **dict.fromkeys(("constrained.scoring", "constrained.search", *ENGINE[2:]), frozenset({"numpy", "torch"})),
     **dict.fromkeys(TYPES, frozenset()),
 }
 
 # An exported model folder holds these and has the standard library, numpy, torch and transformers beside them.
 COPIED = (
-    "constrained.trie",
-    "constrained.search",
+    *(f"constrained.{name}" for name in ("errors", "files", "building", "updating", "trie", "scope", "attention", "forest", "scoring", "names", "loop")),
+    *(f"constrained.{name}" for name in ("concepts", "beam", "exact", "search")),
     "syncabel.errors",
     "syncabel.types",
     "syncabel.text",

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("syncabel", "data_gen", "constrained")
+NEEDS_VLLM = ("constrained.vllm.v1", "constrained.vllm.v2")  # looked at by `make test-vllm`
 PUBLIC = ("syncabel", "syncabel.kb", "syncabel.corpora", "syncabel.evaluate", "syncabel.export", "data_gen", "constrained")
 
 
@@ -27,6 +28,8 @@ def module_names() -> Iterator[str]:
 
 @pytest.fixture(scope="module", params=list(module_names()))
 def module(request: pytest.FixtureRequest) -> types.ModuleType:
+    if request.param in NEEDS_VLLM:
+        pytest.importorskip("vllm", reason="needs vLLM: run `make test-vllm`")
     return importlib.import_module(request.param)
 
 

@@ -78,7 +78,7 @@ print(json.dumps(out))
 """
 
 
-@pytest.mark.parametrize(("language", "name"), [("en", "sentence"), ("fr", "syncabel"), ("es", "syncabel")])
+@pytest.mark.parametrize(("language", "name"), [("en", "sentence"), ("fr", "syncabel"), ("es", "syncabel"), ("en", "document-first")])
 def test_the_model_cards_call_works_without_this_package(export: Callable[..., Path], language: str, name: str, tmp_path: Path) -> None:
     folder = export(language, name)
     output = run_without_the_package(CARD_CALL.format(folder=str(folder), sentence=SENTENCES[language]), tmp_path)
@@ -87,7 +87,7 @@ def test_the_model_cards_call_works_without_this_package(export: Callable[..., P
     for answers in (results["True"][0], results["False"][0]):
         assert 1 <= len(answers) <= 2
         assert answers[0]["mention"] == mention
-        assert [a["beam_score"] for a in answers] == sorted((a["beam_score"] for a in answers), reverse=True) or len(answers) == 1
+        assert [a["mass"] for a in answers] == sorted((a["mass"] for a in answers), reverse=True)
         assert all(0 <= a["beam_score"] <= 1 for a in answers)
     assert all(a["pred_concept_code"].startswith("A:") for a in results["True"][0])
     assert all(a["pred_concept_code"] == "NO_CODE" or a["pred_concept_code"].startswith("A:") for a in results["False"][0])
@@ -170,9 +170,25 @@ def test_a_bad_sentence_raises_one_clear_line(folder: Path, sentence: str, messa
     assert "\n" not in str(raised.value)
 
 
-def test_a_sentence_longer_than_the_context_is_refused_not_cut(folder: Path) -> None:
+def test_a_sentence_longer_than_the_context_is_narrowed_around_its_mention_and_says_so(folder: Path) -> None:
+    (long,), (short,) = load(folder).sample(["word " * 600 + "[cold]", "A [cold]."], num_beams=1)
+    assert (long["windowed"], short["windowed"]) == (True, False)
     with pytest.raises(Exception, match="context holds 512"):
-        load(folder).sample(["word " * 600 + "[cold]"])
+        load(folder).sample(["[" + "cold " * 600 + "]"])
+
+
+def test_an_exact_answer_is_certified_and_no_answer_of_a_beam_is_better(folder: Path) -> None:
+    (exact,) = load(folder).sample([SENTENCES["en"]], search="exact", num_beams=2)
+    (beam,) = load(folder).sample([SENTENCES["en"]], num_beams=2)
+    assert exact[0]["certified"]
+    assert 0 <= exact[0]["bound"] <= exact[0]["mass"]
+    assert beam[0]["mass"] <= exact[0]["mass"] + 1e-6
+
+
+def test_candidates_hold_the_answers(folder: Path) -> None:
+    (answers,) = load(folder).sample([SENTENCES["en"]], num_beams=20, candidates=[[0, 3]])
+    everything = load(folder).syncabel_lexicon
+    assert {each["pred_concept_name"] for each in answers} <= {everything.name(0), everything.name(3)}
 
 
 def test_a_generation_config_in_the_folder_decides_nothing(folder: Path, tmp_path: Path) -> None:

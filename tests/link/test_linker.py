@@ -73,12 +73,15 @@ def test_every_mention_comes_back_in_order_even_where_it_cannot_be_linked(linker
         document("A cold.", "cold", kind="Plant", name="2"),
         document("A cold.", "cold", kind="SpecificDisease", name="3"),
         document("x" * 500 + " cold " + "y" * 500, "cold", name="4"),
+        document("x" * 500, "x" * 500, name="5"),
     ]
     linked = list(linker.link(documents))
-    assert [(r.document_id, r.text) for r in linked] == [("1", "cold"), ("1", "angina"), ("2", "cold"), ("3", "cold"), ("4", "cold")]
-    assert [bool(r.predictions) for r in linked] == [True, True, False, True, False]
+    assert [(r.document_id, r.text) for r in linked] == [("1", "cold"), ("1", "angina"), ("2", "cold"), ("3", "cold"), ("4", "cold"), ("5", "x" * 500)]
+    assert [bool(r.predictions) for r in linked] == [True, True, False, True, True, False]
     assert "Plant" in (linked[2].error or "")
-    assert "document '4'" in (linked[4].error or "")
+    # What the context does not hold is narrowed around its mention; a mention that alone is too long cannot be.
+    assert [r.windowed for r in linked] == [False, False, False, False, True, False]
+    assert "document '5'" in (linked[5].error or "")
 
 
 def test_soft_and_hard_groups_are_separate_switches(linker: Linker) -> None:

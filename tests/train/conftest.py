@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from syncabel.prompt import PromptFormat, prepare_tokenizer
+from syncabel.prompt import format_named, prepare_tokenizer
 
 BEFORE = ["The patient was admitted with", "A family history of", "We report a case of", "After surgery, she developed", "Screening was negative for"]
 AFTER = ["since 1997.", "was confirmed by biopsy.", "and was treated at home.", "in both children."]
@@ -45,7 +45,7 @@ def prepared(small_kb: Any, tmp_path_factory: Any) -> Callable[..., Path]:
         from syncabel.train.scratch import train_tokenizer
 
         folder = tmp_path_factory.mktemp(f"prepared-{name}")
-        fmt = PromptFormat(name)  # type: ignore[arg-type]
+        fmt = format_named(name)
         human, synthetic = documents(small_kb, 24, "human"), documents(small_kb, 80, "synthetic")
         names = [name.text for concept in small_kb.concepts() for name in concept.names]
         tokenizer = prepare_tokenizer(train_tokenizer([*names, *(d.text for d in human), *(d.text for d in synthetic)], 400), fmt)

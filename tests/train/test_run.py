@@ -74,6 +74,10 @@ def test_a_lexicon_of_another_tokenizer_is_refused(flags: Callable[..., list[str
     [
         (["--prompt_format", "syncabel"], "sentence", "an example in the prompt format 'sentence', training is set to 'syncabel'"),
         (["--prompt_format", "sentence"], "syncabel", "an example in the prompt format 'syncabel', training is set to 'sentence'"),
+        (["--prompt_format", "document-first"], "sentence", "an example in the prompt format 'sentence', training is set to 'document-first'"),
+        (["--prompt_format", "document-first"], "syncabel", "an example in the prompt format 'syncabel', training is set to 'document-first'"),
+        (["--prompt_format", "sentence"], "document-first", "an example in the prompt format 'document-first', training is set to 'sentence'"),
+        (["--prompt_format", "syncabel"], "document-first", "an example in the prompt format 'document-first', training is set to 'syncabel'"),
         (["--language", "fr"], "sentence", r"human\.jsonl:1: the question does not end in 'est'"),
         (["--language", "es"], "sentence", "the question does not end in 'es'"),
     ],
@@ -91,6 +95,7 @@ def test_examples_of_another_format_or_language_are_refused(
     ("name", "value", "message"),
     [
         ("format", "syncabel", "made with format 'syncabel', training is set to 'sentence'"),
+        ("format", "document-first", "made with format 'document-first', training is set to 'sentence'"),
         ("language", "fr", "made with language 'fr', training is set to 'en'"),
         ("context_chars", 80, "made with context_chars 80, training is set to 600"),
         ("lexicon_digest", "0" * 64, "the lexicon of the examples: digest 00000000"),

@@ -1,0 +1,255 @@
+"""What all searches share: rows that one forward pass scores, and the loop that keeps prompts under way.
+
+A row is one place in the tree of one query's prompt.  Chunks are read, not tokens: the tokens after a place that have no
+alternative are run in the same forward pass.  Queries that are over leave, and others take their room.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from constrained.forest import Forest, Tips, Trace, check_model, counted, distinct_tokens, group_prompts
+from constrained.names import Expander
+from constrained.scoring import Scores, total_type
+
+__all__ = ["Rows", "Search", "grown", "opened", "run"]
+
+Longs = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+logger = logging.getLogger(__name__)
+
+
+class Rows(NamedTuple):
+    """Places that a forward pass has scored, by query.
+
+    Attributes:
+        query: that each is searched for, ascending. Shape: (rows,).
+        state: the expander's. Shape: (rows,).
+        length: tokens since the prompt. Shape: (rows,).
+        total: their summed log-probability; on the model's device. Shape: (rows,).
+        tips: what is read next follows these.
+        scores: of the next token.
+        finite: whether all of each row's logits were numbers; on the model's device. Shape: (rows,).
+        origin: what each row was asked for as. Shape: (rows,).
+    """
+
+    query: Longs
+    state: Longs
+    length: Longs
+    total: Tensor
+    tips: Tips
+    scores: Scores
+    finite: Tensor
+    origin: Longs
+
+
+class Search(Protocol):
+    """A strategy over the queries that are under way."""
+
+    def enter(self, query: Longs, tips: Tips, logits: Tensor) -> None:
+        """Begin with queries whose prompts were read."""
+        ...
+
+    def step(self, forest: Forest) -> None:
+        """One forward pass for all queries under way."""
+        ...
+
+    @property
+    def under_way(self) -> Longs:
+        """Queries that are not over, ascending."""
+        ...
+
+    def abandon(self, query: Longs) -> None:
+        """Forget all about queries; they will enter again."""
+        ...
+
+
+def opened(query: Longs, tips: Tips, logits: Tensor) -> Rows:
+    """The rows of fresh prompts: state 0, no token yet.
+
+    Args:
+        query: Shape: (prompts,).
+        tips: where the prompts end.
+        logits: Shape: (prompts × vocabulary).
+    """
+    order = np.argsort(query, kind="stable")
+    scores = Scores(logits, order)
+    state = np.zeros(len(query), np.int64)
+    total = torch.zeros(len(query), dtype=total_type(logits.device), device=logits.device)
+    finite = scores.finite[torch.from_numpy(order).to(logits.device)]
+    return Rows(query[order], state, state, total, tips.take(order), scores, finite, order)
+
+
+def grown(
+    forest: Forest, expander: Expander, query: Longs, state: Longs, token: Longs, total: NDArray[np.float64], length: Longs, tips: Tips, *, most_forced: int
+) -> Rows:
+    """Read a token after each tip, and the tokens after it that have no alternative.
+
+    Args:
+        forest: where the tips are.
+        expander: knows the alternatives.
+        query: Shape: (rows,).
+        state: after the token. Shape: (rows,).
+        token: Shape: (rows,).
+        total: log-probability, the token's included. Shape: (rows,).
+        length: tokens since the prompt, the token included. Shape: (rows,).
+        tips: what the token follows.
+        most_forced: tokens without alternative that are read with it, at most.
+    """
+    forced, count, state = expander.forced(state, query, most_forced)
+    # In this order the edges that follow come in the order of their states, by which ties are decided.
+    order = np.lexsort((state, query))
+    query, state, count, total, length = query[order], state[order], count[order], total[order], length[order]
+    chunk = np.concatenate([token[order, None], forced[order]], axis=1)
+    tokens = chunk[np.arange(chunk.shape[1]) <= count[:, None]]
+    after, logits = forest.read(tips.take(order), tokens, count + 1)
+    last = np.cumsum(count + 1) - 1
+    scores = Scores(logits, last)
+    inner = np.ones(len(tokens), np.bool_)
+    inner[last] = False
+    line = np.flatnonzero(inner)
+    row = torch.from_numpy(np.repeat(np.arange(len(count)), count)).to(forest.device)
+    sums = torch.from_numpy(total).to(forest.device, total_type(forest.device))
+    sums = sums.index_add(0, row, scores.at(line, tokens[line + 1]).to(sums.dtype))
+    # What is no number inside a chunk makes its sum none.
+    finite = scores.finite[torch.from_numpy(last).to(forest.device)] & ~sums.isnan()
+    return Rows(query, state, length + count, sums, after, scores, finite, order)
+
+
+@torch.inference_mode()
+def run(model: nn.Module, prompts: Sequence[Sequence[int]], search: Search, *, max_batch_tokens: int, spare: int, trace: Trace | None = None) -> None:
+    """Bring all prompts through a search.
+
+    Prompts of about one length are under way together, as many as the budget allows; when half of them are over, others follow.
+    Where a GPU runs out of memory, the queries under way begin again with half of the budget.
+
+    Args:
+        model: that `check_model` accepts.
+        prompts: token ids.
+        search: collects the results.
+        max_batch_tokens: bound on trees × slots of the longest, which is what the cache holds (a single tree beyond it is run alone).
+        spare: tokens that the search is expected to read for each prompt.
+        trace: told of every forward pass.
+    """
+    check_model(model)
+    groups = [_Group(group, _slots(prompts, group, spare)) for group in group_prompts(prompts)]
+    waiting = sorted(groups, key=lambda group: group.slots, reverse=True)
+    said = False
+    while waiting:
+        under_way: list[_Group] = []
+        try:
+            _run_forest(Forest(model, spare, trace), prompts, search, waiting, under_way, max_batch_tokens)
+            continue
+        except torch.OutOfMemoryError:
+            search.abandon(np.array(sorted(query for group in under_way for query in group.queries)))
+            size = max(group.slots for group in under_way) * len(under_way)
+            if size > max_batch_tokens:
+                # It was a single tree that was run alone.
+                if len(under_way[0].queries) == 1:
+                    raise
+                under_way = _halves(prompts, under_way[0], spare)
+            waiting, max_batch_tokens = under_way + waiting, min(size, max_batch_tokens) // 2
+        if not said:
+            logger.warning("out of memory on the device: going on with at most %d tokens at once, and with half of it where that is too many", max_batch_tokens)
+            said = True
+        # Only here the traceback is gone, and with it the forest.
+        torch.cuda.empty_cache()
+
+
+class _Group(NamedTuple):
+    """Prompts of one tree.
+
+    Attributes:
+        queries: their numbers, in the order of their tokens.
+        slots: what the tree is expected to take.
+    """
+
+    queries: list[int]
+    slots: int
+
+
+def _slots(prompts: Sequence[Sequence[int]], queries: Sequence[int], spare: int) -> int:
+    return distinct_tokens([prompts[query] for query in queries]) + spare * len(queries)
+
+
+def _halves(prompts: Sequence[Sequence[int]], group: _Group, spare: int) -> list[_Group]:
+    middle = len(group.queries) // 2
+    return [_Group(part, _slots(prompts, part, spare)) for part in (group.queries[:middle], group.queries[middle:])]
+
+
+def _run_forest(forest: Forest, prompts: Sequence[Sequence[int]], search: Search, waiting: list[_Group], under_way: list[_Group], budget: int) -> None:
+    """Go on until nothing is under way; `waiting` and `under_way` are changed in place, so that they are right whenever it ends."""
+    trees: list[int] = []
+    # The first is the longest, and the cache's slots are not given back.
+    slots = waiting[0].slots
+    most = 0
+    while under_way or not most:
+        if waiting and 2 * len(under_way) <= most:
+            size = _fitting(waiting, len(under_way), slots, budget)
+            most = len(under_way) + size
+            if size:
+                chosen, waiting[:] = waiting[:size], waiting[size:]
+                under_way += chosen
+                trees += _plant(forest, prompts, search, [group.queries for group in chosen])
+                _fell_finished(forest, search, under_way, trees)
+                continue
+        search.step(forest)
+        _fell_finished(forest, search, under_way, trees)
+
+
+def _fitting(waiting: Sequence[_Group], under_way: int, slots: int, budget: int) -> int:
+    """How many of the waiting groups may be planted now: at least one where nothing is under way, none where they are much shorter."""
+    if under_way and 2 * waiting[0].slots < slots:
+        return 0
+    return min(len(waiting), max(budget // slots - under_way, 0 if under_way else 1))
+
+
+def _plant(forest: Forest, prompts: Sequence[Sequence[int]], search: Search, groups: Sequence[Sequence[int]]) -> list[int]:
+    tips, logits = forest.plant([[prompts[query] for query in group] for group in groups])
+    search.enter(np.array([query for group in groups for query in group]), tips, logits)
+    starts = np.cumsum([0, *(len(group) for group in groups[:-1])])
+    return [int(tree) for tree in tips.tree[starts]]
+
+
+def _fell_finished(forest: Forest, search: Search, under_way: list[_Group], trees: list[int]) -> None:
+    left = set(search.under_way.tolist())
+    over = [place for place, group in enumerate(under_way) if left.isdisjoint(group.queries)]
+    forest.fell([trees[place] for place in over])
+    for place in reversed(over):
+        del under_way[place], trees[place]
+
+
+def host(*parts: Tensor) -> list[NDArray[np.float64]]:
+    """Several tensors on the host in one transfer, as doubles, in their shapes."""
+    kind = total_type(parts[0].device)
+    flat = torch.cat([part.flatten().to(kind) for part in parts]).cpu().double().numpy()
+    ends = np.cumsum([part.numel() for part in parts])
+    return [flat[end - part.numel() : end].reshape(part.shape) for part, end in zip(parts, ends, strict=True)]
+
+
+def refuse_not_finite(rows: Rows, finite: NDArray[np.float64]) -> None:
+    """Stop where a model's logits are no numbers.
+
+    Raises:
+        ValueError: they are not, naming the query.
+    """
+    if not finite.all():
+        raise ValueError(f"query {rows.query[int(finite.argmin())]}: the model's logits are not finite; check its weights and its floating type")
+
+
+def table_places(query: Longs) -> tuple[Longs, Longs, Longs]:
+    """Where the members of a table go that has one line for each query.
+
+    Args:
+        query: of each member, ascending.
+
+    Returns:
+        The distinct queries, and line and column of each member.
+    """
+    distinct, line = np.unique(query, return_inverse=True)
+    return distinct, line, counted(np.bincount(line, minlength=len(distinct)))

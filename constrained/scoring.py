@@ -1,0 +1,123 @@
+"""Log-probabilities from logits: of single tokens under the whole vocabulary, and of whole names as the oracle.
+
+Of a row's logits only those asked for are looked at, normalised by the logsumexp of the whole row, in single precision: log-probabilities
+are those of the full vocabulary and are never renormalised over the names.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+__all__ = ["Scores", "normaliser", "score_entries", "total_type"]
+
+MOST_LOGITS = 1 << 27  # turned to single precision at once
+Longs = NDArray[np.int64]
+
+
+def normaliser(logits: Tensor) -> Tensor:
+    """Logsumexp of each row in single precision, in blocks that bound the memory. Shape: (rows × vocabulary) → (rows,)."""
+    size = max(1, MOST_LOGITS // logits.shape[-1])
+    return torch.cat([torch.logsumexp(block.float(), dim=-1) for block in torch.split(logits, size)])
+
+
+def total_type(device: torch.device) -> torch.dtype:
+    """The type that log-probabilities are summed in: double, but where the device has none."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+class Scores:
+    """The logits of one forward pass, of which each row of a search has one line.
+
+    Args:
+        logits: Shape: (lines × vocabulary).
+        line: of each row. Shape: (rows,).
+    """
+
+    def __init__(self, logits: Tensor, line: Longs) -> None:
+        self._logits, self._line = logits, line
+        self._normaliser = normaliser(logits)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of logits of a line."""
+        return int(self._logits.shape[-1])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the logits are."""
+        return self._logits.device
+
+    @property
+    def finite(self) -> Tensor:
+        """Whether each line's logits are numbers. Shape: (lines,)."""
+        return torch.isfinite(self._normaliser)
+
+    def of(self, row: Longs, token: Longs) -> Tensor:
+        """Log-probability of a token after a row. Shape: (tokens,), float32."""
+        return self.at(self._line[row], token)
+
+    def at(self, line: Longs, token: Longs) -> Tensor:
+        """Log-probability of a token on a line. Shape: (tokens,), float32."""
+        place, ids = torch.from_numpy(np.stack([line, token])).to(self.device)
+        return self._logits[place, ids].float() - self._normaliser[place]
+
+    def best(self, count: int) -> tuple[Longs, Tensor]:
+        """The most probable tokens of each row by token id, and their log-probabilities. Shape: (rows × count) each."""
+        line = torch.from_numpy(self._line).to(self.device)
+        best = self._logits[line].float().topk(min(count, self.vocabulary), dim=-1)
+        # By token id, so that ties are decided by it.
+        by_token = best.indices.argsort(dim=-1)
+        token = best.indices.gather(-1, by_token)
+        return token.cpu().numpy(), best.values.gather(-1, by_token) - self._normaliser[line, None]
+
+
+@torch.inference_mode()
+def score_entries(model: nn.Module, prompt: Sequence[int], trie_paths: Sequence[Sequence[int]], *, max_batch_tokens: int = 16384) -> list[float]:
+    """Log-probability of every path after the prompt: the oracle, one plain forward pass over prompt and path, no cache.
+
+    Args:
+        model: decoder-only, in evaluation mode.
+        prompt: token ids, at least one.
+        trie_paths: token ids, end token included.
+        max_batch_tokens: bound on rows × padded length.
+
+    Returns:
+        Natural-log, full-vocabulary log-probabilities, one for each path.
+
+    Raises:
+        ValueError: an empty prompt, or a model in training mode.
+    """
+    check_arguments(model, [prompt])
+    scores: list[float] = []
+    width = len(prompt) + max((len(path) for path in trie_paths), default=0)
+    size = max(1, max_batch_tokens // width)
+    for first in range(0, len(trie_paths), size):
+        scores += _teacher_forced(model, prompt, trie_paths[first : first + size])
+    return scores
+
+
+def check_arguments(model: nn.Module, prompts: Sequence[Sequence[int]]) -> None:
+    """Refuse what no search can do.
+
+    Raises:
+        ValueError: an empty prompt, or a model in training mode.
+    """
+    if model.training:
+        raise ValueError("the model is in training mode, where dropout makes scores random: call model.eval() first")
+    for query, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise ValueError(f"prompt {query} is empty: a prompt needs at least one token")
+
+
+def _teacher_forced(model: nn.Module, prompt: Sequence[int], paths: Sequence[Sequence[int]]) -> list[float]:
+    # Padded on the right, where causal attention needs no mask.
+    width = max(len(path) for path in paths)
+    device = next(model.parameters()).device
+    ids = torch.tensor([[*prompt, *path, *[0] * (width - len(path))] for path in paths], device=device)
+    real = torch.tensor([[True] * len(path) + [False] * (width - len(path)) for path in paths], device=device)
+    logits = model(input_ids=ids, use_cache=False).logits[:, len(prompt) - 1 : -1]
+    log_probs = logits.float().log_softmax(-1).gather(-1, ids[:, len(prompt) :, None]).squeeze(-1)
+    return [float(total) for total in log_probs.masked_fill(~real, 0.0).sum(-1, dtype=total_type(device))]
