@@ -77,6 +77,7 @@ class Case:
         concept_of: Shape: (entries,).
         prompts: token ids.
         end: ends a name, and pads.
+        parts: of the prompts, which are reported apart: training has seen the concept or not.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Case:
     concept_of: NDArray[np.int64]
     prompts: list[list[int]]
     end: int
+    parts: list[str]
 
 
 @dataclass(slots=True)
@@ -383,18 +385,15 @@ def largest_error(result: Result, mentions: int) -> float:
     return max(errors)
 
 
-def exact_agreement(case: Case, queries: int, names: int, max_expansions: int) -> float:
+def exact_agreement(case: Case, queries: int, names: int) -> float:
     """Share of queries whose first concept is that of scoring every name of a part of the set; prompts are cut to their last tokens."""
-    right = 0
     rng = np.random.default_rng(0)
-    for prompt in (prompt[-24:] for prompt in case.prompts[:queries]):
-        chosen = rng.choice(case.trie.n_entries, min(names, case.trie.n_entries), replace=False)
-        mass = np.exp(score_entries(case.model, prompt, [case.trie.path(entry).tolist() for entry in chosen]))
-        best = np.bincount(case.concept_of[chosen], weights=mass).argmax()
-        scope = trie_scope(case.trie, candidates=chosen)
-        (found,) = exact_search(case.model, case.trie, [prompt], k=1, concept_of=case.concept_of, max_expansions=max_expansions, scopes=[scope])
-        right += rank_concepts(found, case.concept_of)[0].concepts == (best,)
-    return right / queries
+    prompts = [prompt[-24:] for prompt in case.prompts[:queries]]
+    chosen = rng.choice(case.trie.n_entries, min(names, case.trie.n_entries), replace=False)
+    scope, paths = trie_scope(case.trie, candidates=chosen), [case.trie.path(entry).tolist() for entry in chosen]
+    found = exact_search(case.model, case.trie, prompts, k=1, concept_of=case.concept_of, max_expansions=None, scopes=[scope] * len(prompts))
+    masses = [np.bincount(case.concept_of[chosen], weights=np.exp(score_entries(case.model, prompt, paths))) for prompt in prompts]
+    return statistics.mean(rank_concepts(each, case.concept_of)[0].concepts == (mass.argmax(),) for each, mass in zip(found, masses, strict=True))
 
 
 # --- models, names, prompts -------------------------------------------------------------------------------------------
@@ -432,7 +431,7 @@ def real_names(model_name: str, model: Any, tokenizer: Any, files: Sequence[Path
     paths = encode_names(texts, tokenizer)
     end = tokenizer.eos_token_id
     prompts = list(made_prompts(texts, tokenizer, mentions, prompt_tokens))
-    return Case(model_name, model, array_trie(paths, end), dict_trie(paths), np.array(concept_of), prompts, end)
+    return Case(model_name, model, array_trie(paths, end), dict_trie(paths), np.array(concept_of), prompts, end, ["all"] * mentions)
 
 
 def distinct_names(files: Sequence[Path]) -> tuple[list[str], list[int]]:
@@ -469,9 +468,10 @@ def trained(folder: Path, mentions: int) -> Case:
     lexicon = Lexicon.load(folder / "model" / "lexicon")
     trie = lexicon.trie
     with (folder / "queries.jsonl").open(encoding="utf-8") as lines:
-        prompts = [json.loads(line)["ids"] for line in lines][:mentions]
+        queries = [json.loads(line) for line in lines][:mentions]
+    prompts, parts = [query["ids"] for query in queries], ["seen" if query["seen"] else "unseen" for query in queries]
     root = dict_trie(trie.path(entry).tolist() for entry in range(trie.n_entries))
-    return Case("trained", model, trie, root, np.asarray(lexicon.entry_code, dtype=np.int64), prompts, trie.end_token)
+    return Case("trained", model, trie, root, np.asarray(lexicon.entry_code, dtype=np.int64), prompts, trie.end_token, parts)
 
 
 # --- report -----------------------------------------------------------------------------------------------------------
@@ -505,8 +505,13 @@ def describe(result: Result, batch: int) -> Iterator[str]:
     for label, value in ratios(result).items():
         yield f"  {label:42} {value['median']:6.2f} × (min {value['min']:.2f}, max {value['max']:.2f})"
     yield f"  best name against transformers' beam: {compared(result)}"
-    expansions = np.percentile([found.expansions for found in result.exact], 95)
-    yield f"  exact top-1: {share_certified(result):.1%} certified, 95th percentile of expansions {expansions:.0f}"
+    yield from (f"  exact top-1, {part}: {proof(result, part)}" for part in dict.fromkeys(case.parts))
+
+
+def proof(result: Result, part: str) -> str:
+    sure = [ok for ok, each in zip(certified(result), result.case.parts, strict=False) if each == part]
+    rows = [found.expansions for found, each in zip(result.exact, result.case.parts, strict=False) if each == part]
+    return f"{statistics.mean(sure):.1%} of {len(sure)} certified, 95th percentile of expansions {np.percentile(rows, 95):.0f}" if rows else "none"
 
 
 def compared(result: Result, margin: float = 1e-3) -> str:
@@ -515,8 +520,9 @@ def compared(result: Result, margin: float = 1e-3) -> str:
     return f"better {sum(each > margin for each in gain)}, equal {sum(abs(each) <= margin for each in gain)}, worse {sum(each < -margin for each in gain)}"
 
 
-def share_certified(result: Result) -> float:
-    return statistics.mean(rank_concepts(found, result.case.concept_of)[0].certified for found in result.exact)
+def certified(result: Result) -> list[bool]:
+    """Whether the first concept of each mention is proven."""
+    return [rank_concepts(found, result.case.concept_of)[0].certified for found in result.exact]
 
 
 def arguments() -> argparse.Namespace:
@@ -562,8 +568,8 @@ def main() -> None:
         "models": {result.case.name: ratios(result) for result in results},
         "constraint_share": max(constraint_share(result, "engine_beam5") for result in results),
         # Of the trained model where there is one: others are too unsure to be certified, and too large to score all names.
-        "exact_agreement": exact_agreement(last.case, 8, 2000, 4096) if last.case.name == "trained" else None,
-        "certified_share": share_certified(last),
+        "exact_agreement": exact_agreement(last.case, 8, 2000) if last.case.name == "trained" else None,
+        "certified_share": statistics.mean(certified(last)),
         "invalid_names": sum(map(invalid_names, results)),
     }
     if args.json:

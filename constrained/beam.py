@@ -12,7 +12,7 @@ from torch import Tensor
 
 from constrained.forest import Forest, Tips
 from constrained.loop import Rows, grown, host, opened, refuse_not_finite, table_places
-from constrained.names import Edges, Expander
+from constrained.names import Edges, Expander, SharedEdges
 
 __all__ = ["BeamSearch", "Ended", "first_best"]
 
@@ -99,7 +99,8 @@ class BeamSearch:
 
     def enter(self, query: Longs, tips: Tips, logits: Tensor) -> None:
         """See `Search.enter`."""
-        self._advance(opened(query, tips, logits))
+        for rows in opened(self._expander, query, tips, logits):
+            self._advance(rows)
 
     def step(self, forest: Forest) -> None:
         """See `Search.step`."""
@@ -122,9 +123,8 @@ class BeamSearch:
         self._open(found.query, found.dropped)
         self._finish(rows, edges, found)
         going = np.isfinite(found.total)
-        place = found.edge[going]
-        row = edges.row[place]
-        live = _Live(rows.query[row], edges.state[place], edges.token[place], found.total[going], rows.length[row] + 1)
+        row, token, state = edges.at(found.edge[going])
+        live = _Live(rows.query[row], state, token, found.total[going], rows.length[row] + 1)
         # Only something strictly better counts.
         alive = live.total > self._best[live.query, -1]
         self._open(live.query[~alive], live.total[~alive])
@@ -135,16 +135,14 @@ class BeamSearch:
             live, row = live.take(~cut), row[~cut]
         self._join(live, rows.tips.take(row))
 
-    def _finish(self, rows: Rows, edges: Edges, found: "_Ranked") -> None:
-        place = np.flatnonzero(edges.end)
-        query, total = rows.query[edges.row[place]], found.end_total
+    def _finish(self, rows: Rows, edges: Edges | SharedEdges, found: "_Ranked") -> None:
+        row, _, state = edges.at(edges.ended)
+        query, total = rows.query[row], found.end_total
         if self._width == 1:
-            best = found.total[np.searchsorted(found.query, query), 0]
-            taken = total >= best
+            taken = total >= found.total[np.searchsorted(found.query, query), 0]
             self._open(query[~taken], total[~taken])
-            place, query, total = place[taken], query[taken], total[taken]
-        length = rows.length[edges.row[place]] + 1
-        self._end(Ended(query, edges.state[place], total, length, np.ones(len(place), np.bool_)))
+            row, state, query, total = row[taken], state[taken], query[taken], total[taken]
+        self._end(Ended(query, state, total, rows.length[row] + 1, np.ones(len(row), np.bool_)))
 
     def _end(self, more: Ended) -> None:
         self._ended.append(more)
@@ -185,21 +183,15 @@ class _Ranked(NamedTuple):
     end_total: Doubles
 
 
-def _ranked(rows: Rows, edges: Edges, width: int) -> _Ranked:
+def _ranked(rows: Rows, edges: Edges | SharedEdges, width: int) -> _Ranked:
     """Ranks on the device; what the host needs comes over in one transfer."""
-    device, row = rows.total.device, torch.from_numpy(edges.row).to(rows.total.device)
-    total = rows.total[row] + edges.log_prob
-    query, line, column = table_places(rows.query[edges.row])
-    end = torch.from_numpy(np.flatnonzero(edges.end)).to(device)
-    table = total.new_full((len(query), int(column.max()) + 1), -torch.inf)
-    place = torch.from_numpy(np.stack([line, column])).to(device)
-    table[place[0], place[1]] = total.index_fill(0, end, -torch.inf)
-    best, columns = first_best(table, width)
-    dropped = table.scatter(1, columns, -torch.inf).logsumexp(1)
-    best_host, columns_host, dropped_host, ends, finite = host(best, columns, dropped, total[end], rows.finite)
+    query, line = np.unique(rows.query, return_inverse=True)
+    laid = edges.laid_out(line, rows.total)
+    best, columns = first_best(laid.total, width)
+    dropped = laid.total.scatter(1, columns, -torch.inf).logsumexp(1)
+    best_host, columns_host, dropped_host, ends, finite = host(best, columns, dropped, laid.ends, rows.finite)
     refuse_not_finite(rows, finite)
-    first = np.searchsorted(line, np.arange(len(query)))
-    return _Ranked(query, best_host, first[:, None] + columns_host.astype(np.int64), dropped_host, ends)
+    return _Ranked(query, best_host, laid.first[:, None] + columns_host.astype(np.int64), dropped_host, ends)
 
 
 def first_best(table: Tensor, width: int) -> tuple[Tensor, Tensor]:

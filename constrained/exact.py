@@ -16,7 +16,7 @@ from constrained.beam import Ended, first_best
 from constrained.concepts import certified, concepts_of, ranked_masses
 from constrained.forest import Forest, Tips
 from constrained.loop import Rows, grown, host, opened, refuse_not_finite
-from constrained.names import Edges, Expander
+from constrained.names import Edges, Expander, SharedEdges
 from constrained.trie import Ints
 
 __all__ = ["ExactSearch"]
@@ -127,7 +127,8 @@ class ExactSearch:
     def enter(self, query: Longs, tips: Tips, logits: Tensor) -> None:
         """See `Search.enter`."""
         self._under_way = np.union1d(self._under_way, query)
-        self._add(opened(query, tips, logits), np.ones(len(query), np.bool_))
+        for rows in opened(self._expander, query, tips, logits):
+            self._add(rows, np.ones(len(rows.query), np.bool_))
         self._settle()
 
     def step(self, forest: Forest) -> None:
@@ -161,19 +162,15 @@ class ExactSearch:
     def _add(self, rows: Rows, dive: Flags) -> None:
         """Take up what a pass has scored: names that ended, and prefixes that go on."""
         edges = self._expander.edges(rows.state, rows.query, rows.scores)
-        best, column, rest, ends = _children(rows, edges, self._budget)
-        place = np.flatnonzero(edges.end)
-        row = edges.row[place]
-        self._name(Ended(rows.query[row], edges.state[place], ends, rows.length[row] + 1, np.ones(len(row), np.bool_)))
+        best, edge, rest, ends = _children(rows, edges, self._budget)
+        row, _, state = edges.at(edges.ended)
+        self._name(Ended(rows.query[row], state, ends, rows.length[row] + 1, np.ones(len(row), np.bool_)))
         # Greedy is over where the end is the best edge.
         ended = np.full(len(rows.query), -np.inf)
         ended[row] = ends
-        edge = np.searchsorted(edges.row, np.arange(len(rows.query)))[:, None] + column
-        edge = np.minimum(edge, len(edges.row) - 1)
+        _, token, state = edges.at(edge)
         left = np.logaddexp.accumulate(np.concatenate([rest[:, None], best[:, ::-1]], axis=1), axis=1)[:, ::-1]
-        new = _Prefixes(
-            rows.query, rows.length, best, edges.state[edge], edges.token[edge], left, np.zeros(len(rows.query), np.int64), dive & (best[:, 0] > ended)
-        )
+        new = _Prefixes(rows.query, rows.length, best, state, token, left, np.zeros(len(rows.query), np.int64), dive & (best[:, 0] > ended))
         going = np.isfinite(best[:, 0])
         self._prefixes = self._prefixes.joined(new.take(going))
         self._tips = Tips.joined([self._tips, rows.tips.take(going)])
@@ -265,23 +262,19 @@ def _allowance(mass: Doubles, proven: Flags, epsilon: float) -> Doubles:
         return np.where(own > following, own + np.log1p(-np.exp(following - own)), -np.inf)
 
 
-def _children(rows: Rows, edges: Edges, most: int | None) -> tuple[Doubles, Longs, Doubles, Doubles]:
+def _children(rows: Rows, edges: Edges | SharedEdges, most: int | None) -> tuple[Doubles, Longs, Doubles, Doubles]:
     """The edges that go on from each row, most probable first; what the host needs comes over in one transfer.
 
     Returns:
-        Their log-probabilities, −∞ where there are fewer, and their places among the row's edges, shape (rows × kept); log of
-        the mass of those not kept, shape (rows,); log-probabilities of the end edges, in order.
+        Their log-probabilities, −∞ where there are fewer, and the edges, shape (rows × kept); log of the mass of those not
+        kept, shape (rows,); log-probabilities of the end edges, in order.
     """
-    device = rows.total.device
-    degree = np.bincount(edges.row, minlength=len(rows.query))
-    column = np.arange(len(edges.row)) - np.repeat(np.cumsum(degree) - degree, degree)
-    place, end = torch.from_numpy(np.stack([edges.row, column])).to(device), torch.from_numpy(np.flatnonzero(edges.end)).to(device)
-    total = rows.total[place[0]] + edges.log_prob
-    table = total.new_full((len(degree), int(degree.max())), -torch.inf)
-    table[place[0], place[1]] = total.index_fill(0, end, -torch.inf)
-    kept = table.shape[1] if most is None else min(most, table.shape[1])
-    best, columns = first_best(table, kept)
-    rest = table.scatter(1, columns, -torch.inf).logsumexp(1)
-    best_host, columns_host, rest_host, ends, finite = host(best, columns, rest, total[end], rows.finite)
+    laid = edges.laid_out(np.arange(len(rows.query)), rows.total)
+    widest = laid.total.shape[1]
+    best, columns = first_best(laid.total, widest if most is None else min(most, widest))
+    rest = laid.total.scatter(1, columns, -torch.inf).logsumexp(1)
+    best_host, columns_host, rest_host, ends, finite = host(best, columns, rest, laid.ends, rows.finite)
     refuse_not_finite(rows, finite)
-    return best_host, columns_host.astype(np.int64), rest_host, ends
+    # Where a row has fewer edges than the widest, its first stands for those that are not there.
+    edge = laid.first[:, None] + np.where(np.isfinite(best_host), columns_host, 0).astype(np.int64)
+    return best_host, edge, rest_host, ends

@@ -5,7 +5,7 @@ alternative are run in the same forward pass.  Queries that are over leave, and 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -69,20 +69,21 @@ class Search(Protocol):
         ...
 
 
-def opened(query: Longs, tips: Tips, logits: Tensor) -> Rows:
-    """The rows of fresh prompts: state 0, no token yet.
+def opened(expander: Expander, query: Longs, tips: Tips, logits: Tensor) -> Iterator[Rows]:
+    """The rows of fresh prompts: state 0, no token yet; those of one scope together.
 
     Args:
+        expander: tells which prompts begin alike.
         query: Shape: (prompts,).
         tips: where the prompts end.
         logits: Shape: (prompts × vocabulary).
     """
-    order = np.argsort(query, kind="stable")
-    scores = Scores(logits, order)
-    state = np.zeros(len(query), np.int64)
-    total = torch.zeros(len(query), dtype=total_type(logits.device), device=logits.device)
-    finite = scores.finite[torch.from_numpy(order).to(logits.device)]
-    return Rows(query[order], state, state, total, tips.take(order), scores, finite, order)
+    for part in expander.alike(query):
+        order = part[np.argsort(query[part], kind="stable")]
+        scores = Scores(logits[torch.from_numpy(order).to(logits.device)], np.arange(len(order)))
+        state = np.zeros(len(order), np.int64)
+        total = torch.zeros(len(order), dtype=total_type(logits.device), device=logits.device)
+        yield Rows(query[order], state, state, total, tips.take(order), scores, scores.finite, order)
 
 
 def grown(

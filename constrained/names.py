@@ -8,18 +8,35 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from constrained.forest import counted
 from constrained.scope import ScopeTable
 from constrained.scoring import Scores
 from constrained.trie import Ints, TokenTrie, TrieError
 
-__all__ = ["Composite", "Edges", "Expander", "NamePairs", "Names", "Vocabulary"]
+__all__ = ["Composite", "Edges", "Expander", "Laid", "NamePairs", "Names", "SharedEdges", "Vocabulary"]
 
 NARROW = 64  # children; a node with more is not looked through for a single allowed one
 Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+
+class Laid(NamedTuple):
+    """The edges that go on, with one line for each query or for each row.
+
+    Attributes:
+        total: log-probability of the whole answer so far, −∞ where there is no edge or one that ends; on the model's device.
+            Shape: (lines × widest).
+        first: the edge in column 0 of each line. Shape: (lines,).
+        ends: the same of the edges that end, in order. Shape: (end edges,).
+    """
+
+    total: Tensor
+    first: Longs
+    ends: Tensor
 
 
 class Edges(NamedTuple):
@@ -39,6 +56,64 @@ class Edges(NamedTuple):
     end: Flags
     log_prob: Tensor
 
+    @property
+    def ended(self) -> Longs:
+        """The edges that end an answer, ascending."""
+        return np.flatnonzero(self.end)
+
+    def at(self, edge: Longs) -> tuple[Longs, Longs, Longs]:
+        """Row, token and state of edges."""
+        return self.row[edge], self.token[edge], self.state[edge]
+
+    def laid_out(self, line: Longs, total: Tensor) -> Laid:
+        """As a table.
+
+        Args:
+            line: of each row, 0, 1, 2 …, ascending. Shape: (rows,).
+            total: of each row, on the model's device. Shape: (rows,).
+        """
+        of_edge = line[self.row]
+        width = np.bincount(of_edge)
+        column, end = counted(width), self.ended
+        places = torch.from_numpy(np.stack([self.row, of_edge, column])).to(total.device)
+        row, target, place = places
+        totals = total[row] + self.log_prob
+        ends = torch.from_numpy(end).to(total.device)
+        table = total.new_full((len(width), int(width.max())), -torch.inf)
+        table[target, place] = totals.index_fill(0, ends, -torch.inf)
+        return Laid(table, np.cumsum(width) - width, totals[ends])
+
+
+class SharedEdges(NamedTuple):
+    """The same where all rows are at one state of one scope, as fresh prompts are: what leads on is held once.
+
+    Attributes:
+        token, state, end: Shape: (edges of a row,).
+        log_prob: on the model's device, float32. Shape: (rows × edges of a row).
+    """
+
+    token: Longs
+    state: Longs
+    end: Flags
+    log_prob: Tensor
+
+    @property
+    def ended(self) -> Longs:
+        """See `Edges.ended`."""
+        first = np.arange(len(self.log_prob)) * len(self.token)
+        return np.asarray((first[:, None] + np.flatnonzero(self.end)).ravel())
+
+    def at(self, edge: Longs) -> tuple[Longs, Longs, Longs]:
+        """See `Edges.at`."""
+        row, column = np.divmod(edge, len(self.token))
+        return row, self.token[column], self.state[column]
+
+    def laid_out(self, line: Longs, total: Tensor) -> Laid:  # noqa: ARG002
+        """See `Edges.laid_out`; each row is a line."""
+        totals = total[:, None] + self.log_prob
+        ends = torch.from_numpy(np.flatnonzero(self.end)).to(total.device)
+        return Laid(totals.index_fill(1, ends, -torch.inf), np.arange(len(totals)) * len(self.token), totals[:, ends].flatten())
+
 
 class Expander(Protocol):
     """What may follow, and with what probability."""
@@ -56,8 +131,12 @@ class Expander(Protocol):
         """
         ...
 
-    def edges(self, state: Longs, query: Longs, scores: Scores) -> Edges:
+    def edges(self, state: Longs, query: Longs, scores: Scores) -> Edges | SharedEdges:
         """What leads on; `scores` has one row of logits for each state."""
+        ...
+
+    def alike(self, query: Longs) -> list[Longs]:
+        """Places of queries that have the same beginning; those that are alone with theirs come together."""
         ...
 
     def answers(self, state: Longs) -> list[tuple[int, ...]]:
@@ -92,7 +171,15 @@ class Names:
             count[going] += 1
         return tokens, count, state
 
-    def edges(self, state: Longs, query: Longs, scores: Scores) -> Edges:
+    def alike(self, query: Longs) -> list[Longs]:
+        """See `Expander.alike`: the queries of one scope."""
+        number = self._table.number(query)
+        order = np.argsort(number, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+        alone = [part for part in parts if len(part) == 1]
+        return [part for part in parts if len(part) > 1] + ([np.sort(np.concatenate(alone))] if alone else [])
+
+    def edges(self, state: Longs, query: Longs, scores: Scores) -> Edges | SharedEdges:
         """See `Expander.edges`.
 
         Raises:
@@ -102,6 +189,10 @@ class Names:
             raise TrieError(
                 f"the trie has token ids up to {self._trie.vocabulary - 1}, the model only {scores.vocabulary} logits: it was built for another model"
             )
+        number = self._table.number(query)
+        if len(query) > 1 and len(np.unique(query)) == len(query) and not state.any() and (number == number[0]).all():
+            _, token, child, end = self._children(state[:1], query[:1])
+            return SharedEdges(token, child, end, scores.of_all(token))
         row, token, child, end = self._children(state, query)
         return Edges(row, token, child, end, scores.of(row, token))
 
@@ -254,6 +345,10 @@ class Vocabulary:
         row = np.repeat(np.arange(len(state)), token.shape[1])
         ids = token.ravel()
         return Edges(row, ids, self._grow(state[row], ids), ids == self._end_token, log_prob.flatten())
+
+    def alike(self, query: Longs) -> list[Longs]:
+        """See `Expander.alike`."""
+        return [np.arange(len(query))]
 
     def answers(self, state: Longs) -> list[tuple[int, ...]]:
         """See `Expander.answers`."""

@@ -59,6 +59,11 @@ class Scores:
         """Log-probability of a token after a row. Shape: (tokens,), float32."""
         return self.at(self._line[row], token)
 
+    def of_all(self, token: Longs) -> Tensor:
+        """Log-probability of tokens after every row. Shape: (tokens,) → (rows × tokens), float32."""
+        line, ids = torch.from_numpy(self._line).to(self.device), torch.from_numpy(token).to(self.device)
+        return self._logits[line][:, ids].float() - self._normaliser[line, None]
+
     def at(self, line: Longs, token: Longs) -> Tensor:
         """Log-probability of a token on a line. Shape: (tokens,), float32."""
         place, ids = torch.from_numpy(np.stack([line, token])).to(self.device)
