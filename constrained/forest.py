@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from constrained.attention import KeyValues, Reading, attending
+from constrained.ragged import counted, ranks
 
 __all__ = ["Forest", "Tips", "Trace", "check_model", "counted", "distinct_tokens", "group_prompts"]
 
@@ -132,7 +133,7 @@ class Forest:
         """
         chunk, within = np.repeat(np.arange(len(length)), length), counted(length)
         tree = tips.tree[chunk]
-        column = _ranks(tree)
+        column = ranks(tree)
         slot = self._used[tree] + column
         np.add.at(self._used, tips.tree, length)
         slots = int(self._used[self._tree_at].max())
@@ -354,21 +355,6 @@ def check_model(model: nn.Module) -> None:
     if not far <= (1e-3 if next(model.parameters()).dtype in (torch.float32, torch.float64) else 0.25):
         raise ValueError(f"{type(model).__name__} cannot be searched: over trees its log-probabilities differ by {far:.3g} from its own")
     _checked.add(model)
-
-
-def counted(sizes: Longs) -> Longs:
-    """0, 1, … size − 1 for each size, one after the other."""
-    ends = np.cumsum(sizes)
-    return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - sizes, sizes)
-
-
-def _ranks(numbers: Longs) -> Longs:
-    """How many equal numbers stand before each one."""
-    order = np.argsort(numbers, kind="stable")
-    ordered = numbers[order]
-    out = np.empty(len(numbers), np.int64)
-    out[order] = np.arange(len(numbers)) - np.searchsorted(ordered, ordered)
-    return out
 
 
 def _widened(flags: Flags, columns: int) -> Flags:

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from constrained.forest import Forest, Tips, Trace, check_model, counted, distinct_tokens, group_prompts
+from constrained.forest import Forest, Tips, Trace, check_model, distinct_tokens, group_prompts
 from constrained.names import Expander
+from constrained.ragged import counted
 from constrained.scoring import Scores, total_type
 
 __all__ = ["Rows", "Search", "grown", "opened", "run"]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from constrained.forest import counted
+from constrained.ragged import counted
 from constrained.scope import ScopeTable
 from constrained.scoring import Scores
 from constrained.trie import Ints, TokenTrie, TrieError

@@ -27,6 +27,7 @@ COPIED = (
     "constrained.updating",
     "constrained.trie",
     "constrained.scope",
+    "constrained.ragged",
     "constrained.attention",
     "constrained.forest",
     "constrained.scoring",

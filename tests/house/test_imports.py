@@ -41,11 +41,12 @@ MAY_SEE: dict[str, tuple[str, ...]] = {
     "constrained.trie": ("constrained.building", "constrained.errors", "constrained.files", "constrained.updating"),
     "constrained.scope": ("constrained.trie",),
     "constrained.attention": (),
-    "constrained.forest": ("constrained.attention",),
+    "constrained.ragged": (),
+    "constrained.forest": ("constrained.attention", "constrained.ragged"),
     "constrained.scoring": (),
     "constrained.concepts": ("constrained.trie",),
-    "constrained.names": ("constrained.scope", "constrained.scoring", "constrained.trie"),
-    "constrained.loop": ("constrained.forest", "constrained.names", "constrained.scoring"),
+    "constrained.names": ("constrained.ragged", "constrained.scope", "constrained.scoring", "constrained.trie"),
+    "constrained.loop": ("constrained.forest", "constrained.names", "constrained.ragged", "constrained.scoring"),
     "constrained.beam": ("constrained.forest", "constrained.loop", "constrained.names"),
     "constrained.exact": ("constrained.beam", "constrained.concepts", "constrained.forest", "constrained.loop", "constrained.names", "constrained.trie"),
     "constrained.vllm": ("constrained.scope", "constrained.trie"),
@@ -63,6 +64,7 @@ MAY_SEE: dict[str, tuple[str, ...]] = {
 THIRD_PARTY: dict[str, frozenset[str]] = {
     **dict.fromkeys(("constrained.errors", "constrained.building", "constrained.files", "constrained.updating", "constrained.trie"), frozenset({"numpy"})),
     "constrained.scope": frozenset({"numpy"}),
+    "constrained.ragged": frozenset({"numpy"}),
     "constrained.vllm": frozenset({"numpy", "torch"}),
     **dict.fromkeys(("constrained.vllm.v1", "constrained.vllm.v2"), frozenset({"numpy", "torch", "vllm"})),
     "constrained.concepts": frozenset({"numpy"}),
@@ -73,7 +75,10 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
 
 # An exported model folder holds these and has the standard library, numpy, torch and transformers beside them.
 COPIED = (
-    *(f"constrained.{name}" for name in ("errors", "files", "building", "updating", "trie", "scope", "attention", "forest", "scoring", "names", "loop")),
+    *(
+        f"constrained.{name}"
+        for name in ("errors", "files", "building", "updating", "trie", "scope", "ragged", "attention", "forest", "scoring", "names", "loop")
+    ),
     *(f"constrained.{name}" for name in ("concepts", "beam", "exact", "search")),
     "syncabel.errors",
     "syncabel.types",

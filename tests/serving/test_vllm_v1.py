@@ -120,3 +120,15 @@ def test_slots_are_given_back(processor: TrieLogitsProcessor) -> None:
 def test_a_bad_request_is_refused_at_admission(trie_folder: Any) -> None:
     with pytest.raises(ValueError, match="group 9 is not in the trie"):
         TrieLogitsProcessor.validate_params(SamplingParams(extra_args={"syncabel": {"groups": [9]}}))
+
+
+def test_a_move_onto_another_request_ends_that_one(processor: TrieLogitsProcessor, expect_masked: Any) -> None:
+    requests = [Request({}, []) for _ in range(4 * MOST)]
+    for one, other in zip(requests[::2], requests[1::2], strict=True):
+        added = [(row, each.params, [1], each.output) for row, each in enumerate((one, other))]
+        processor.update_state(BatchUpdate(2, [], added, [(1, 0, MoveDirectionality.UNIDIRECTIONAL)]))
+        other.output.append(5)
+        logits = torch.zeros(2, VOCABULARY)
+        processor.apply(logits)
+        expect_masked(torch.zeros(VOCABULARY), logits[0], {}, [5])
+        expect_masked(torch.zeros(VOCABULARY), logits[1], None, [])
