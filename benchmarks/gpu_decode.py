@@ -1,7 +1,8 @@
 """Constrained decoding of an 8-billion-parameter Llama on one GPU: mentions a second against what the hardware allows.
 
-    PYTHONPATH=. python benchmarks/gpu_decode.py --name-tokens 8 --minutes 8 [--json]
+    PYTHONPATH=. python benchmarks/gpu_decode.py --out gpu_decode.json                       # at most ten minutes
     PYTHONPATH=. python benchmarks/gpu_decode.py --config tiny --names 2000 --batch 1 8      # the same on a CPU, in seconds
+    PYTHONPATH=. python benchmarks/gpu_decode.py --limits                                    # what it is measured against; needs no GPU
 
 Needs torch, transformers and numpy; nothing is downloaded.  Weights are random (a seed), made on the device from Llama-3-8B's
 configuration.  The closed set is a saved trie (--trie) or random names of the shape that disease names have.  Prompts are random
@@ -11,11 +12,18 @@ run at once: it is the most mentions under way, and of documents as near to it a
 
 P (prompt tokens a mention, shared ones once), the tokens decoded and the passes are counted in the searches; T is the mean length of
 the best names found, end token included.  A prompt token costs the operations of the layers, a prompt the head's, a decoded token
-both; those of attention over earlier tokens are not counted.  With random weights every token costs about as much, so that a beam
-of several prefers short names: T is then below the set's mean, and tokens are decoded that it does not speak of.  --sharpen
-multiplies the head's weights, which makes distributions less flat but does not change that preference; --spread 0 makes all names
-equally long.  "of limit" is against peak / (prompt + head + (layers + head) · beams · (T − 1)), "read" is the weights read by all
-passes against the memory's bandwidth, which is what bounds small batches.
+both; those of attention over earlier tokens are not counted.  "of limit" is against peak / (layers · P + head + (layers + head) ·
+beams · (T − 1)), "of peak" is the operations of all that was read, "read" the weights read by all passes against the memory's
+bandwidth, which is what bounds small batches.
+
+To random weights every token is about as improbable as another, so that a beam of several prefers short names, and --sharpen, which
+multiplies the head's weights, does not change that.  So random names are all of one length, and T is what was asked for.  With --spread or
+--trie they differ as real ones do: then a beam's T is far below the tokens it decodes, and only "of peak" says how well the device
+was used.
+
+Settings come in the order of --batch, whose default begins with what matters most, first of all for names of the first length.  After
+--minutes nothing new is begun, and what would not be over by then, going by its first run, is left out; the report says what.  --out
+is written anew after each setting, so that it holds what was measured even where the run is cut short.
 
 Seconds are medians of --repeats runs after one to warm up.  Where they go is measured in a further run that waits for the device
 around every part, and is slower for that: prompts, decoding passes, finding what may follow, and all else.
@@ -26,7 +34,9 @@ attention and the searches stay as they are.
 """
 
 import argparse
+import itertools
 import json
+import platform
 import statistics
 import sys
 import time
@@ -40,6 +50,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -100,7 +111,8 @@ class Cost:
     def of(cls, config: LlamaConfig, itemsize: int) -> "Cost":
         """Two operations for each weight that a token is multiplied with."""
         width = config.hidden_size
-        attention = 2 * width * config.head_dim * (config.num_attention_heads + config.num_key_value_heads)
+        of_head = config.head_dim or width // config.num_attention_heads
+        attention = 2 * width * of_head * (config.num_attention_heads + config.num_key_value_heads)
         layers = config.num_hidden_layers * (attention + 3 * width * config.intermediate_size)
         head = width * config.vocab_size
         return cls(2.0 * layers, 2.0 * head, float((layers + head) * itemsize))
@@ -420,9 +432,19 @@ class Machine:
     bandwidth: float
 
 
-def measured(model: Any, trie: TokenTrie, names: int, workload: Workload, beams: int, repeats: int, machine: Machine) -> Result:
-    """Warm up, run, and run once more to see where the time goes."""
-    run_once(model, trie, workload, beams)
+def measured(model: Any, trie: TokenTrie, names: int, workload: Workload, beams: int, repeats: int, machine: Machine, deadline: float) -> Result | None:
+    """Warm up, run, and run once more to see where the time goes; None where the first run says that all that would end too late.
+
+    Args:
+        model, trie, workload, beams: what is run.
+        names: the trie's number in the report.
+        repeats: runs that the median is of.
+        machine: its peaks.
+        deadline: by `time.monotonic`.
+    """
+    first = run_once(model, trie, workload, beams)
+    if time.monotonic() + first.seconds * (repeats + 1) > deadline:
+        return None
     on_gpu = model.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(model.device)
@@ -461,6 +483,8 @@ def prepared_step(model: Any, trie: TokenTrie, workload: Workload, beams: int) -
     search = BeamSearch(Names(trie, ScopeTable(trie, [EVERYTHING] * count)), count, beams)
     search.enter(np.arange(count), *forest.plant([[prompt] for prompt in workload.prompts]))
     search.step(forest)
+    if not len(search.under_way):
+        raise ValueError("the searches are over after one step: --sync-check needs longer names")
     return torch.inference_mode()(lambda: search.step(forest))
 
 
@@ -491,14 +515,14 @@ class Report:
         setting: options and versions.
         names: the closed sets.
         results: by workload.
-        left_out: workloads there was no time for.
+        left_out: settings that were not measured, and why.
         synchronisations: of one step by line of code; none where they were not counted.
     """
 
     setting: dict[str, Any]
     names: list[Shape]
     results: list[Result] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     synchronisations: dict[str, int] | None = None
 
     def lines(self) -> Iterator[str]:
@@ -513,34 +537,77 @@ class Report:
             where = ", ".join(f"{count} × {place}" for place, count in self.synchronisations.items())
             yield f"one step waits for the GPU {sum(self.synchronisations.values())} times: {where or 'nowhere'}"
         if self.left_out:
-            yield f"out of time, not measured: {'; '.join(self.left_out)}"
+            yield f"not measured: {'; '.join(f'{label} ({reason})' for label, reason in self.left_out.items())}"
         again = [f"{each.prompt} × {each.mentions} in {each.batches} batches" for each in self.results if each.batches > 1]
         if again:
             yield f"too large for the memory, run in parts: {'; '.join(again)}"
         yield (
-            "names prompt          beam mentions     P     T decoded passes  mentions/s  (min to max)     limit of limit of peak  read  peak GB"
+            "names prompt          beam mentions     P     T decoded passes  mentions/s      (min to max)     limit of limit of peak  read  peak GB"
             "   prompts decoding constraint rest"
         )
         yield from map(_line, self.results)
 
 
 def _line(result: Result) -> str:
-    rates = [result.mentions / result.seconds[which] for which in ("max", "min")]
+    rates = " to ".join(f"{result.mentions / result.seconds[which]:.1f}" for which in ("max", "min"))
     total = sum(result.where.values())
     where = [f"{seconds / total:.0%}" for seconds in result.where.values()]
     peak = "–" if result.peak_gb is None else f"{result.peak_gb:.1f}"
     return (
         f"{result.names:5} {result.prompt:15} {result.beams:4} {result.mentions:8} {result.prompt_tokens:5.0f} {result.name_tokens:5.1f} {result.decoded:7.1f} "
-        f"{result.passes:6} {result.mentions_per_s:11.1f}  ({rates[0]:.1f} to {rates[1]:.1f}) {result.limit:9.0f} {result.of_limit:8.1%} {result.of_peak:7.1%} "
+        f"{result.passes:6} {result.mentions_per_s:11.1f} {rates:>17} {result.limit:9.0f} {result.of_limit:8.1%} {result.of_peak:7.1%} "
         f"{result.of_bandwidth:5.0%} {peak:>8}   {where[0]:>7} {where[1]:>8} {where[2]:>10} {where[3]:>4}"
     )
 
 
 def workloads(args: argparse.Namespace, vocabulary: int) -> list[Workload]:
-    """All sizes; where a document has more mentions than some batches, it stands for all of these."""
-    plain = [separate(size, batch, vocabulary) for size in args.prompt_tokens for batch in args.batch]
-    wanted = dict.fromkeys((mentions, max(1, round(batch / mentions)) * mentions) for mentions in args.mentions for batch in args.batch)
-    return plain + [documents(mentions, batch, vocabulary, args.document_tokens, args.own_tokens) for mentions, batch in wanted]
+    """All sizes, batch by batch; where a document has more mentions than some batches, it stands for all of these."""
+    made = []
+    for batch in args.batch:
+        made += [separate(size, batch, vocabulary) for size in args.prompt_tokens]
+        made += [documents(mentions, batch, vocabulary, args.document_tokens, args.own_tokens) for mentions in args.mentions]
+    return list({(each.label, len(each.prompts)): each for each in made}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the operations alone would allow: computed, not measured; the keys of the JSON of --limits.
+
+    Attributes:
+        prompt: the workload.
+        beams: width.
+        prompt_tokens, name_tokens: P and T.
+        mentions_per_s: at a large batch.
+    """
+
+    prompt: str
+    beams: int
+    prompt_tokens: float
+    name_tokens: float
+    mentions_per_s: float
+
+
+def limits(args: argparse.Namespace, lengths: Sequence[float]) -> list[Limit]:
+    """For names of each length, each kind of prompt and each width; whole documents differ from batch to batch in nothing but their number."""
+    cost = Cost.of(LlamaConfig(**CONFIGS[args.config]), DTYPES[args.dtype].itemsize)
+    kinds = {each.label: each.tokens / len(each.prompts) for each in workloads(args, CONFIGS[args.config]["vocab_size"])}
+    return [
+        Limit(label, beams, tokens, length, cost.limit(args.peak_tflops * 1e12, tokens, beams, length))
+        for length in lengths
+        for label, tokens in kinds.items()
+        for beams in args.beams
+    ]
+
+
+def print_limits(args: argparse.Namespace) -> None:
+    lengths = args.name_tokens if args.trie is None else [Shape.of(TokenTrie.load(folder)).tokens for folder in args.trie]
+    found = limits(args, lengths)
+    if args.json:
+        print(json.dumps([asdict(each) for each in found]))
+        return
+    print(f"computed, not measured: {args.config}, {args.peak_tflops:g} TFLOP/s\nprompt          beam     P     T  mentions/s")
+    for each in found:
+        print(f"{each.prompt:15} {each.beams:4} {each.prompt_tokens:5.0f} {each.name_tokens:5.1f} {each.mentions_per_s:11.1f}")
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -550,24 +617,26 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trie", type=Path, nargs="+", help="folders that TokenTrie.save wrote, instead of random names")
     parser.add_argument("--names", type=int, default=100_000, help="random ones")
     parser.add_argument("--name-tokens", type=float, nargs="+", default=[8, 13], help="mean lengths of random names, end token included")
-    parser.add_argument("--spread", type=float, help="standard deviation of these lengths; default 0.45 of the mean, as disease names have")
-    parser.add_argument("--sharpen", type=float, default=1.0, help="factor of the head's weights")
+    parser.add_argument("--spread", type=float, default=0.0, help="standard deviation of these lengths; disease names have 0.45 of the mean")
+    parser.add_argument("--sharpen", type=float, default=1.0, help="factor of the head's weights; 1 leaves them as they are")
     parser.add_argument("--prompt-tokens", type=int, nargs="*", default=[60, 150])
     parser.add_argument("--mentions", type=int, nargs="*", default=[10, 46], help="of a document")
     parser.add_argument("--document-tokens", type=int, default=340, help="that the mentions of a document share")
     parser.add_argument("--own-tokens", type=int, default=19, help="of each of these mentions")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 32, 128, 512], help="mentions run at once")
+    parser.add_argument("--batch", type=int, nargs="+", default=[128, 512, 32, 1], help="mentions run at once, in the order in which they are")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing new after so many; what is left out is said")
+    parser.add_argument("--minutes", type=float, default=9.0, help="begin nothing new after so many; what is left out is said")
     parser.add_argument("--peak-tflops", type=float, default=989, help="of the device, dense, in the floating type; default H100 or H200 in bf16")
     parser.add_argument("--bandwidth", type=float, default=4.8, help="TB/s of the device's memory; default H200")
     parser.add_argument("--compile", action="store_true", help="compile norms and feed-forward blocks")
     parser.add_argument("--sync-check", action="store_true", help="count where one step of the first workload makes the host wait for the GPU")
+    parser.add_argument("--limits", action="store_true", help="print the limits of all settings, from sizes alone, and measure nothing")
+    parser.add_argument("--out", type=Path, help="file for the JSON")
     parser.add_argument("--json", action="store_true", help="JSON on standard output; the table goes to standard error")
     args = parser.parse_args(given)
     args.device = "cuda" if torch.cuda.is_available() else "cpu"
-    if args.device == "cpu" and (args.config != "tiny" or args.sync_check):
+    if args.device == "cpu" and not args.limits and (args.config != "tiny" or args.sync_check):
         parser.error(f"{'--sync-check' if args.sync_check else args.config} needs a GPU, and torch finds none here; --config tiny runs without")
     if args.repeats < 3:
         parser.error(f"a median needs --repeats of at least 3, got {args.repeats}")
@@ -578,36 +647,64 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def closed_sets(args: argparse.Namespace, vocabulary: int) -> list[TokenTrie]:
     if args.trie:
         return [TokenTrie.load(folder) for folder in args.trie]
-    return [random_names(args.names, mean, 0.45 * mean if args.spread is None else args.spread, vocabulary) for mean in args.name_tokens]
+    return [random_names(args.names, mean, args.spread, vocabulary) for mean in args.name_tokens]
 
 
 def setting(args: argparse.Namespace) -> dict[str, Any]:
     device = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
     chosen = {name: getattr(args, name) for name in ("config", "dtype", "sharpen", "compile", "repeats", "peak_tflops", "bandwidth")}
-    return {"device": device, "torch": torch.__version__, **chosen}
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
+    return {"device": device, **versions, **chosen}
+
+
+def measure(report: Report, model: Any, tries: Sequence[TokenTrie], todo: Sequence[Workload], args: argparse.Namespace, deadline: float) -> None:
+    """Run all settings into the report, and write it down after each."""
+    machine = Machine(args.peak_tflops * 1e12, args.bandwidth * 1e12)
+    for number, workload, beams in itertools.product(range(len(tries)), todo, args.beams):
+        label = f"{workload.label}, beam {beams}, {len(workload.prompts)} mentions, names {number}"
+        if time.monotonic() > deadline:
+            report.left_out[label] = "out of time"
+            continue
+        try:
+            result = measured(model, tries[number], number, workload, beams, args.repeats, machine, deadline)
+        except torch.OutOfMemoryError:
+            # The engine halves its batches; this was a single tree.
+            report.left_out[label] = "out of memory"
+            continue
+        if result is None:
+            report.left_out[label] = "out of time"
+            continue
+        report.results.append(result)
+        print(f"{label}: {result.mentions_per_s:.1f} mentions/s", file=sys.stderr)
+        write(report, args.out)
+    write(report, args.out)
+
+
+def write(report: Report, path: Path | None) -> None:
+    if path is not None:
+        path.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
 
 
 def main(given: Sequence[str] | None = None) -> None:
     args = arguments(given)
+    if args.limits:
+        print_limits(args)
+        return
     deadline = time.monotonic() + 60 * args.minutes
     vocabulary = CONFIGS[args.config]["vocab_size"]
     tries = closed_sets(args, vocabulary)
     report = Report(setting(args), [Shape.of(trie) for trie in tries])
+    # Now, so that a folder that is not there is no surprise at the end.
+    write(report, args.out)
     model = make_model(args.config, DTYPES[args.dtype], args.device, args.sharpen)
+    todo = workloads(args, vocabulary)
     if args.compile:
         compile_blocks(model)
-    todo = workloads(args, vocabulary)
+        # By the first run of a setting it is decided whether there is time for it, and compiling is no part of that.
+        run_once(model, tries[0], todo[-1], args.beams[0])
     if args.sync_check:
         report.synchronisations = synchronisations(prepared_step(model, tries[0], todo[0], max(args.beams)), model.device)
-    machine = Machine(args.peak_tflops * 1e12, args.bandwidth * 1e12)
-    for number, trie in enumerate(tries):
-        for workload, beams in ((workload, beams) for workload in todo for beams in args.beams):
-            label = f"{workload.label}, beam {beams}, {len(workload.prompts)} mentions, names {number}"
-            if time.monotonic() > deadline:
-                report.left_out.append(label)
-                continue
-            report.results.append(measured(model, trie, number, workload, beams, args.repeats, machine))
-            print(f"{label}: {report.results[-1].mentions_per_s:.1f} mentions/s", file=sys.stderr)
+    measure(report, model, tries, todo, args, deadline)
     print("\n".join(report.lines()), file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(asdict(report)))

@@ -97,7 +97,7 @@ class Mix:
     """
 
     queries: int = 1000
-    shares: tuple[float, float, float, float] = (0.85, 0.09, 0.01, 0.05)
+    shares: tuple[float, float, float, float] = (0.92, 0.04, 0.01, 0.03)
     tokens: int = 128
 
 

@@ -47,6 +47,7 @@ class KeyValues:
         self._slots = self._slots if slots <= self._slots else slots + self._spare
         self._layers = {number: (self._grown(keys), self._grown(values)) for number, (keys, values) in self._layers.items()}
 
+    @torch.inference_mode()
     def move(self, sources: list[int], targets: list[int]) -> None:
         """Copy rows over other rows."""
         for layer in self._layers.values():

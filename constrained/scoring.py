@@ -1,7 +1,7 @@
 """Log-probabilities from logits: of single tokens under the whole vocabulary, and of whole names as the oracle.
 
-Of a row's logits only those asked for are looked at, normalised by the logsumexp of the whole row, in single precision: log-probabilities
-are those of the full vocabulary and are never renormalised over the names.
+Of a row's logits only those asked for are looked at, normalised by the logsumexp of the whole row, in at least single precision:
+log-probabilities are those of the full vocabulary and are never renormalised over the names.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,14 @@ Longs = NDArray[np.int64]
 
 
 def normaliser(logits: Tensor) -> Tensor:
-    """Logsumexp of each row in single precision, in blocks that bound the memory. Shape: (rows × vocabulary) → (rows,)."""
+    """Logsumexp of each row, see `full`, in blocks that bound the memory. Shape: (rows × vocabulary) → (rows,)."""
     size = max(1, MOST_LOGITS // logits.shape[-1])
-    return torch.cat([torch.logsumexp(block.float(), dim=-1) for block in torch.split(logits, size)])
+    return torch.cat([torch.logsumexp(full(block), dim=-1) for block in torch.split(logits, size)])
+
+
+def full(logits: Tensor) -> Tensor:
+    """Logits in single precision, or in double where the model computes in it."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def total_type(device: torch.device) -> torch.dtype:
@@ -56,23 +61,23 @@ class Scores:
         return torch.isfinite(self._normaliser)
 
     def of(self, row: Longs, token: Longs) -> Tensor:
-        """Log-probability of a token after a row. Shape: (tokens,), float32."""
+        """Log-probability of a token after a row. Shape: (tokens,), see `full`."""
         return self.at(self._line[row], token)
 
     def of_all(self, token: Longs) -> Tensor:
-        """Log-probability of tokens after every row. Shape: (tokens,) → (rows × tokens), float32."""
+        """Log-probability of tokens after every row. Shape: (tokens,) → (rows × tokens), see `full`."""
         line, ids = torch.from_numpy(self._line).to(self.device), torch.from_numpy(token).to(self.device)
-        return self._logits[line][:, ids].float() - self._normaliser[line, None]
+        return full(self._logits[line][:, ids]) - self._normaliser[line, None]
 
     def at(self, line: Longs, token: Longs) -> Tensor:
-        """Log-probability of a token on a line. Shape: (tokens,), float32."""
+        """Log-probability of a token on a line. Shape: (tokens,), see `full`."""
         place, ids = torch.from_numpy(np.stack([line, token])).to(self.device)
-        return self._logits[place, ids].float() - self._normaliser[place]
+        return full(self._logits[place, ids]) - self._normaliser[place]
 
     def best(self, count: int) -> tuple[Longs, Tensor]:
         """The most probable tokens of each row by token id, and their log-probabilities. Shape: (rows × count) each."""
         line = torch.from_numpy(self._line).to(self.device)
-        best = self._logits[line].float().topk(min(count, self.vocabulary), dim=-1)
+        best = full(self._logits[line]).topk(min(count, self.vocabulary), dim=-1)
         # By token id, so that ties are decided by it.
         by_token = best.indices.argsort(dim=-1)
         token = best.indices.gather(-1, by_token)
@@ -124,5 +129,5 @@ def _teacher_forced(model: nn.Module, prompt: Sequence[int], paths: Sequence[Seq
     ids = torch.tensor([[*prompt, *path, *[0] * (width - len(path))] for path in paths], device=device)
     real = torch.tensor([[True] * len(path) + [False] * (width - len(path)) for path in paths], device=device)
     logits = model(input_ids=ids, use_cache=False).logits[:, len(prompt) - 1 : -1]
-    log_probs = logits.float().log_softmax(-1).gather(-1, ids[:, len(prompt) :, None]).squeeze(-1)
+    log_probs = full(logits).log_softmax(-1).gather(-1, ids[:, len(prompt) :, None]).squeeze(-1)
     return [float(total) for total in log_probs.masked_fill(~real, 0.0).sum(-1, dtype=total_type(device))]

@@ -131,7 +131,7 @@ class PromptTooLongError(SyncabelError):
 
     def __init__(self, tokens: int, limit: int, where: str) -> None:
         self.tokens, self.limit, self.where = tokens, limit, where
-        super().__init__(f"{where}: the prompt needs {tokens} tokens, the model's context holds {limit}; shorten the sentence or lower context_chars")
+        super().__init__(f"{where}: the prompt needs {tokens} tokens, the model's context holds {limit}; mark a shorter mention, or use another model")
 
 
 class LexiconError(SyncabelError):

@@ -41,13 +41,14 @@ def left_open(known: Mapping[int, float], chosen: int, allowed: NDArray[np.int32
     Args:
         known: probabilities of some tokens, over the whole vocabulary; the chosen one is among them.
         chosen: token id.
-        allowed: token ids, distinct; the chosen one is among them. Shape: (children,).
+        allowed: token ids, ascending; the chosen one is among them. Shape: (children,).
         epsilon: how far their logs may be off.
 
     Returns:
         A fraction in [0, 1]; 0 where nothing else is allowed.
     """
-    inside = np.intersect1d(allowed, list(known)).tolist()
+    tokens = np.fromiter(known, np.int64, len(known))
+    inside = tokens[allowed[np.minimum(np.searchsorted(allowed, tokens), len(allowed) - 1)] == tokens].tolist()
     others = math.fsum(known[token] for token in inside if token != chosen)
     # What is not known is what the known ones leave, and these may be less than they seem.
     unknown = 0.0 if len(inside) == len(allowed) else max(0.0, 1.0 - math.exp(-epsilon) * math.fsum(known.values()))
@@ -65,7 +66,7 @@ def greedy_found(trie: TokenTrie, scope: Scope, tokens: Sequence[int], log_probs
         epsilon: how far these may be off.
 
     Returns:
-        One name, or none and everything open where what was written is no name to its end.
+        One name, or none and everything open where what was written is no name to its end, or a probability no number.
     """
     table = ScopeTable(trie, [scope])
     node, total, aside = 0, 0.0, 0.0
@@ -79,7 +80,8 @@ def greedy_found(trie: TokenTrie, scope: Scope, tokens: Sequence[int], log_probs
         total += step[token]
         node = int(child[place])
     entry = int(trie.entry_of(np.array([node]))[0])
-    if entry < 0:
+    # Logits that are no numbers are the engine's to report: it names the mention.
+    if entry < 0 or math.isnan(total):
         return Found((), 0.0, len(tokens), epsilon)
     return Found((Hypothesis((entry,), total, len(tokens)),), math.log(min(1.0, aside)) if aside else -math.inf, len(tokens) - 1, epsilon)
 
@@ -108,16 +110,18 @@ def load_vllm(
 
     Raises:
         MissingExtraError: vLLM is not installed.
-        ConfigError: this process already has vLLM with another trie.
+        MissingLexiconError: the folder has no lexicon.
+        ConfigError: this process already has vLLM with another trie; or the model has fewer logits than the trie has token ids.
     """
     try:
         from vllm import LLM, EngineArgs
     except ImportError as error:
         raise MissingExtraError("vllm", str(error.name)) from None
-    trie = str(Path(folder, LEXICON_FOLDER, TRIE).resolve())
-    # vLLM starts processes of its own, which an environment variable reaches however they are started.
-    if os.environ.setdefault(FOLDER_VARIABLE, trie) != trie:
-        raise ConfigError(f"{FOLDER_VARIABLE} is {os.environ[FOLDER_VARIABLE]}, this model's trie is {trie}: use one process for each trie")
+    trie = Path(folder, LEXICON_FOLDER, TRIE).resolve()
+    if not trie.is_dir():
+        raise MissingLexiconError(f"{folder}: no lexicon in it, and vLLM is held to the names of one; export the model with a lexicon")
+    if Path(taken := os.environ.get(FOLDER_VARIABLE) or trie).resolve() != trie:
+        raise ConfigError(f"{FOLDER_VARIABLE} is {taken}, this model's trie is {trie}: use one process for each trie")
     settings: dict[str, Any] = {
         "model": str(folder),
         "dtype": dtype,
@@ -129,8 +133,17 @@ def load_vllm(
         "logprobs_mode": "raw_logprobs",
         "max_logprobs": MOST_LOGPROBS,
     }
-    second_runner = EngineArgs(**settings).create_engine_config().use_v2_model_runner
-    return LLM(**settings, logits_processors=[PROCESSORS[second_runner]])
+    config = EngineArgs(**settings).create_engine_config()
+    _check_vocabulary(config.model_config.get_vocab_size(), TokenTrie.load(trie).vocabulary, folder)
+    # vLLM starts processes of its own, which an environment variable reaches however they are started.
+    os.environ[FOLDER_VARIABLE] = str(trie)
+    return LLM(**settings, logits_processors=[PROCESSORS[config.use_v2_model_runner]])
+
+
+def _check_vocabulary(logits: int, tokens: int, folder: str | Path) -> None:
+    # Before vLLM starts, whose own processes end with a page of traceback.
+    if logits < tokens:
+        raise ConfigError(f"{folder}: the model has {logits} logits, its trie token ids up to {tokens - 1}; export it with a lexicon built for its tokenizer")
 
 
 @dataclass(frozen=True)
@@ -142,14 +155,15 @@ class CertifiedVLLM(Linker):
     Attributes:
         llm: a `vllm.LLM` of the same weights, see `load_vllm`.
         epsilon: how far vLLM's log-probabilities may be off, which the proof allows for; that of its floating type where None
-            (`constrained.search.EPSILON`), to be given for quantised weights.
+            (`constrained.search.EPSILON`), to be given for quantised weights or a quantised cache.
         top_logprobs: most probable tokens of each step that vLLM reports; more of them prove more.
         served: how many answers were `certified`, `uncertain` (the engine's), `too long` (the engine's).
 
     Raises:
-        ConfigError: settings whose answers the proof is not about (free, ranked by `mean`, composite), a number out of range, or
-            a vLLM that does not report raw log-probabilities.
+        ConfigError: settings whose answers the proof is not about (free, ranked by `mean`, composite, more than one rank), a
+            number out of range, or a vLLM that serves another model or does not report raw log-probabilities.
         MissingLexiconError: the linker has no lexicon.
+        TokenizerMismatchError: its lexicon was built for another tokenizer.
     """
 
     llm: Any = field(kw_only=True)
@@ -160,12 +174,16 @@ class CertifiedVLLM(Linker):
     def __post_init__(self) -> None:
         if self.lexicon is None:
             raise MissingLexiconError("vLLM is held to the names of a lexicon and the linker has none; export the model with one")
-        if not self.settings.constrained or self.settings.ranking != "sum" or self.settings.max_concepts > 1:
-            raise ConfigError("only constrained answers of one concept, ranked by 'sum', can be certified; change the settings, or use Linker")
+        self.lexicon.check_tokenizer(self.tokenizer)
+        if not self.settings.constrained or self.settings.ranking != "sum" or max(self.settings.max_concepts, self.settings.exact_ranks) > 1:
+            raise ConfigError("vLLM proves the first rank of constrained answers of one concept, ranked by 'sum'; change the settings, or use Linker")
         if not 0 <= self.top_logprobs <= MOST_LOGPROBS or (self.epsilon is not None and self.epsilon < 0):
             raise ConfigError(f"top_logprobs is {self.top_logprobs}, epsilon {self.epsilon}; give 0 to {MOST_LOGPROBS}, and at least 0")
         if (mode := self._config.logprobs_mode) != "raw_logprobs":
             raise ConfigError(f"this vLLM reports {mode}; start it with logprobs_mode='raw_logprobs'")
+        served, own = self._config.get_vocab_size(), self.model.config.get_text_config().vocab_size
+        if served != own:
+            raise ConfigError(f"this vLLM serves a model of {served} tokens, the linker's has {own}; load both from one folder")
 
     @classmethod
     def over(cls, linker: Linker, llm: Any, *, epsilon: float | None = None, top_logprobs: int = 5) -> "CertifiedVLLM":
@@ -230,10 +248,13 @@ class CertifiedVLLM(Linker):
         """One greedy decoding of each prompt, held to what is asked."""
         if not prompts:
             return []
+        trie = self._names.trie
+        # First, so that a selection which leaves no name is the error that the engine gives.
+        scopes = [trie_scope(trie, **ask) for ask in asks]
         epsilon = EPSILON[str(self._config.dtype).removeprefix("torch.")] if self.epsilon is None else self.epsilon
         done = self.llm.generate([{"prompt_token_ids": list(ids)} for ids in prompts], [self._params(ask) for ask in asks], use_tqdm=False)
-        trie, outputs = self._names.trie, [request.outputs[0] for request in done]
-        return [greedy_found(trie, trie_scope(trie, **ask), one.token_ids, _log_probs(one), epsilon) for ask, one in zip(asks, outputs, strict=True)]
+        outputs = [request.outputs[0] for request in done]
+        return [greedy_found(trie, scope, one.token_ids, _log_probs(one), epsilon) for scope, one in zip(scopes, outputs, strict=True)]
 
     def _params(self, ask: dict[str, list[int]]) -> Any:
         from vllm import SamplingParams
@@ -253,7 +274,7 @@ class CertifiedVLLM(Linker):
         best = found.names[0]
         score = math.exp(best.log_prob / best.length)
         code, name = self._names.code(best.entry), self._names.name(best.entry)
-        return Prediction((code,), name, best.log_prob, score, math.exp(best.log_prob), certified=True, bound=found.open_mass)
+        return Prediction((code,), name, best.log_prob, score, min(1.0, math.exp(best.log_prob)), certified=True, bound=found.open_mass)
 
 
 def _log_probs(output: Any) -> list[dict[int, float]]:

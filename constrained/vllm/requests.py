@@ -199,6 +199,8 @@ class TrieRequests:
             nodes: where each of them is. Shape: (rows,).
             slots: the request of each. Shape: (rows,).
         """
+        if not len(rows):  # with tensor parallelism each worker has its share of them
+            return
         if self._table is None:
             self._table = ScopeTable(self._trie, self._scopes)
         # A leaf has no children, which is what a row that begins no name is to have.

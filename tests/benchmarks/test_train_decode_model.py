@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +49,8 @@ def made(bench: Any, tmp_path_factory: pytest.TempPathFactory) -> Made:
         tables.append(path)
     names = {path.stem: bench._sha256(path.read_bytes()) for path in tables}
     recipe = bench.Recipe(names, "500", 4, None, held_out=20, per_concept=2, batch=4, hidden=64, layers=2)
-    mix = bench.Mix(queries=40, tokens=160)
+    # Of so few queries the default share of short forms, one in a hundred, would be none.
+    mix = bench.Mix(queries=40, shares=(0.4, 0.2, 0.2, 0.2), tokens=160)
     home, report = bench.prepare(tables, None, recipe, folder / "out", mix)
     queries = [json.loads(line) for line in (home / "queries.jsonl").read_text(encoding="utf-8").splitlines()]
     return Made(tables, recipe, mix, folder / "out", home, report, queries)
@@ -74,8 +76,16 @@ def test_prompts_fill_their_tokens_to_within_a_word_or_two(made: Made) -> None:
 
 
 def test_every_kind_is_asked_of_seen_and_unseen_concepts(bench: Any, made: Made) -> None:
-    assert {query["kind"] for query in made.queries} == set(bench.KINDS)
-    assert {query["seen"] for query in made.queries} == {True, False}
+    asked = Counter((query["kind"], query["seen"]) for query in made.queries)
+    assert set(asked) == {(kind, seen) for kind in bench.KINDS for seen in (True, False)}
+    for (kind, _), count in asked.items():
+        assert count <= round(made.mix.shares[bench.KINDS.index(kind)] * made.mix.queries / 2)
+
+
+def test_every_kind_has_a_share_of_the_default_mix(bench: Any) -> None:
+    mix = bench.Mix()
+    assert sum(mix.shares) == pytest.approx(1)
+    assert min(round(share * mix.queries / 2) for share in mix.shares) >= 5
 
 
 def test_no_training_sentence_is_about_an_unseen_concept(bench: Any, made: Made) -> None:

@@ -60,6 +60,25 @@ def talking_llama(tiny_llama: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def untied_llama() -> Callable[..., Any]:
+    """`untied_llama(vocabulary, kind)`: output and input embeddings are two; `kind` may be a subclass of the Llama."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def make(vocabulary: int, kind: Any = LlamaForCausalLM) -> Any:
+        torch.manual_seed(6)
+        config = LlamaConfig(
+            vocab_size=vocabulary, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1, bos_token_id=None
+        )
+        model = kind(config).eval()
+        for parameter in model.parameters():
+            parameter.data.mul_(4.0)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def model(talking_llama: Callable[..., Any]) -> Any:
     return talking_llama(VOCABULARY, 3)
 

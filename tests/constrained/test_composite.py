@@ -114,12 +114,12 @@ def test_every_name_of_an_answer_is_in_the_scope(talker: Any, few_names: list[Na
 
 
 @given(
-    st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple), min_size=1, max_size=8, unique=True),
+    st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple), min_size=1, max_size=6, unique=True),
     st.lists(st.integers(0, 3), min_size=8, max_size=8),
     st.integers(2, 3),
     st.integers(1, 6),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_no_walk_comes_to_a_dead_end_where_only_repeats_are_left(talker: Any, names: list[Name], concepts: list[int], most: int, budget: int) -> None:
     concept_of = np.array(concepts[: len(names)])
     ids, trie = answers_of(names, concept_of, (28,), most), trie_of(names)

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from engine_oracles import END, TOLERANCE, Question, check_best, check_names, check_ranks, random_question, scores_of, trie_of
+from engine_oracles import END, TOLERANCE, Question, check_best, check_names, check_ranks, masses_of, random_question, scores_of, trie_of
 
 from constrained import TokenTrie
+from constrained.exact import MOST_FORCED
 from constrained.search import EVERYTHING, beam_search, exact_search, greedy_search, rank_concepts, score_entries, trie_scope
 
 N_GROUPS = 3
@@ -19,7 +20,7 @@ INPUTS = int(os.environ.get("SYNCABEL_FUZZ", "100"))
 # Each prompt is scored once and asked about in several ways.
 WAYS = 12 if INPUTS >= 2000 else 6
 # How many prompts a model gets.  What a random one finds probable is spread over hundreds of names, so its queries are the dear ones.
-MODELS = {"trained": 60, "random": 13, "random and sure": 13} if INPUTS >= 2000 else {"trained": 8, "random": 2, "random and sure": 2}
+MODELS = {"trained": 72, "random": 7, "random and sure": 7} if INPUTS >= 2000 else {"trained": 8, "random": 2, "random and sure": 2}
 Name = tuple[int, ...]
 
 
@@ -71,6 +72,8 @@ def test_all_searches_agree_with_scoring_every_name(
     rng = np.random.default_rng(100 + way)
     maps = concept_maps(rng, real_concepts)
     concept_of, k, budget = maps[way % len(maps)], int(rng.integers(1, 6)), int(rng.integers(1, 40))
+    if concept_of is not None and not concept_of.any():
+        k = 1  # a second concept, where there is but one, is looked for in every name
     asked = [random_question(rng, real_trie, groups, N_GROUPS) for _ in task.prompts]
     scopes = [each.scope for each in asked]
     given = {"scopes": scopes, "max_batch_tokens": int(rng.choice([100, 16384]))}
@@ -85,7 +88,7 @@ def test_all_searches_agree_with_scoring_every_name(
             check_ranks(found, scores, question.allowed, concept_of)
         check_best(exact[query], scores, question.allowed, concept_of, k)
         assert len(greedy[query].names) == 1
-        best = rank_concepts(exact[query], concept_of)[0].log_mass
+        best = masses_of(scores, question.allowed, concept_of)[0][1]
         for found in (short[query], beam[query], greedy[query]):
             assert rank_concepts(found, concept_of)[0].log_mass <= best + TOLERANCE
         assert max(name.log_prob for name in short[query].names) >= greedy[query].names[0].log_prob - TOLERANCE
@@ -99,7 +102,8 @@ def test_a_sure_model_is_certain_after_the_greedy_descent(trained: Any, real_tri
     assert len(sure) >= 30
     for one, other in zip(found, greedy, strict=True):
         if other.names[0].log_prob > np.log(0.6):
-            assert one.expansions <= other.expansions
+            # It reads shorter chains at once.
+            assert one.expansions <= other.expansions + other.names[0].length // MOST_FORCED
             assert rank_concepts(one, real_concepts)[0].certified
             assert one.names[0].entries == other.names[0].entries
 

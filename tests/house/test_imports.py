@@ -49,6 +49,7 @@ MAY_SEE: dict[str, tuple[str, ...]] = {
     "constrained.loop": ("constrained.forest", "constrained.names", "constrained.ragged", "constrained.scoring"),
     "constrained.beam": ("constrained.forest", "constrained.loop", "constrained.names"),
     "constrained.exact": ("constrained.beam", "constrained.concepts", "constrained.forest", "constrained.loop", "constrained.names", "constrained.trie"),
+    "constrained.logits_processor": ("constrained.scope", "constrained.trie"),
     "constrained.vllm": ("constrained.scope", "constrained.trie"),
     "constrained.search": (*ENGINE, "constrained.scope", "constrained.scoring", "constrained.trie"),
     "syncabel": ("=syncabel", "=syncabel.linker"),  # the package itself holds its version and the one class of the public contract
@@ -65,6 +66,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     **dict.fromkeys(("constrained.errors", "constrained.building", "constrained.files", "constrained.updating", "constrained.trie"), frozenset({"numpy"})),
     "constrained.scope": frozenset({"numpy"}),
     "constrained.ragged": frozenset({"numpy"}),
+    "constrained.logits_processor": frozenset({"numpy", "torch", "transformers"}),
     "constrained.vllm": frozenset({"numpy", "torch"}),
     **dict.fromkeys(("constrained.vllm.v1", "constrained.vllm.v2"), frozenset({"numpy", "torch", "vllm"})),
     "constrained.concepts": frozenset({"numpy"}),

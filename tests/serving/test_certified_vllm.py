@@ -1,8 +1,12 @@
 """vLLM itself, on the model runner that is installed, before the engine: a small model trained on half of the concepts."""
 
+import gc
 import itertools
+import json
 import math
+import os
 import random
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +19,21 @@ import torch
 pytest.importorskip("vllm", reason="needs vLLM: run `make test-vllm`")
 
 from transformers import LlamaConfig, LlamaForCausalLM
-from vllm import SamplingParams
+from vllm import LLM, SamplingParams
 from vllm.exceptions import VLLMValidationError
 
 from constrained.search import greedy_search, score_entries, trie_scope
+from constrained.trie import TrieError
+from constrained.vllm import FOLDER_VARIABLE
 from syncabel.decoding import DecodingSettings
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, MissingLexiconError, UnknownNameError
 from syncabel.export import export_model
 from syncabel.export.card import Facts
 from syncabel.kb import About, KnowledgeBase
 from syncabel.lexicon.build import build_lexicon
 from syncabel.linker import Linker
 from syncabel.prompt import PromptFormat, encode_name, encode_prompt, from_document
-from syncabel.serving import CertifiedVLLM, load_vllm
+from syncabel.serving import PROCESSORS, CertifiedVLLM, load_vllm
 from syncabel.types import Concept, Document, Mention, Name, Query, Span
 
 ORGANS = ("breast", "skin", "renal", "lung", "ovarian", "kidney", "colon", "liver")
@@ -136,6 +142,37 @@ def brute_force(linker: Linker, prompt: list[int], paths: list[list[int]], group
         if flags is None or lexicon.trie.walk(paths[entry], flags) >= 0:
             masses[lexicon.code(entry)] = masses.get(lexicon.code(entry), 0.0) + math.exp(log_prob)
     return masses
+
+
+@pytest.fixture(params=[False, True], ids=["synchronous", "asynchronous"])
+def cramped(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """vLLM with a cache too small for its requests: it drops some of them half-way and takes them up again later."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str((folder / "lexicon" / "trie").resolve()))
+    yield LLM(
+        str(folder),
+        dtype="float32",
+        max_model_len=160,
+        max_num_seqs=24,
+        enforce_eager=True,
+        block_size=32,
+        num_gpu_blocks_override=9,
+        enable_prefix_caching=False,
+        async_scheduling=request.param,
+        logits_processors=[PROCESSORS[False]],
+        generation_config="vllm",
+        disable_log_stats=False,
+    )
+    gc.collect()
+
+
+# First of all: when a vLLM is over, it takes what it shares with the process's next one along.
+def test_preempted_requests_go_on_where_they_were(cramped: Any, linker: Linker, prompts: list[list[int]]) -> None:
+    asks: list[dict[str, list[int]]] = [{} if i % 3 == 0 else {"groups": [i % 2]} for i in range(len(prompts))]
+    found = CertifiedVLLM.over(linker, cramped)._greedy(prompts, asks)
+    expected = greedy_search(linker.model, linker.lexicon.trie, prompts, scopes=[trie_scope(linker.lexicon.trie, **each) for each in asks])
+    assert [each.names[0].entries for each in found] == [each.names[0].entries for each in expected]
+    print("LENGTHS", sorted(map(len, prompts))[::20], linker.lexicon.header["longest"])
+    assert next(metric.value for metric in cramped.get_metrics() if metric.name == "vllm:num_preemptions") > 0
 
 
 def test_greedy_decoding_is_the_engines(linker: Linker, llm: Any, queries: list[Query], prompts: list[list[int]]) -> None:
@@ -264,13 +301,59 @@ def test_a_bad_request_is_an_error_of_its_own(linker: Linker, llm: Any, prompts:
 
 
 def test_one_process_serves_one_trie(llm: Any, tmp_path: Path) -> None:
+    (tmp_path / "lexicon" / "trie").mkdir(parents=True)
     with pytest.raises(ConfigError, match="use one process for each trie"):
         load_vllm(tmp_path)
+
+
+def test_a_folder_without_a_lexicon_is_refused_and_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    with pytest.raises(MissingLexiconError, match="no lexicon in it"):
+        load_vllm(tmp_path)
+    assert FOLDER_VARIABLE not in os.environ
+
+
+def test_a_model_with_fewer_logits_than_its_trie_has_tokens_is_refused_before_vllm_starts(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    narrow = tmp_path / "narrow"
+    shutil.copytree(folder, narrow)
+    config = json.loads((narrow / "config.json").read_text())
+    (narrow / "config.json").write_text(json.dumps({**config, "vocab_size": 40}))
+    with pytest.raises(ConfigError, match="the model has 40 logits, its trie token ids up to") as error:
+        load_vllm(narrow, dtype="float32", max_model_len=160, enforce_eager=True)
+    assert "\n" not in str(error.value)
+    assert FOLDER_VARIABLE not in os.environ
+
+
+def test_a_linker_of_another_model_is_refused(linker: Linker, llm: Any, tiny_llama: Any) -> None:
+    other = tiny_llama(linker.model.config.vocab_size + 8)
+    with pytest.raises(ConfigError, match="load both from one folder"):
+        CertifiedVLLM.over(replace(linker, model=other), llm)
+
+
+def test_what_no_query_can_be_answered_with_is_the_engines_error(linker: Linker, llm: Any, queries: list[Query]) -> None:
+    lexicon: Any = linker.lexicon
+    other = next(entry for entry in range(len(lexicon)) if lexicon.trie.walk(lexicon.trie.path(entry), lexicon.flags(queries[0].groups)) < 0)
+    for one in (linker, CertifiedVLLM.over(linker, llm)):
+        with pytest.raises(TrieError, match=r"^no candidate is in the allowed groups$"):
+            one.rank(queries[:1], 1, [[other]])
+        with pytest.raises(TrieError, match=r"^the list of candidates is empty$"):
+            one.rank(queries[:1], 1, [[]])
+        with pytest.raises(UnknownNameError, match="unknown group 'Drug'"):
+            one.rank([Query(queries[0].document, queries[0].mention, ("Drug",))])
+
+
+def test_no_queries_have_no_answers(linker: Linker, llm: Any) -> None:
+    assert CertifiedVLLM.over(linker, llm).rank([]) == []
 
 
 def test_what_cannot_be_certified_is_refused(linker: Linker, llm: Any) -> None:
     with pytest.raises(ConfigError, match="ranked by 'sum'"):
         CertifiedVLLM.over(replace(linker, settings=DecodingSettings(ranking="mean")), llm)
+    with pytest.raises(ConfigError, match="proves the first rank"):
+        CertifiedVLLM.over(replace(linker, settings=DecodingSettings(search="exact", exact_ranks=2)), llm)
     with pytest.raises(ConfigError, match="top_logprobs is 21"):
         CertifiedVLLM.over(linker, llm, top_logprobs=21)
     with pytest.raises(ConfigError, match="epsilon -1"):

@@ -44,6 +44,13 @@ def test_rows_are_masked_as_a_plain_walk_says(catalogue: Any, requests: TrieRequ
             assert torch.equal(before[untouched], logits[untouched])
 
 
+def test_a_step_without_rows_changes_nothing(requests: TrieRequests) -> None:
+    none, logits = np.zeros(0, np.int64), torch.zeros(0, VOCABULARY)
+    requests.read(none, np.zeros((0, 0), np.int64))
+    requests.mask(logits, none, requests.nodes(none), none)
+    assert logits.shape == (0, VOCABULARY)
+
+
 def test_tokens_taken_back_are_forgotten(catalogue: Any, requests: TrieRequests) -> None:
     scope, slots = asked_scope(catalogue.trie, {EXTRA_ARG: {}}), np.array([3])
     assert scope is not None
