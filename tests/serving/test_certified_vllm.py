@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from vllm import LLM, SamplingParams
 from vllm.exceptions import VLLMValidationError
 
-from constrained.search import greedy_search, score_entries, trie_scope
+from constrained.search import EPSILON, greedy_search, score_entries, trie_scope
 from constrained.trie import TrieError
 from constrained.vllm import FOLDER_VARIABLE
 from syncabel.decoding import DecodingSettings
@@ -171,8 +171,24 @@ def test_preempted_requests_go_on_where_they_were(cramped: Any, linker: Linker, 
     found = CertifiedVLLM.over(linker, cramped)._greedy(prompts, asks)
     expected = greedy_search(linker.model, linker.lexicon.trie, prompts, scopes=[trie_scope(linker.lexicon.trie, **each) for each in asks])
     assert [each.names[0].entries for each in found] == [each.names[0].entries for each in expected]
-    print("LENGTHS", sorted(map(len, prompts))[::20], linker.lexicon.header["longest"])
     assert next(metric.value for metric in cramped.get_metrics() if metric.name == "vllm:num_preemptions") > 0
+
+
+@pytest.fixture
+def coarse(folder: Path) -> Iterator[CertifiedVLLM]:
+    """Engine and vLLM in bfloat16."""
+    linker = Linker.from_pretrained(folder, DecodingSettings(search="exact"), device="cpu")
+    linker.model.bfloat16()
+    yield CertifiedVLLM.over(linker, load_vllm(folder, dtype="bfloat16", max_model_len=160, max_num_seqs=32, enforce_eager=True))
+    gc.collect()
+
+
+def test_answers_in_bfloat16_keep_to_its_epsilon(coarse: CertifiedVLLM, linker: Linker, queries: list[Query]) -> None:
+    ranked, exact = coarse.rank(queries), linker.rank(queries)
+    pairs = [(one[0], other[0]) for one, other in zip(ranked, exact, strict=True)]
+    assert coarse.served["certified"] > 0.25 * len(queries)
+    assert all(one.code == other.code for one, other in pairs if one.certified)
+    assert max(abs(one.log_prob - other.log_prob) for one, other in pairs if one.name == other.name) < EPSILON["bfloat16"]
 
 
 def test_greedy_decoding_is_the_engines(linker: Linker, llm: Any, queries: list[Query], prompts: list[list[int]]) -> None:
