@@ -32,17 +32,17 @@ from syncabel.types import Prediction, Prompt, Query
 __all__ = ["CertifiedVLLM", "greedy_found", "left_open", "load_vllm"]
 
 PROCESSORS = {False: "constrained.vllm.v1:TrieLogitsProcessor", True: "constrained.vllm.v2:TrieLogitsProcessor"}
+ROUNDING = 1e-5  # of a sum of probabilities in single precision, which vLLM's are whatever the model's type
 MOST_LOGPROBS = 20  # what vLLM grants a request unless told otherwise
 
 
-def left_open(known: Mapping[int, float], chosen: int, allowed: NDArray[np.int32], epsilon: float) -> float:
+def left_open(known: Mapping[int, float], chosen: int, allowed: NDArray[np.int32]) -> float:
     """Upper bound of the probability of all allowed tokens but the chosen one, after one step.
 
     Args:
         known: probabilities of some tokens, over the whole vocabulary; the chosen one is among them.
         chosen: token id.
         allowed: token ids, ascending; the chosen one is among them. Shape: (children,).
-        epsilon: how far their logs may be off.
 
     Returns:
         A fraction in [0, 1]; 0 where nothing else is allowed.
@@ -50,8 +50,9 @@ def left_open(known: Mapping[int, float], chosen: int, allowed: NDArray[np.int32
     tokens = np.fromiter(known, np.int64, len(known))
     inside = tokens[allowed[np.minimum(np.searchsorted(allowed, tokens), len(allowed) - 1)] == tokens].tolist()
     others = math.fsum(known[token] for token in inside if token != chosen)
-    # What is not known is what the known ones leave, and these may be less than they seem.
-    unknown = 0.0 if len(inside) == len(allowed) else max(0.0, 1.0 - math.exp(-epsilon) * math.fsum(known.values()))
+    # The probabilities of a step add up to one in whatever arithmetic they come from, so that how far this one may be from another
+    # (ε) is no matter here: the certificate allows for it once, for whole names.
+    unknown = 0.0 if len(inside) == len(allowed) else max(0.0, 1.0 - math.fsum(known.values())) + ROUNDING
     return min(1.0, others + unknown)
 
 
@@ -63,7 +64,7 @@ def greedy_found(trie: TokenTrie, scope: Scope, tokens: Sequence[int], log_probs
         scope: what the answer was held to.
         tokens: ids, end token included.
         log_probs: for each of them natural-log, full-vocabulary probabilities of that token and of any others in its place.
-        epsilon: how far these may be off.
+        epsilon: how far the logarithm of a whole name's may be off.
 
     Returns:
         One name, or none and everything open where what was written is no name to its end, or a probability no number.
@@ -76,7 +77,7 @@ def greedy_found(trie: TokenTrie, scope: Scope, tokens: Sequence[int], log_probs
         if place == len(allowed) or allowed[place] != token:
             return Found((), 0.0, len(tokens), epsilon)
         known = {other: math.exp(value) for other, value in step.items()}
-        aside += math.exp(total) * left_open(known, token, allowed, epsilon)
+        aside += math.exp(total) * left_open(known, token, allowed)
         total += step[token]
         node = int(child[place])
     entry = int(trie.entry_of(np.array([node]))[0])
