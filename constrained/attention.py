@@ -11,6 +11,7 @@ The function is registered with transformers as `constrained_tree`; `attending` 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any
 
 import torch
@@ -18,21 +19,26 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-__all__ = ["KeyValues", "Reading", "attending", "tree_attention"]
+__all__ = ["KeyValues", "Reading", "attending", "lock_of", "tree_attention"]
 
 NAME = "constrained_tree"
+
+# By the address of a configuration, which is what is switched.  A later one at the same address may well use the lock of the former.
+_locks: dict[int, RLock] = {}
 
 
 class KeyValues:
     """Keys and values of all layers: one row per tree, one slot per token; layers appear as the model first calls them.
 
-    Args:
-        spare: slots added beyond those asked for whenever room is made, so that it is seldom made.
+    Attributes:
+        slots: that each tree has room for.
+        windows: most tokens back that a layer looks, by its number; those that look at everything are not in it.
     """
 
-    def __init__(self, spare: int) -> None:
+    def __init__(self) -> None:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
-        self._rows, self._slots, self._spare = 0, 0, spare
+        self._rows, self.slots = 0, 0
+        self.windows: dict[int, int] = {}
 
     @property
     def nbytes(self) -> int:
@@ -40,15 +46,19 @@ class KeyValues:
         return sum(part.nbytes for layer in self._layers.values() for part in layer)
 
     def reserve(self, rows: int, slots: int) -> None:
-        """Make room; what is there stays."""
-        if rows <= self._rows and slots <= self._slots:
+        """Make room for so many trees, which may be fewer than before, and slots of each; what is there stays."""
+        if rows <= self._rows and slots <= self.slots:
             return
+        if slots > self.slots:
+            # By half at least, so that trees that grow token by token are seldom copied.
+            self.slots, self._rows = max(slots, self.slots * 3 // 2), 0
         self._rows = max(rows, self._rows)
-        self._slots = self._slots if slots <= self._slots else slots + self._spare
-        self._layers = {number: (self._grown(keys), self._grown(values)) for number, (keys, values) in self._layers.items()}
+        for number, (keys, values) in self._layers.items():
+            # One after the other, so that only one is there twice.
+            self._layers[number] = (self._grown(keys), self._grown(values))
 
     @torch.inference_mode()
-    def move(self, sources: list[int], targets: list[int]) -> None:
+    def move(self, sources: Tensor, targets: Tensor) -> None:
         """Copy rows over other rows."""
         for layer in self._layers.values():
             for part in layer:
@@ -74,11 +84,12 @@ class KeyValues:
 
     def _empty(self, like: Tensor) -> Tensor:
         # Zeros: a masked place has no weight, but nothing times infinity is no number.
-        return like.new_zeros(self._rows, like.shape[1], self._slots, like.shape[3])
+        return like.new_zeros(self._rows, like.shape[1], self.slots, like.shape[3])
 
     def _grown(self, old: Tensor) -> Tensor:
         new = self._empty(old)
-        new[: old.shape[0], :, : old.shape[2]] = old
+        rows = min(len(old), len(new))
+        new[:rows, :, : old.shape[2]] = old[:rows]
         return new
 
 
@@ -96,7 +107,7 @@ class Reading:
         width: the most new tokens of a tree.
         dense: every tree has `width` new tokens, and they come tree by tree.
         visible: what each new token attends to; None where the trees are new and without branches. Shape: (rows × width × slots).
-        position: of each new token. Shape: (rows × width); None where visible is None or no layer asks for it.
+        position: of each new token. Shape: (rows × width); None where visible is None or no layer looks back through a window.
         slot_position: of the token in each slot, likewise. Shape: (rows × slots).
     """
 
@@ -139,42 +150,57 @@ class Reading:
             groups: query heads that share a key head: the mask is repeated for each.
 
         Returns:
-            Shape: (rows × 1 × groups · width × slots).
+            Shape: (rows, or one for all × 1 × groups · width × slots).
         """
         if self.visible is None and (window is None or window >= self.slots):
             return None
-        if (window, groups) not in self._masks:
-            self._masks[window, groups] = self.full_mask(window, like, groups)
-        return self._masks[window, groups]
+        return self.full_mask(window, like, groups)
 
     def full_mask(self, window: int | None, like: Tensor, groups: int) -> Tensor:
-        """The same, written out where plain causal attention would do."""
-        seen = self._causal(like.device) if self.visible is None else self.visible
-        if window is not None:
-            seen = seen & (self._distance(like.device) < window)
-        mask = torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill_(~seen, torch.finfo(like.dtype).min)
-        return mask[:, None].repeat(1, 1, groups, 1)
+        """The same, written out where plain causal attention would do; one row for all trees where they are alike."""
+        if (window, groups) not in self._masks:
+            seen = self._seen(window, like.device)[:, None, None]
+            # The fused attention takes one line for each query, and a key head's queries are those of all its groups.
+            mask = like.new_full((len(seen), 1, groups, *seen.shape[3:]), torch.finfo(like.dtype).min).masked_fill_(seen, 0.0)
+            self._masks[window, groups] = mask.flatten(2, 3)
+        return self._masks[window, groups]
 
-    def _causal(self, device: torch.device) -> Tensor:
-        return (self._distance(device) >= 0).expand(self.rows, -1, -1)
-
-    def _distance(self, device: torch.device) -> Tensor:
+    def _seen(self, window: int | None, device: torch.device) -> Tensor:
+        """What each new token attends to. Shape: (rows, or one for all × width × slots)."""
+        place = torch.arange(self.width, device=device)[None]
+        if self.visible is None:
+            causal = place[:, :, None] >= place[:, None]
+            return causal if window is None else causal & (place[:, :, None] - window < place[:, None])
+        if window is None:
+            return self.visible
         if self.position is None or self.slot_position is None:
-            place = torch.arange(self.width, device=device)
-            return (place[:, None] - place[None])[None]
-        return self.position[:, :, None] - self.slot_position[:, None]
+            raise ValueError("a layer looks back through a window, which none did when the model was checked")
+        return self.visible & (self.position[:, :, None] - window < self.slot_position[:, None])
+
+
+def lock_of(model: nn.Module) -> RLock:
+    """Held by whoever runs a model: a search switches its attention, so that one thread's passes would disturb another's."""
+    return _locks.setdefault(id(model.config), RLock())
 
 
 @contextmanager
 def attending(model: nn.Module) -> Iterator[None]:
-    """Let a model attend over trees until the end of the block; not for two threads at once."""
-    config: Any = model.config
-    before = config._attn_implementation
-    config._attn_implementation = NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    """Let a model attend over trees until the end of the block; other threads that want the same wait for it."""
+    with lock_of(model):
+        config: Any = model.config
+        before = [(each, each._attn_implementation) for each in _with_parts(config)]
+        try:
+            config._attn_implementation = NAME
+            yield
+        finally:
+            for each, name in before:
+                each._attn_implementation = name
+
+
+def _with_parts(config: Any) -> list[Any]:
+    """A configuration and those inside it, each before its parts, to which it hands down what is set."""
+    parts = [getattr(config, name, None) for name in config.sub_configs]
+    return [config, *(inner for part in parts if part is not None for inner in _with_parts(part))]
 
 
 def tree_attention(
@@ -206,15 +232,18 @@ def tree_attention(
     """
     if reading is None:
         raise ValueError(f"the attention {NAME!r} works inside a search only; load the model with another attention implementation")
-    keys, values = reading.cache.write(int(module.layer_idx), key, value, reading.row, reading.slot)  # type: ignore[arg-type]
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    keys, values = reading.cache.write(layer, key, value, reading.row, reading.slot)
+    if sliding_window is not None:
+        reading.cache.windows[layer] = sliding_window
     part = slice(reading.first, reading.first + reading.rows)
     keys, values = keys[part, :, : reading.slots], values[part, :, : reading.slots]
     laid_out = reading.laid_out(query)
     groups = query.shape[1] // key.shape[1]
     scale = float(query.shape[-1]) ** -0.5 if scaling is None else scaling
-    mask = reading.mask(sliding_window, query, groups)
     if softcap is not None:
         return reading.packed(_capped(laid_out, keys, values, reading.full_mask(sliding_window, query, groups), scale, softcap)), None
+    mask = reading.mask(sliding_window, query, groups)
     if mask is None:
         return reading.packed(scaled_dot_product_attention(laid_out, keys, values, is_causal=True, scale=scale, enable_gqa=groups > 1)), None
     # Heads that share a key head become further queries of it, so that keys and values are not copied for each.

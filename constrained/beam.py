@@ -111,6 +111,7 @@ class BeamSearch:
 
     def abandon(self, query: Longs) -> None:
         """See `Search.abandon`."""
+        self._expander.forget(query)
         kept = ~np.isin(self._live.query, query)
         self._live, self._tips = self._live.take(kept), self._tips.take(kept) if kept.any() else Tips.none()
         ended = self.ended
@@ -145,6 +146,7 @@ class BeamSearch:
         self._end(Ended(query, state, total, rows.length[row] + 1, np.ones(len(row), np.bool_)))
 
     def _end(self, more: Ended) -> None:
+        more = more.take(~self._expander.repeats(more.query, more.state))
         self._ended.append(more)
         if not len(more.query):
             return

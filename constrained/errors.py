@@ -1,6 +1,8 @@
 """The errors of the floor."""
 
-__all__ = ["AlikeError", "TrieError"]
+from collections.abc import Sequence
+
+__all__ = ["AlikeError", "SearchError", "TrieError"]
 
 
 class TrieError(ValueError):
@@ -17,3 +19,16 @@ class AlikeError(TrieError):
     def __init__(self, one: int, other: int) -> None:
         super().__init__(f"entries {one} and {other} are the same token sequence; tell them apart before building")
         self.entries = (one, other)
+
+
+class SearchError(ValueError):
+    """A model cannot be searched, or a search cannot go on with some of its prompts; one line.
+
+    Attributes:
+        problem: what is wrong and what to do.
+        queries: numbers of the prompts it is about, ascending; none where it is about the model.
+    """
+
+    def __init__(self, problem: str, queries: Sequence[int] = ()) -> None:
+        super().__init__(f"query {queries[0]}: {problem}" if queries else problem)
+        self.problem, self.queries = problem, tuple(queries)

@@ -7,25 +7,30 @@ copied for a branch: a place (`Tips`) knows which slots of its tree's cache it f
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from constrained.attention import KeyValues, Reading, attending
+from constrained.attention import KeyValues, Reading, attending, lock_of
+from constrained.errors import SearchError
 from constrained.ragged import counted, ranks
 
-__all__ = ["Forest", "Tips", "Trace", "check_model", "counted", "distinct_tokens", "group_prompts"]
+__all__ = ["Forest", "Tips", "Trace", "check_model", "counted", "distinct_tokens", "group_prompts", "pairs_of"]
 
-LEAST_SHARED = 16  # tokens; sharing less does not pay for the wider attention
-MOST_PROMPT_TOKENS = 4096  # of a tree with several prompts: each attends over all of the tree
+LEAST_SHARED = 16  # tokens; less is never shared
+MOST_SLOTS = 4096  # of a tree with several prompts: each of its tokens attends over all of it
+# Pairs of tokens, times the model's width, that are held to cost under attention what a token costs apart from it: measured on a
+# CPU, at widths of 32 and 384, over trees of 1 to 24 prompts with 20 to 350 common tokens.
+PAIRS = 8.0
 Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Prompt = Sequence[int]
 
-_checked: "WeakSet[nn.Module]" = WeakSet()
+# Whether a layer looks back through a window, by model that was checked.
+_checked: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 
 
 class Tips(NamedTuple):
@@ -71,15 +76,15 @@ class Forest:
 
     Args:
         model: decoder-only, in evaluation mode, that `check_model` accepts.
-        spare: tokens that a tree is expected to grow by.
+        spare: tokens that a tree is expected to grow by for each of its prompts.
         trace: told of every forward pass.
     """
 
     def __init__(self, model: nn.Module, spare: int = 64, trace: Trace | None = None) -> None:
         self._model, self._trace = model, trace
         self.device = next(model.parameters()).device
-        self._cache = KeyValues(spare)
-        self._windowed = _has_window(model)
+        self._cache, self._spare = KeyValues(), spare
+        self._windowed = _checked.get(model, True)
         # By tree, for ever: its row, −1 once felled, and the slots in use.  By row: the position of each slot's token.
         self._row = np.zeros(0, np.int64)
         self._used = np.zeros(0, np.int64)
@@ -93,6 +98,16 @@ class Forest:
     def nbytes(self) -> int:
         """Memory of the keys and values, in bytes."""
         return self._cache.nbytes
+
+    @property
+    def slots(self) -> int:
+        """Tokens that the cache has room for in each tree."""
+        return self._cache.slots
+
+    @property
+    def windows(self) -> dict[int, int]:
+        """Most tokens back that a layer looks, by its number, as far as it was run and does not look at everything."""
+        return self._cache.windows
 
     def plant(self, groups: Sequence[Sequence[Prompt]]) -> tuple[Tips, Tensor]:
         """Run prompts; those of a group share a tree, and in it every token of the prefixes they have in common.
@@ -114,7 +129,9 @@ class Forest:
         starts = np.cumsum(sizes) - sizes
         last = np.concatenate([start + each.last for start, each in zip(starts, trees, strict=True)])
         tokens, position = np.concatenate([each.tokens for each in trees]), np.concatenate([each.position for each in trees])
-        straight = all(len(group) == 1 for group in groups)
+        prompts = np.array([len(group) for group in groups])
+        self._cache.reserve(len(self), int((sizes + self._spare * prompts).max()))
+        straight = bool((prompts == 1).all())
         visible = None if straight else np.stack([each.visible(width) for each in trees])
         logits = self._forward(_Pass(tokens, position, self._row[tree], slot, slot, first, len(trees), width, visible, last))
         parts = [Tips(np.full(len(each.last), number), each.length, each.followed()) for number, each in zip(new, trees, strict=True)]
@@ -159,7 +176,7 @@ class Forest:
         removed[self._row[gone]] = True
         holes, moved = np.flatnonzero(removed[:left]), left + np.flatnonzero(~removed[left:])
         if len(holes):
-            self._cache.move(moved.tolist(), holes.tolist())
+            self._cache.move(*torch.from_numpy(np.stack([moved, holes])).to(self.device))
             self._slot_position[holes] = self._slot_position[moved]
             self._tree_at[holes] = self._tree_at[moved]
             self._row[self._tree_at[holes]] = holes
@@ -242,8 +259,8 @@ class _Pass(NamedTuple):
         place = (self.row - self.first) * self.width + self.column
         return len(place) == self.rows * self.width and bool((place == np.arange(len(place))).all())
 
-    def laid_out_position(self) -> Longs:
-        out = np.zeros((self.rows, self.width), np.int64)
+    def laid_out_position(self) -> NDArray[np.int32]:
+        out = np.zeros((self.rows, self.width), np.int32)
         out[self.row - self.first, self.column] = self.position
         return out
 
@@ -295,26 +312,56 @@ class _PromptTree:
         return seen
 
 
-def group_prompts(prompts: Sequence[Prompt]) -> list[list[int]]:
+def group_prompts(prompts: Sequence[Prompt], *, spare: int, pairs: float, most: int = MOST_SLOTS) -> list[list[int]]:
     """Numbers of prompts that are worth a common tree, as those of one document's mentions are.
 
-    A prompt joins the group before it, in the order of their tokens, where it shares at least `LEAST_SHARED` tokens with its
-    first one.
+    In the order of their tokens, a prompt joins the group before it, with whose first one it shares at least `LEAST_SHARED`
+    tokens, where the attention that it adds costs less than to run it alone, and no more than what a prompt of the group costs on
+    average beside its own tokens: from there on another tree is cheaper, though it begins with the common ones again.
+
+    Args:
+        prompts: token ids.
+        spare: tokens that are expected to be read after each prompt.
+        pairs: see `pairs_of`.
+        most: slots of a tree; of what comes after its first prompt, a fourth of them where that prompt takes more than the rest.
 
     Returns:
         Groups in the order of their prompts' tokens.
     """
+    arrays = [np.asarray(prompt, dtype=np.int64) for prompt in prompts]
     groups: list[list[int]] = []
-    size = 0
-    for number in sorted(range(len(prompts)), key=lambda number: list(prompts[number])):
-        shared = _shared(prompts[groups[-1][0]], prompts[number]) if groups else 0
-        size += len(prompts[number]) - shared
-        if shared >= LEAST_SHARED and size <= MOST_PROMPT_TOKENS:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-            size = len(prompts[number])
+    tree = _Size(0, 0)
+    for number in sorted(range(len(arrays)), key=lambda number: arrays[number].tolist()):
+        alone = _Size(len(arrays[number]) + spare, 1)
+        if groups and _common(arrays[groups[-1][0]], arrays[number]) >= LEAST_SHARED:
+            first, shared = len(arrays[groups[-1][0]]) + spare, _common(arrays[groups[-1][-1]], arrays[number])
+            larger = _Size(tree.slots + alone.slots - shared, tree.prompts + 1)
+            saved, more = shared * pairs, larger.pairs - tree.pairs
+            if larger.slots <= max(most, first + most // 4) and more <= min(saved + alone.pairs, (saved + tree.pairs) / tree.prompts):
+                groups[-1].append(number)
+                tree = larger
+                continue
+        groups.append([number])
+        tree = alone
     return groups
+
+
+class _Size(NamedTuple):
+    """Slots and prompts of a tree, what is read after these included."""
+
+    slots: int
+    prompts: int
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of tokens under attention: every token is laid out against the whole tree."""
+        return self.slots**2
+
+
+def pairs_of(model: nn.Module) -> float:
+    """Pairs of tokens whose attention costs a model as much time as one token does apart from attention."""
+    config: Any = model.config
+    return PAIRS * float(config.get_text_config().hidden_size)
 
 
 def distinct_tokens(prompts: Sequence[Prompt]) -> int:
@@ -331,10 +378,15 @@ def check_model(model: nn.Module) -> None:
     """Compare a model's own attention with the one over trees on nine tokens, once for each model.
 
     Raises:
-        ValueError: they differ: the model does not attend through transformers' interface, or adds something to its scores.
+        SearchError: they differ: the model does not attend through transformers' interface, or adds something to its scores; or
+            they would differ on more tokens: it does not say there how far its layers look back.
     """
-    if model in _checked:
-        return
+    with lock_of(model):
+        if model not in _checked:
+            _checked[model] = bool(_checked_windows(model))
+
+
+def _checked_windows(model: nn.Module) -> dict[int, int]:
     config: Any = model.config
     ids = [(7 * i + 3) % int(config.get_text_config().vocab_size) for i in range(9)]
     device = next(model.parameters()).device
@@ -345,16 +397,39 @@ def check_model(model: nn.Module) -> None:
         _, logits = forest.read(tips.take(np.array([0, 0])), np.array([*ids[:2], *ids[4:]]), np.array([2, 5]))
         found = torch.cat([first, logits[2:]]).float().log_softmax(-1)
     except (TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ValueError(f"{type(model).__name__} cannot be searched: its attention is not called through transformers' interface ({error})") from error
+        raise _refused(model, f"its attention is not called through transformers' interface ({error})") from error
     with torch.inference_mode():
         wanted = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0, 3:].float().log_softmax(-1)
     if not bool(torch.isfinite(wanted.max(-1).values).all()):
-        raise ValueError(f"{type(model).__name__} cannot be searched: its logits are not finite; check its weights and its floating type")
+        raise _refused(model, "its logits are not finite; check its weights and its floating type")
     likely = wanted > wanted.max(-1, keepdim=True).values - 10
     far = float((found - wanted).abs()[likely].max())
     if not far <= (1e-3 if next(model.parameters()).dtype in (torch.float32, torch.float64) else 0.25):
-        raise ValueError(f"{type(model).__name__} cannot be searched: over trees its log-probabilities differ by {far:.3g} from its own")
-    _checked.add(model)
+        raise _refused(model, f"over trees its log-probabilities differ by {far:.3g} from its own")
+    if (unsaid := _unsaid(config.get_text_config(), forest.windows)) is not None:
+        raise _refused(model, f"{unsaid}, and its layers do not tell their attention so")
+    return forest.windows
+
+
+def _unsaid(config: Any, windows: dict[int, int]) -> str | None:
+    """What a configuration limits that nine tokens do not show and no layer has handed on."""
+    context = getattr(config, "max_position_embeddings", None) or np.inf
+    kinds = getattr(config, "layer_types", None)
+    window, chunk = getattr(config, "sliding_window", None), getattr(config, "attention_chunk_size", None)
+    if window is not None and window < context and getattr(config, "use_sliding_window", True):
+        sliding = [number for number, kind in enumerate(kinds or ()) if kind == "sliding_attention"]
+        said = all(windows.get(number) == window for number in sliding) if kinds else window in windows.values()
+        if not said:
+            return f"it looks back {window} tokens at most"
+    if chunk is not None and chunk < context and (not kinds or "chunked_attention" in kinds):
+        return f"it looks at chunks of {chunk} tokens"
+    if getattr(config, "attn_temperature_tuning", False):
+        return "its scores are scaled by position"
+    return None
+
+
+def _refused(model: nn.Module, reason: str) -> SearchError:
+    return SearchError(f"{type(model).__name__} cannot be searched: {reason}")
 
 
 def _widened(flags: Flags, columns: int) -> Flags:
@@ -371,8 +446,3 @@ def _common(one: Longs, other: Longs) -> int:
 
 def _shared(one: Prompt, other: Prompt) -> int:
     return _common(np.asarray(one, dtype=np.int64), np.asarray(other, dtype=np.int64))
-
-
-def _has_window(model: nn.Module) -> bool:
-    config: Any = model.config
-    return getattr(config.get_text_config(), "sliding_window", None) is not None

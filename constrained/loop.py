@@ -7,13 +7,16 @@ alternative are run in the same forward pass.  Queries that are over leave, and 
 import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from constrained.forest import Forest, Tips, Trace, check_model, distinct_tokens, group_prompts
+from constrained.attention import attending, lock_of
+from constrained.errors import SearchError
+from constrained.forest import MOST_SLOTS, Forest, Tips, Trace, check_model, distinct_tokens, group_prompts, pairs_of
 from constrained.names import Expander
 from constrained.ragged import counted
 from constrained.scoring import Scores, total_type
@@ -23,6 +26,24 @@ __all__ = ["Rows", "Search", "grown", "opened", "run"]
 Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 logger = logging.getLogger(__name__)
+
+PATIENCE = 8  # searches that fit, after which twice as much is tried again
+
+
+class _Room(NamedTuple):
+    """What was found to fit on the device, so that not every search finds it out again.
+
+    Attributes:
+        tokens: at once.
+        fitted: searches since that had room.
+    """
+
+    tokens: int
+    fitted: int
+
+
+_rooms: "WeakKeyDictionary[nn.Module, _Room]" = WeakKeyDictionary()
+_warned: "WeakSet[nn.Module]" = WeakSet()
 
 
 class Rows(NamedTuple):
@@ -123,56 +144,102 @@ def grown(
     return Rows(query, state, length + count, sums, after, scores, finite, order)
 
 
-@torch.inference_mode()
-def run(model: nn.Module, prompts: Sequence[Sequence[int]], search: Search, *, max_batch_tokens: int, spare: int, trace: Trace | None = None) -> None:
-    """Bring all prompts through a search.
-
-    Prompts of about one length are under way together, as many as the budget allows; when half of them are over, others follow.
-    Where a GPU runs out of memory, the queries under way begin again with half of the budget.
-
-    Args:
-        model: that `check_model` accepts.
-        prompts: token ids.
-        search: collects the results.
-        max_batch_tokens: bound on trees × slots of the longest, which is what the cache holds (a single tree beyond it is run alone).
-        spare: tokens that the search is expected to read for each prompt.
-        trace: told of every forward pass.
-    """
-    check_model(model)
-    groups = [_Group(group, _slots(prompts, group, spare)) for group in group_prompts(prompts)]
-    waiting = sorted(groups, key=lambda group: group.slots, reverse=True)
-    said = False
-    while waiting:
-        under_way: list[_Group] = []
-        try:
-            _run_forest(Forest(model, spare, trace), prompts, search, waiting, under_way, max_batch_tokens)
-            continue
-        except torch.OutOfMemoryError:
-            search.abandon(np.array(sorted(query for group in under_way for query in group.queries)))
-            size = max(group.slots for group in under_way) * len(under_way)
-            if size > max_batch_tokens:
-                # It was a single tree that was run alone.
-                if len(under_way[0].queries) == 1:
-                    raise
-                under_way = _halves(prompts, under_way[0], spare)
-            waiting, max_batch_tokens = under_way + waiting, min(size, max_batch_tokens) // 2
-        if not said:
-            logger.warning("out of memory on the device: going on with at most %d tokens at once, and with half of it where that is too many", max_batch_tokens)
-            said = True
-        # Only here the traceback is gone, and with it the forest.
-        torch.cuda.empty_cache()
-
-
 class _Group(NamedTuple):
     """Prompts of one tree.
 
     Attributes:
         queries: their numbers, in the order of their tokens.
         slots: what the tree is expected to take.
+        alone: whether nothing else may be under way with it.
     """
 
     queries: list[int]
     slots: int
+    alone: bool = False
+
+
+def run(model: nn.Module, prompts: Sequence[Sequence[int]], search: Search, *, max_batch_tokens: int, spare: int, trace: Trace | None = None) -> None:
+    """Bring all prompts through a search; threads that search with one model wait for each other.
+
+    Prompts of about one length are under way together, as many as the budget allows; when half of them are over, others follow.
+    Where a GPU runs out of memory, the queries under way begin again with half of the budget, and later searches of the model begin
+    with what did fit, and with twice as much after `PATIENCE` of them that had room; a tree that does not fit alone is divided.
+
+    Args:
+        model: that `check_model` accepts.
+        prompts: token ids.
+        search: collects the results.
+        max_batch_tokens: bound on trees × slots of the longest at every moment that prompts are added, `spare` for each of them
+            included (a single tree beyond it is run alone).  What is under way may grow by more than that, as exact search
+            does when it reads many prefixes; then nothing is added until enough of it is over.
+        spare: tokens that the search is expected to read for each prompt.
+        trace: told of every forward pass.
+
+    Raises:
+        SearchError: the model cannot be searched, its logits are not finite, or there is no memory for a single prompt.
+    """
+    with lock_of(model):
+        check_model(model)
+        most = min(MOST_SLOTS, max_batch_tokens)
+        groups = [_Group(group, _slots(prompts, group, spare)) for group in group_prompts(prompts, spare=spare, pairs=pairs_of(model), most=most)]
+        with attending(model):
+            _run_groups(model, prompts, search, groups, max_batch_tokens, spare, trace)
+
+
+@torch.inference_mode()
+def _run_groups(
+    model: nn.Module, prompts: Sequence[Sequence[int]], search: Search, waiting: list[_Group], max_batch_tokens: int, spare: int, trace: Trace | None
+) -> None:
+    room = _rooms.get(model)
+    budget = max_batch_tokens if room is None else min(max_batch_tokens, room.tokens)
+    halved = False
+    while waiting:
+        waiting = sorted(waiting, key=lambda group: (not group.alone, -group.slots))
+        under_way: list[_Group] = []
+        try:
+            _run_forest(Forest(model, spare, trace), prompts, search, waiting, under_way, budget)
+            continue
+        except torch.OutOfMemoryError as error:
+            search.abandon(np.array(sorted(query for group in under_way for query in group.queries)))
+            if len(under_way) > 1:
+                # Of what was under way, which may be less than the budget.
+                budget, halved = max(group.slots for group in under_way) * len(under_way) // 2, True
+                _rooms[model] = _Room(budget, 0)
+                _warn_once(model, f"at most {budget} tokens at once, and with fewer where that is too many")
+            else:
+                under_way = _smaller(prompts, under_way[0], spare, error)
+                _warn_once(model, "fewer prompts at once")
+        waiting += under_way
+        # Only here the traceback is gone, and with it the forest.
+        torch.cuda.empty_cache()
+    if budget < max_batch_tokens and not halved:
+        _note_fitted(model)
+
+
+def _warn_once(model: nn.Module, what: str) -> None:
+    if model not in _warned:
+        logger.warning("out of memory on the device: going on with %s", what)
+        _warned.add(model)
+
+
+def _note_fitted(model: nn.Module) -> None:
+    """Let what a search may have grow back, as the memory may have been short for a moment only."""
+    tokens, fitted = _rooms[model]
+    _rooms[model] = _Room(tokens, fitted + 1) if fitted + 1 < PATIENCE else _Room(2 * tokens, 0)
+
+
+def _smaller(prompts: Sequence[Sequence[int]], group: _Group, spare: int, error: torch.OutOfMemoryError) -> list[_Group]:
+    """What begins again after there was no room for a single tree.
+
+    Raises:
+        SearchError: it was a single prompt, run alone.
+    """
+    if not group.alone:
+        # It may have stood in the cache of a batch that is over.
+        return [group._replace(alone=True)]
+    if len(group.queries) == 1:
+        raise SearchError("the device has too little memory for this prompt alone", group.queries) from error
+    return _halves(prompts, group, spare)
 
 
 def _slots(prompts: Sequence[Sequence[int]], queries: Sequence[int], spare: int) -> int:
@@ -181,18 +248,16 @@ def _slots(prompts: Sequence[Sequence[int]], queries: Sequence[int], spare: int)
 
 def _halves(prompts: Sequence[Sequence[int]], group: _Group, spare: int) -> list[_Group]:
     middle = len(group.queries) // 2
-    return [_Group(part, _slots(prompts, part, spare)) for part in (group.queries[:middle], group.queries[middle:])]
+    return [_Group(part, _slots(prompts, part, spare), alone=True) for part in (group.queries[:middle], group.queries[middle:])]
 
 
 def _run_forest(forest: Forest, prompts: Sequence[Sequence[int]], search: Search, waiting: list[_Group], under_way: list[_Group], budget: int) -> None:
     """Go on until nothing is under way; `waiting` and `under_way` are changed in place, so that they are right whenever it ends."""
     trees: list[int] = []
-    # The first is the longest, and the cache's slots are not given back.
-    slots = waiting[0].slots
     most = 0
     while under_way or not most:
         if waiting and 2 * len(under_way) <= most:
-            size = _fitting(waiting, len(under_way), slots, budget)
+            size = _fitting(waiting, len(under_way), forest.slots, budget)
             most = len(under_way) + size
             if size:
                 chosen, waiting[:] = waiting[:size], waiting[size:]
@@ -205,10 +270,24 @@ def _run_forest(forest: Forest, prompts: Sequence[Sequence[int]], search: Search
 
 
 def _fitting(waiting: Sequence[_Group], under_way: int, slots: int, budget: int) -> int:
-    """How many of the waiting groups may be planted now: at least one where nothing is under way, none where they are much shorter."""
-    if under_way and 2 * waiting[0].slots < slots:
+    """How many of the waiting groups, longest first, may be planted now.
+
+    Args:
+        waiting: at least one.
+        under_way: trees that are not over.
+        slots: that the cache has for each tree, and does not give back.
+        budget: on trees × slots.
+
+    Returns:
+        At least one where nothing is under way; none where they are much shorter than what the cache is made for.
+    """
+    if waiting[0].alone:
+        return 0 if under_way else 1
+    if not under_way:
+        return min(len(waiting), max(budget // waiting[0].slots, 1))
+    if 2 * waiting[0].slots < slots:
         return 0
-    return min(len(waiting), max(budget // slots - under_way, 0 if under_way else 1))
+    return min(len(waiting), max(budget // max(slots, waiting[0].slots) - under_way, 0))
 
 
 def _plant(forest: Forest, prompts: Sequence[Sequence[int]], search: Search, groups: Sequence[Sequence[int]]) -> list[int]:
@@ -238,10 +317,11 @@ def refuse_not_finite(rows: Rows, finite: NDArray[np.float64]) -> None:
     """Stop where a model's logits are no numbers.
 
     Raises:
-        ValueError: they are not, naming the query.
+        SearchError: they are not, naming the queries.
     """
     if not finite.all():
-        raise ValueError(f"query {rows.query[int(finite.argmin())]}: the model's logits are not finite; check its weights and its floating type")
+        broken = np.unique(rows.query[finite == 0]).tolist()
+        raise SearchError("the model's logits are not finite; check its weights and its floating type", broken)
 
 
 def table_places(query: Longs) -> tuple[Longs, Longs, Longs]:

@@ -4,6 +4,7 @@ A search holds states and asks an expander what leads on from them; it does not 
 the trie; for composite answers also the names already written; for free text a place in the tree of all that was tried.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from constrained.ragged import counted
 from constrained.scope import ScopeTable
 from constrained.scoring import Scores
-from constrained.trie import Ints, TokenTrie, TrieError
+from constrained.trie import Ints, TokenTrie
 
 __all__ = ["Composite", "Edges", "Expander", "Laid", "NamePairs", "Names", "SharedEdges", "Vocabulary"]
 
@@ -143,6 +144,17 @@ class Expander(Protocol):
         """The entries, or the token ids, of answers that have ended or been cut off."""
         ...
 
+    def repeats(self, query: Longs, state: Longs) -> Flags:
+        """Whether answers that have ended are another reading of tokens that the query already has as an answer of the same concepts.
+
+        Such an answer is the same event a second time and may not be counted.
+        """
+        ...
+
+    def forget(self, query: Longs) -> None:
+        """Queries begin again."""
+        ...
+
 
 class Names:
     """The names of a trie; a state is a node.
@@ -180,15 +192,7 @@ class Names:
         return [part for part in parts if len(part) > 1] + ([np.sort(np.concatenate(alone))] if alone else [])
 
     def edges(self, state: Longs, query: Longs, scores: Scores) -> Edges | SharedEdges:
-        """See `Expander.edges`.
-
-        Raises:
-            TrieError: the trie has more tokens than the model has logits.
-        """
-        if scores.vocabulary < self._trie.vocabulary:
-            raise TrieError(
-                f"the trie has token ids up to {self._trie.vocabulary - 1}, the model only {scores.vocabulary} logits: it was built for another model"
-            )
+        """See `Expander.edges`."""
         number = self._table.number(query)
         if len(query) > 1 and len(np.unique(query)) == len(query) and not state.any() and (number == number[0]).all():
             _, token, child, end = self._children(state[:1], query[:1])
@@ -199,6 +203,13 @@ class Names:
     def answers(self, state: Longs) -> list[tuple[int, ...]]:
         """See `Expander.answers`."""
         return [(entry,) for entry in self._trie.entry_of(state).tolist()]
+
+    def repeats(self, query: Longs, state: Longs) -> Flags:  # noqa: ARG002
+        """See `Expander.repeats`: none are."""
+        return np.zeros(len(state), np.bool_)
+
+    def forget(self, query: Longs) -> None:
+        """See `Expander.forget`."""
 
     def _narrow(self, state: Longs) -> Flags:
         return np.asarray(self._trie.child_start[state + 1] - self._trie.child_start[state] <= NARROW)
@@ -216,11 +227,15 @@ class Composite:
         separator: token ids written between two names.
         most: names of an answer, at most.
         concept_of: concept of each entry; a concept occurs once in an answer. Shape: (entries,).
+        alone: entries that are whole answers and never part of one.
+        entries_of: the entries of a concept; all are looked through where None.
     """
 
     separator: tuple[int, ...]
     most: int
     concept_of: Ints
+    alone: tuple[int, ...] = ()
+    entries_of: Callable[[int], Ints] | None = None
 
     def __post_init__(self) -> None:
         if not self.separator:
@@ -233,8 +248,8 @@ class NamePairs(Names):
     """Names and, after each, the separator and a further name; a state is a node and what was written before it.
 
     The separator is one more edge wherever a name ends, its tokens after the first are states of their own behind the
-    trie's nodes, and from the last it is the root again.  Nothing leads to where all names repeat a concept, so that no walk comes to
-    a dead end.
+    trie's nodes, and from the last it is the root again.  Nothing leads to where no name may follow those written, so that no walk comes
+    to a dead end.
     """
 
     def __init__(self, trie: TokenTrie, table: ScopeTable, composite: Composite) -> None:
@@ -244,6 +259,9 @@ class NamePairs(Names):
         # Names written before, by number; 0 is none.
         self._before: list[tuple[int, ...]] = [()]
         self._numbers: dict[tuple[int, ...], int] = {(): 0}
+        # Only a name that holds the separator lets tokens be read in two ways.
+        self._ambiguous = bool((trie.token == composite.separator[0]).any())
+        self._read: dict[int, set[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
         # By number of the names before and of the scope.
         self._closed: dict[tuple[int, int], Longs] = {}
 
@@ -251,6 +269,31 @@ class NamePairs(Names):
         """See `Expander.answers`."""
         entries = self._trie.entry_of(state % self._span).tolist()
         return [(*self._before[number], entry) for number, entry in zip((state // self._span).tolist(), entries, strict=True)]
+
+    def repeats(self, query: Longs, state: Longs) -> Flags:
+        """See `Expander.repeats`."""
+        out = np.zeros(len(state), np.bool_)
+        if not self._ambiguous:
+            return out
+        for place, entries in enumerate(self.answers(state)):
+            concepts = tuple(sorted(int(self._rules.concept_of[entry]) for entry in entries))
+            answer = concepts, self._written(entries)
+            read = self._read.setdefault(int(query[place]), set())
+            out[place] = answer in read
+            read.add(answer)
+        return out
+
+    def forget(self, query: Longs) -> None:
+        """See `Expander.forget`."""
+        for each in query.tolist():
+            self._read.pop(each, None)
+
+    def _written(self, entries: Sequence[int]) -> tuple[int, ...]:
+        """The tokens of an answer, each name's end token standing for the separator after it."""
+        tokens: list[int] = []
+        for entry in entries:
+            tokens += [*self._trie.path(entry).tolist()[:-1], *self._rules.separator]
+        return tuple(tokens)
 
     def _narrow(self, state: Longs) -> Flags:
         node = np.minimum(state % self._span, self._trie.n_nodes - 1)
@@ -263,19 +306,19 @@ class NamePairs(Names):
         row, token, child, end = super()._children(node[among], query[among])
         row = among[row]
         child = child + number[row] * self._span
-        keep = ~self._repeats(child, query[row])
+        keep = ~self._closed_off(child, query[row])
         more = [self._inside(within, node[within], number[within])]
         for place in np.flatnonzero(end & keep).tolist():
             written = (*self._before[int(number[row[place]])], int(self._trie.entry_of(child[place : place + 1] % self._span)[0]))
-            if len(written) < self._rules.most:
+            if len(written) < self._rules.most and written[-1] not in self._rules.alone:
                 more += self._separated(int(row[place]), self._number(written), int(query[row[place]]))
         parts = [(row[keep], token[keep], child[keep], end[keep]), *more]
         row, token, child, end = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.lexsort((child, row))
         return row[order], token[order], child[order], end[order]
 
-    def _repeats(self, state: Longs, query: Longs) -> Flags:
-        """Whether all that is below repeats a concept written before."""
+    def _closed_off(self, state: Longs, query: Longs) -> Flags:
+        """Whether no name below may follow those written before."""
         out = np.zeros(len(state), np.bool_)
         number, node = state // self._span, state % self._span
         for each, asked in {(int(number[i]), int(query[i])) for i in np.flatnonzero(number)}:
@@ -284,11 +327,11 @@ class NamePairs(Names):
         return out
 
     def _closed_nodes(self, number: int, query: int) -> Longs:
-        """The nodes below which every name allowed repeats a concept written before."""
+        """The nodes below which every name of the scope repeats a concept written before or stands alone only."""
         key = number, int(self._table.number(np.array([query]))[0])
         if key not in self._closed:
-            concept = self._rules.concept_of
-            level = self._trie.leaves_of(np.flatnonzero(np.isin(concept, concept[list(self._before[number])])))
+            repeated = np.concatenate([self._entries_of(int(self._rules.concept_of[entry])) for entry in self._before[number]])
+            level = self._trie.leaves_of(np.union1d(repeated, np.array(self._rules.alone, np.int64)))
             closed = level
             while len(level := level[level > 0]):
                 level = np.unique(self._trie.parents_of(level))
@@ -298,6 +341,11 @@ class NamePairs(Names):
                 closed = np.concatenate([closed, level])
             self._closed[key] = closed
         return self._closed[key]
+
+    def _entries_of(self, concept: int) -> Ints:
+        if self._rules.entries_of is not None:
+            return self._rules.entries_of(concept)
+        return np.flatnonzero(self._rules.concept_of == concept)
 
     def _number(self, written: tuple[int, ...]) -> int:
         number = self._numbers.setdefault(written, len(self._before))
@@ -354,6 +402,13 @@ class Vocabulary:
         """See `Expander.answers`."""
         parents, tokens = np.concatenate(self._parents), np.concatenate(self._tokens)
         return [_history(each, parents, tokens) for each in state.tolist()]
+
+    def repeats(self, query: Longs, state: Longs) -> Flags:  # noqa: ARG002
+        """See `Expander.repeats`: none are."""
+        return np.zeros(len(state), np.bool_)
+
+    def forget(self, query: Longs) -> None:
+        """See `Expander.forget`."""
 
     def _grow(self, parent: Longs, token: Longs) -> Longs:
         self._parents.append(parent)

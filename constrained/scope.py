@@ -6,7 +6,7 @@ keeps to the scope never comes to a dead end, and a query costs arrays, no Pytho
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,12 @@ class Scope:
     Attributes:
         flags: one per palette row, None where groups do not matter. Shape: (classes,).
         nodes: the root and every node that leads to a candidate, ascending; None where there is no list. Shape: (nodes,).
+        trie: whose palette rows and nodes these are; None where everything is allowed.
     """
 
     flags: Flags | None = None
     nodes: Longs | None = None
+    trie: TokenTrie | None = field(default=None, repr=False)
 
 
 EVERYTHING = Scope()
@@ -43,27 +45,30 @@ def trie_scope(trie: TokenTrie, groups: Sequence[int] | None = None, candidates:
         candidates: entry numbers, e.g. of a retriever; None for all.
 
     Raises:
-        TrieError: a number that is no group or entry of the trie, or no entry is left.
+        TrieError: a number that is no group or entry of the trie, candidates that are no list of integers, or no entry is left.
     """
     flags = None if groups is None else trie.allowed(groups)
     if candidates is None:
         if flags is not None and not flags[trie.node_class[0]]:
             raise TrieError("the allowed groups hold no entry of the trie")
-        return Scope(flags)
+        return EVERYTHING if flags is None else Scope(flags, None, trie)
     leaves = trie.leaves_of(_checked(trie, candidates))
     if flags is not None:
         leaves = leaves[flags[trie.node_class[leaves]]]
     if not len(leaves):
         raise TrieError("no candidate is in the allowed groups" if len(candidates) else "the list of candidates is empty")
-    return Scope(None, _with_ancestors(trie, leaves))
+    return Scope(None, _with_ancestors(trie, leaves), trie)
 
 
 def _checked(trie: TokenTrie, candidates: Sequence[int] | Ints) -> Longs:
-    entries = np.unique(np.asarray(candidates, dtype=np.int64))
+    asked: Ints = np.asarray(candidates)
+    if asked.ndim != 1 or (len(asked) and asked.dtype.kind not in "iu"):
+        raise TrieError(f"candidates must be a list of entry numbers, got {asked.dtype} of shape {asked.shape}")
+    entries = np.unique(asked)
     if len(entries) and not 0 <= entries[0] <= entries[-1] < trie.n_entries:
         bad = entries[0] if entries[0] < 0 else entries[-1]
         raise TrieError(f"candidate {bad} is not in the trie: it has entries 0 to {trie.n_entries - 1}")
-    return entries
+    return entries.astype(np.int64)
 
 
 def _with_ancestors(trie: TokenTrie, leaves: Longs) -> Longs:
@@ -76,15 +81,25 @@ def _with_ancestors(trie: TokenTrie, leaves: Longs) -> Longs:
     return np.unique(np.concatenate(levels))
 
 
+def _check_made_for(trie: TokenTrie, scopes: Sequence[Scope]) -> None:
+    for place, scope in enumerate(scopes):
+        if scope.trie is not trie and not (scope.flags is None and scope.nodes is None):
+            raise TrieError(f"scope {place} was made for another trie; make it anew, with trie_scope of the one that is searched")
+
+
 class ScopeTable:
     """The scopes of a batch, laid out so that the children of many nodes are found at once.
 
     Args:
         trie: the trie to be searched.
         scopes: one for each query.
+
+    Raises:
+        TrieError: a scope of another trie; one that `TokenTrie.updated` made is another.
     """
 
     def __init__(self, trie: TokenTrie, scopes: Sequence[Scope]) -> None:
+        _check_made_for(trie, scopes)
         self._trie = trie
         distinct = {id(scope): scope for scope in scopes}
         number = {key: i for i, key in enumerate(distinct)}

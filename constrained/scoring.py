@@ -5,11 +5,15 @@ log-probabilities are those of the full vocabulary and are never renormalised ov
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from constrained.attention import lock_of
+from constrained.errors import SearchError
 
 __all__ = ["Scores", "normaliser", "score_entries", "total_type"]
 
@@ -92,20 +96,21 @@ def score_entries(model: nn.Module, prompt: Sequence[int], trie_paths: Sequence[
         model: decoder-only, in evaluation mode.
         prompt: token ids, at least one.
         trie_paths: token ids, end token included.
-        max_batch_tokens: bound on rows × padded length.
+        max_batch_tokens: bound on rows × padded length; rows × longest path × vocabulary are bounded too, by `MOST_LOGITS`.
 
     Returns:
         Natural-log, full-vocabulary log-probabilities, one for each path.
 
     Raises:
-        ValueError: an empty prompt, or a model in training mode.
+        SearchError: see `check_arguments`.
     """
     check_arguments(model, [prompt])
     scores: list[float] = []
-    width = len(prompt) + max((len(path) for path in trie_paths), default=0)
-    size = max(1, max_batch_tokens // width)
-    for first in range(0, len(trie_paths), size):
-        scores += _teacher_forced(model, prompt, trie_paths[first : first + size])
+    longest = max((len(path) for path in trie_paths), default=0)
+    size = max(1, min(max_batch_tokens // (len(prompt) + longest), MOST_LOGITS // ((longest + 1) * vocabulary_of(model))))
+    with lock_of(model):
+        for first in range(0, len(trie_paths), size):
+            scores += _teacher_forced(model, prompt, trie_paths[first : first + size])
     return scores
 
 
@@ -113,13 +118,30 @@ def check_arguments(model: nn.Module, prompts: Sequence[Sequence[int]]) -> None:
     """Refuse what no search can do.
 
     Raises:
-        ValueError: an empty prompt, or a model in training mode.
+        SearchError: a prompt that is empty or has tokens the model does not know, or a model that is in training mode or lies on
+            more than one device.
     """
     if model.training:
-        raise ValueError("the model is in training mode, where dropout makes scores random: call model.eval() first")
+        raise SearchError("the model is in training mode, where dropout makes scores random: call model.eval() first")
+    devices = sorted({str(parameter.device) for parameter in model.parameters()})
+    if len(devices) > 1:
+        raise SearchError(f"the model lies on several devices ({', '.join(devices)}): load all of it on one")
+    known = vocabulary_of(model)
     for query, prompt in enumerate(prompts):
         if len(prompt) == 0:
-            raise ValueError(f"prompt {query} is empty: a prompt needs at least one token")
+            raise SearchError("the prompt is empty; it needs at least one token", [query])
+        ids = np.asarray(prompt)
+        least, most = int(ids.min()), int(ids.max())
+        if least < 0:
+            raise SearchError(f"its prompt has token id {least}; token ids are at least 0", [query])
+        if most >= known:
+            raise SearchError(f"its prompt has token id {most}, the model knows {known} tokens: its tokenizer belongs to another model", [query])
+
+
+def vocabulary_of(model: nn.Module) -> int:
+    """Tokens a model knows."""
+    config: Any = model.config
+    return int(config.get_text_config().vocab_size)
 
 
 def _teacher_forced(model: nn.Module, prompt: Sequence[int], paths: Sequence[Sequence[int]]) -> list[float]:
@@ -128,6 +150,8 @@ def _teacher_forced(model: nn.Module, prompt: Sequence[int], paths: Sequence[Seq
     device = next(model.parameters()).device
     ids = torch.tensor([[*prompt, *path, *[0] * (width - len(path))] for path in paths], device=device)
     real = torch.tensor([[True] * len(path) + [False] * (width - len(path)) for path in paths], device=device)
-    logits = model(input_ids=ids, use_cache=False).logits[:, len(prompt) - 1 : -1]
-    log_probs = full(logits).log_softmax(-1).gather(-1, ids[:, len(prompt) :, None]).squeeze(-1)
+    # From the last token of the prompt to the last but one: what comes after these.
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=width + 1).logits[:, -width - 1 : -1]
+    chosen = full(logits.gather(-1, ids[:, len(prompt) :, None]).squeeze(-1))
+    log_probs = chosen - torch.stack([normaliser(row) for row in logits])
     return [float(total) for total in log_probs.masked_fill(~real, 0.0).sum(-1, dtype=total_type(device))]

@@ -14,13 +14,14 @@ from torch import nn
 
 from constrained.beam import BeamSearch, Ended
 from constrained.concepts import EPSILON, Found, Hypothesis, RankedConcept, rank_concepts
+from constrained.errors import SearchError
 from constrained.exact import ExactSearch
 from constrained.forest import Trace
 from constrained.loop import run
 from constrained.names import Composite, Expander, NamePairs, Names, Vocabulary
 from constrained.scope import EVERYTHING, Scope, ScopeTable, trie_scope
-from constrained.scoring import check_arguments, score_entries
-from constrained.trie import Ints, TokenTrie
+from constrained.scoring import check_arguments, score_entries, vocabulary_of
+from constrained.trie import Ints, TokenTrie, TrieError
 
 __all__ = [
     "EPSILON",
@@ -31,6 +32,7 @@ __all__ = [
     "Hypothesis",
     "RankedConcept",
     "Scope",
+    "SearchError",
     "beam_search",
     "exact_search",
     "free_search",
@@ -112,9 +114,10 @@ def beam_search(
         One `Found` for each prompt.
 
     Raises:
-        TrieError: a trie with more tokens than the model has logits.
-        ValueError: an argument out of range, a model in training mode or of a kind that cannot be searched, logits that are
-            not numbers.
+        TrieError: a trie with more tokens than the model.
+        SearchError: a model in training mode or of a kind that cannot be searched; naming the query, a prompt with tokens
+            that the model does not know, logits that are not numbers, a prompt that the device has no memory for.
+        ValueError: an argument out of range.
     """
     if num_beams < 1:
         raise ValueError(f"num_beams must be at least 1, got {num_beams}")
@@ -205,16 +208,18 @@ def epsilon_of(model: nn.Module) -> float:
     """How far log-probabilities of a model may be off, see `EPSILON`.
 
     Raises:
-        ValueError: a model of another floating type.
+        SearchError: a model of another floating type.
     """
     kind = str(next(model.parameters()).dtype).removeprefix("torch.")
     if kind not in EPSILON:
-        raise ValueError(f"a model of type {kind} cannot be searched; convert it to one of {', '.join(EPSILON)}")
+        raise SearchError(f"a model of type {kind} cannot be searched; convert it to one of {', '.join(EPSILON)}")
     return EPSILON[kind]
 
 
 def _names(model: nn.Module, trie: TokenTrie, prompts: Sequence[Sequence[int]], scopes: Sequence[Scope] | None, composite: Composite | None) -> Names:
     check_arguments(model, prompts)
+    if trie.vocabulary > (known := vocabulary_of(model)):
+        raise TrieError(f"the trie has token ids up to {trie.vocabulary - 1}, the model knows {known} tokens: it was built for another model")
     if scopes is not None and len(scopes) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need {len(prompts)} scopes, got {len(scopes)}")
     table = ScopeTable(trie, [EVERYTHING] * len(prompts) if scopes is None else scopes)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,7 +210,7 @@ class TokenTrie:
 
     def entry_of(self, nodes: Ints) -> NDArray[np.int64]:
         """Entry numbers of leaves, −1 for other nodes. Shape: as `nodes`."""
-        place = np.minimum(np.searchsorted(self.leaf_node, nodes), self.n_entries - 1)
+        place = np.minimum(_search(self.leaf_node, nodes), self.n_entries - 1)
         return np.where(self.leaf_node[place] == nodes, self.leaf_entry[place].astype(np.int64), -1)
 
     def leaves_of(self, entries: Ints) -> NDArray[np.int64]:
@@ -219,9 +219,7 @@ class TokenTrie:
 
     def parents_of(self, nodes: Ints) -> NDArray[np.int64]:
         """The node above each node but the root. Shape: as `nodes`."""
-        # Asked in the type of the array, which would else be copied.
-        edge = (np.asarray(nodes) - 1).astype(self.child_start.dtype)
-        return np.searchsorted(self.child_start, edge, side="right") - 1
+        return _search(self.child_start, np.asarray(nodes) - 1, side="right") - 1
 
     def walk(self, ids: Sequence[int], flags: Flags | None = None) -> int:
         """The entry with exactly these token ids, end token included, or −1.
@@ -242,7 +240,7 @@ class TokenTrie:
         node, ids = int(self.leaf_node[self._leaf_of_entry[entry]]), []
         while node:
             ids.append(self.token[node - 1])
-            node = int(np.searchsorted(self.child_start, node - 1, side="right")) - 1
+            node = int(_search(self.child_start, node - 1, side="right")) - 1
         return np.array(ids[::-1], dtype=np.int32)
 
     def save(self, folder: Path | str) -> None:
@@ -296,7 +294,9 @@ class TokenTrie:
 
     def _child(self, node: int, token: int) -> int:
         first, last = int(self.child_start[node]), int(self.child_start[node + 1])
-        edge = first + int(np.searchsorted(self.token[first:last], token))
+        if not 0 <= token < self.vocabulary:
+            return -1
+        edge = first + int(_search(self.token[first:last], token))
         return edge + 1 if edge < last and self.token[edge] == token else -1
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -312,3 +312,8 @@ class TokenTrie:
         agree = len(self.node_class) == edges + 1 and len(self.child_start) == edges + 2 and len(self.leaf_entry) == len(self.leaf_node)
         if not agree or self.child_start[0] != 0 or self.child_start[-1] != edges:
             raise TrieError(f"{folder}: the trie's arrays do not belong together; build it again")
+
+
+def _search(ascending: Ints, values: Ints | int, side: Literal["left", "right"] = "left") -> NDArray[np.int64]:
+    """`np.searchsorted`, asked in the type of the array, all of which is copied otherwise. Shape: as `values`."""
+    return np.asarray(np.searchsorted(ascending, np.asarray(values).astype(ascending.dtype), side=side))

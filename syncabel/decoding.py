@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from constrained.concepts import Found, Hypothesis, concepts_of, rank_concepts
+from constrained.errors import SearchError, TrieError
 from constrained.names import Composite
 from constrained.scope import Scope, trie_scope
 from constrained.search import FreeHypothesis, beam_search, exact_search, free_search, greedy_search
-from syncabel.errors import ConfigError, DigestMismatchError, MissingLexiconError, PromptTooLongError, UnknownNameError
+from syncabel.errors import ConfigError, DigestMismatchError, MissingLexiconError, ModelError, PromptTooLongError, UnknownNameError
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import NAME_JOIN, PromptFormat, encode_join, encode_prompts, fitted
 from syncabel.types import Prediction, Prompt
 
-__all__ = ["LEXICON_FOLDER", "DecodingSettings", "check_length", "decode", "fitted_prompt", "load_lexicon"]
+__all__ = ["LEXICON_FOLDER", "DecodingSettings", "candidate_scope", "check_candidates", "check_length", "decode", "fitted_prompt", "load_lexicon"]
 
 LEXICON_FOLDER = "lexicon"  # inside a model folder
 Ranking = Literal["sum", "mean"]
@@ -35,13 +36,14 @@ class DecodingSettings:
         max_new_tokens: most tokens of a free generation; constrained names are as long as the lexicon's.
         max_batch_tokens: most prompt tokens (rows × longest, padding counted) run at once.
         search: `greedy`, `beam`, or `exact`, which goes on until it is proven that no other concept has more mass.
-        exact_ranks: of `exact`: how many ranks are to be proven.
+        exact_ranks: of `exact`: how many ranks are to be proven; at most `num_beams`, which come back.
         max_expansions: of `exact`: prefixes read for a mention before it stays unproven.
         max_concepts: concepts that an answer may be composed of; 1 for simple answers only.
         nil: offer the lexicon's leaf for "not in the knowledge base".
 
     Raises:
-        ConfigError: a number is below 1, or NIL is asked of a free generation.
+        ConfigError: a number is below 1, or settings contradict each other: what only names have asked of a free generation, a
+            proof of `mean`, which is not about sums, or of ranks that do not come back.
         UnknownNameError: no such ranking or search.
     """
 
@@ -64,8 +66,19 @@ class DecodingSettings:
         for name in ("num_beams", "max_new_tokens", "max_batch_tokens", "exact_ranks", "max_expansions", "max_concepts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give 1 or more")
+        self._check_agreement()
+
+    def _check_agreement(self) -> None:
         if not self.constrained and (self.nil or self.max_concepts > 1):
             raise ConfigError("nil and max_concepts are for constrained decoding; leave them out with constrained=False")
+        if not self.constrained and self.search != "beam":
+            raise ConfigError(f"search {self.search!r} is for constrained decoding; leave it out with constrained=False, num_beams=1 writes greedily")
+        if self.search == "exact" and self.ranking == "mean":
+            raise ConfigError("exact search proves summed probabilities and 'mean' does not rank by them; take ranking 'sum', or search 'beam'")
+        if self.search != "exact" and self.exact_ranks > 1:
+            raise ConfigError(f"search {self.search!r} proves no ranks; take search 'exact' with exact_ranks, or leave exact_ranks out")
+        if self.exact_ranks > self.num_beams:
+            raise ConfigError(f"exact_ranks is {self.exact_ranks} and num_beams, the most answers, {self.num_beams}; give num_beams as many or more")
 
 
 def load_lexicon(model_folder: Path, config: Mapping[str, Any]) -> Lexicon | None:
@@ -88,13 +101,13 @@ def load_lexicon(model_folder: Path, config: Mapping[str, Any]) -> Lexicon | Non
     return lexicon
 
 
-def check_length(prompt_tokens: int, model: Any, lexicon: Lexicon | None, settings: DecodingSettings, where: str) -> None:
+def check_length(prompt_tokens: int, model: Any, tokenizer: Any, lexicon: Lexicon | None, settings: DecodingSettings, where: str) -> None:
     """Refuse a prompt that, with the longest answer after it, leaves the model's context.
 
     Raises:
         PromptTooLongError: it does.
     """
-    needed, limit = prompt_tokens + _longest_answer(lexicon, settings), model.config.max_position_embeddings
+    needed, limit = prompt_tokens + _longest_answer(tokenizer, lexicon, settings), model.config.max_position_embeddings
     if needed > limit:
         raise PromptTooLongError(needed, limit, where)
 
@@ -116,14 +129,15 @@ def fitted_prompt(
     Raises:
         PromptTooLongError: not even the bare mention fits.
     """
-    prompt, _, windowed = fitted(make, fmt, tokenizer, model.config.max_position_embeddings, _longest_answer(lexicon, settings), where)
+    prompt, _, windowed = fitted(make, fmt, tokenizer, model.config.max_position_embeddings, _longest_answer(tokenizer, lexicon, settings), where)
     return prompt, windowed
 
 
-def _longest_answer(lexicon: Lexicon | None, settings: DecodingSettings) -> int:
+def _longest_answer(tokenizer: Any, lexicon: Lexicon | None, settings: DecodingSettings) -> int:
     if lexicon is None or not settings.constrained:
         return settings.max_new_tokens
-    return int(lexicon.header["longest"]) * settings.max_concepts
+    name = int(lexicon.header["longest"])  # its end token counted, which only the last name of an answer has
+    return name if settings.max_concepts == 1 else name + (settings.max_concepts - 1) * (name - 1 + len(encode_join(tokenizer)))
 
 
 def decode(
@@ -134,6 +148,7 @@ def decode(
     settings: DecodingSettings,
     groups: Sequence[Sequence[str]] | None = None,
     candidates: Sequence[Sequence[int] | None] | None = None,
+    places: Sequence[str] | None = None,
 ) -> list[list[Prediction]]:
     """Predictions per prompt, best first, one per concept, at most `num_beams`.
 
@@ -145,42 +160,86 @@ def decode(
         settings: how.
         groups: per prompt the groups an answer must come from, empty for all; the prompts' own groups where None.
         candidates: per prompt the entries of the lexicon that are answers, e.g. a retriever's; None for all.
+        places: what each prompt is called in an error; their numbers, from 1, where None.
 
     Raises:
         MissingLexiconError: constrained without a lexicon.
         TokenizerMismatchError: the lexicon was built for another tokenizer.
         PromptTooLongError: a prompt leaves the context.
         UnknownNameError: an unknown group.
-        ConfigError: NIL is asked for and the lexicon has no such leaf; candidates for a free generation.
+        ConfigError: NIL is asked for and the lexicon has no such leaf; candidates for a free generation, or not one list a prompt.
+        ModelError: the model cannot be searched, or its logits are no numbers.
         TrieError: no entry of the lexicon is both a candidate and in the groups.
     """
     if lexicon is None and settings.constrained:
         raise MissingLexiconError("constrained decoding needs a lexicon and there is none; run `syncabel lexicon build`, or ask for constrained=False")
     if candidates is not None and not settings.constrained:
         raise ConfigError("a free generation cannot be held to candidates; leave them out, or ask for constrained=True")
+    check_candidates(candidates, len(prompts))
+    where = [f"prompt {i}" for i in range(1, len(prompts) + 1)] if places is None else places
     if lexicon is not None:
         lexicon.check_tokenizer(tokenizer)
     ids = encode_prompts(prompts, tokenizer)
     for i, row in enumerate(ids):
-        check_length(len(row), model, lexicon, settings, f"prompt {i + 1}")
+        check_length(len(row), model, tokenizer, lexicon, settings, where[i])
     held = [tuple(prompt.groups) for prompt in prompts] if groups is None else [tuple(each) for each in groups]
+    try:
+        return _answers(model, tokenizer, lexicon, ids, settings, held, candidates, where)
+    except SearchError as error:
+        raise ModelError(error.problem, where[error.queries[0]] if error.queries else None, error.queries) from error
+
+
+def check_candidates(candidates: Sequence[Sequence[int] | None] | None, prompts: int) -> None:
+    """Refuse lists of candidates that are not one for each prompt.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if candidates is not None and len(candidates) != prompts:
+        raise ConfigError(f"{prompts} mentions need {prompts} lists of candidates, None for those without; got {len(candidates)}")
+
+
+def _answers(
+    model: Any,
+    tokenizer: Any,
+    lexicon: Lexicon | None,
+    ids: Sequence[Sequence[int]],
+    settings: DecodingSettings,
+    held: Sequence[tuple[str, ...]],
+    candidates: Sequence[Sequence[int] | None] | None,
+    places: Sequence[str],
+) -> list[list[Prediction]]:
     if settings.constrained and lexicon is not None:
-        found = _search(model, tokenizer, lexicon, ids, settings, _scopes(lexicon, held, candidates, settings.nil))
+        found = _search(model, tokenizer, lexicon, ids, settings, _scopes(lexicon, held, candidates, settings.nil, places))
         return [_predictions(each, lexicon, settings)[: settings.num_beams] for each in found]
     return _free(model, tokenizer, lexicon, ids, settings, held)
 
 
-def _scopes(lexicon: Lexicon, held: Sequence[tuple[str, ...]], candidates: Sequence[Sequence[int] | None] | None, nil: bool) -> list[Scope]:
+def _scopes(
+    lexicon: Lexicon, held: Sequence[tuple[str, ...]], candidates: Sequence[Sequence[int] | None] | None, nil: bool, places: Sequence[str]
+) -> list[Scope]:
     """One scope per prompt; prompts of the same groups have the same one, so that a batch holds it once."""
     numbers = {groups: lexicon.group_numbers(groups, nil) for groups in set(held)}
     if candidates is not None:
-        return [trie_scope(lexicon.trie, numbers[groups], entries) for groups, entries in zip(held, candidates, strict=True)]
+        return [candidate_scope(lexicon, numbers[groups], entries, where) for groups, entries, where in zip(held, candidates, places, strict=True)]
     scopes = {groups: trie_scope(lexicon.trie, each) for groups, each in numbers.items()}
     return [scopes[groups] for groups in held]
 
 
+def candidate_scope(lexicon: Lexicon, groups: Sequence[int] | None, entries: Sequence[int] | None, where: str) -> Scope:
+    """The scope of one mention that has its own candidates.
+
+    Raises:
+        TrieError: it allows no entry, naming the mention.
+    """
+    try:
+        return trie_scope(lexicon.trie, groups, entries)
+    except TrieError as error:
+        raise TrieError(f"{where}: {error}") from None
+
+
 def _search(model: Any, tokenizer: Any, lexicon: Lexicon, ids: Sequence[Sequence[int]], settings: DecodingSettings, scopes: Sequence[Scope]) -> list[Found]:
-    composite = Composite(tuple(encode_join(tokenizer)), settings.max_concepts, lexicon.concept_of) if settings.max_concepts > 1 else None
+    composite = _composite(tokenizer, lexicon, settings.max_concepts) if settings.max_concepts > 1 else None
     trie, budget = lexicon.trie, settings.max_batch_tokens
     if settings.search == "greedy":
         return greedy_search(model, trie, ids, scopes=scopes, composite=composite, max_batch_tokens=budget)
@@ -199,6 +258,12 @@ def _search(model: Any, tokenizer: Any, lexicon: Lexicon, ids: Sequence[Sequence
     )
 
 
+def _composite(tokenizer: Any, lexicon: Lexicon, most: int) -> Composite:
+    # NIL beside a concept would say that the mention is in the knowledge base and that it is not.
+    alone = () if lexicon.nil_entry is None else (lexicon.nil_entry,)
+    return Composite(tuple(encode_join(tokenizer)), most, lexicon.concept_of, alone, lambda concept: lexicon.entries_of(lexicon.codes[concept]))
+
+
 def _beam_score(log_prob: float, length: int) -> float:
     return math.exp(log_prob / max(length, 1))
 
@@ -207,19 +272,20 @@ def _predictions(found: Found, lexicon: Lexicon, settings: DecodingSettings) -> 
     """One prediction per concept: its best name, with the mass of all its names found."""
     concepts = rank_concepts(found, lexicon.concept_of)
     if settings.ranking == "sum":
-        return [_named(each.best, lexicon, each.log_mass, found.open_mass, each.certified) for each in concepts]
+        return [_named(each.best, lexicon, each.log_mass, found, each.certified) for each in concepts]
     # A long name may have the higher mean and the lower sum; the certificate is about sums.
     best: dict[tuple[int, ...], Hypothesis] = {}
     for name in sorted(found.names, key=lambda name: -name.log_prob / name.length):
         best.setdefault(concepts_of(name.entries, lexicon.concept_of), name)
     masses = {each.concepts: each.log_mass for each in concepts}
-    return [_named(name, lexicon, masses[concept], found.open_mass, False) for concept, name in best.items()]
+    return [_named(name, lexicon, masses[concept], found, False) for concept, name in best.items()]
 
 
-def _named(name: Hypothesis, lexicon: Lexicon, log_mass: float, bound: float, certified: bool) -> Prediction:
-    codes = tuple(sorted(lexicon.code(entry) for entry in name.entries))
-    written = f"{NAME_JOIN} ".join(lexicon.name(entry) for entry in name.entries)
-    return Prediction(codes, written, name.log_prob, _beam_score(name.log_prob, name.length), min(1.0, math.exp(log_mass)), certified, bound)
+def _named(name: Hypothesis, lexicon: Lexicon, log_mass: float, found: Found, certified: bool) -> Prediction:
+    entries = sorted(name.entries, key=lexicon.code)
+    written = f"{NAME_JOIN} ".join(lexicon.name(entry) for entry in entries)
+    score, mass = _beam_score(name.log_prob, name.length), min(1.0, math.exp(log_mass))
+    return Prediction(tuple(map(lexicon.code, entries)), written, name.log_prob, score, mass, certified, found.open_mass, found.epsilon)
 
 
 def _free(

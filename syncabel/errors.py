@@ -7,6 +7,7 @@
     │   └── MarkupError              `[mention]{GROUP}` cannot be read
     ├── UnknownNameError             a group, code, format, key … nobody declared  (nearest known one)
     ├── ConfigError                  settings that contradict each other, or refused ones
+    ├── ModelError                   a model cannot be searched, or its logits are no numbers
     ├── PromptTooLongError           a prompt does not fit the model's context
     ├── LexiconError
     │   ├── MissingLexiconError      constrained decoding without a lexicon
@@ -33,6 +34,7 @@ __all__ = [
     "MarkupError",
     "MissingExtraError",
     "MissingLexiconError",
+    "ModelError",
     "OffsetError",
     "PromptTooLongError",
     "SyncabelError",
@@ -118,6 +120,20 @@ def _neighbours(name: str, known: Sequence[str]) -> Sequence[str]:
 
 class ConfigError(SyncabelError):
     """Settings that contradict each other, or that are refused."""
+
+
+class ModelError(SyncabelError):
+    """A model cannot be searched, or a search cannot go on with some of its prompts.
+
+    Args:
+        problem: what is wrong and what to do.
+        where: the document and mention, or the sentence, of the first prompt it is about; None where it is about the model.
+        prompts: numbers of the prompts it is about, from 0.
+    """
+
+    def __init__(self, problem: str, where: str | None = None, prompts: Sequence[int] = ()) -> None:
+        self.problem, self.where, self.prompts = problem, where, tuple(prompts)
+        super().__init__(problem if where is None else f"{where}: {problem}")
 
 
 class PromptTooLongError(SyncabelError):

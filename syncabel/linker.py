@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from syncabel.errors import IncompleteFolderError, MissingExtraError, PromptTooLongError, UnknownNameError
+from syncabel.errors import ConfigError, IncompleteFolderError, MissingExtraError, ModelError, PromptTooLongError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat, format_from_config, from_document
@@ -19,7 +19,7 @@ from syncabel.types import Document, LinkedMention, Mention, Prediction, Prompt,
 if TYPE_CHECKING:
     from syncabel.decoding import DecodingSettings
 
-__all__ = ["Linker"]
+__all__ = ["Linker", "place_of"]
 
 MENTIONS_AT_ONCE = 512
 
@@ -133,13 +133,24 @@ class Linker:
 
         Raises:
             PromptTooLongError: not even the bare mention of a query fits the model's context.
+            ConfigError: k is below 1, or there is not one list of candidates a query.
+            TrieError: a query's candidates and groups leave no name.
+            ModelError: the model cannot be searched, or its logits are no numbers.
         """
+        from syncabel.decoding import check_candidates
+
+        if k < 1:
+            raise ConfigError(f"k is {k}; ask for at least 1 prediction")
+        check_candidates(candidates, len(queries))
         return [row[:k] for row in self._ranked([self.prompt(query) for query in queries], queries, candidates)]
 
     def link(self, documents: Iterable[Document]) -> Iterator[LinkedMention]:
         """Link every mention, in order; one that cannot be linked comes back with its error, none is lost.
 
         A prompt that the model's context does not hold is narrowed around its mention, and the result says so (`windowed`).
+
+        Raises:
+            ModelError: the model cannot be searched at all.
         """
         queue = ((document, mention) for document in documents for mention in document.mentions)
         while batch := list(islice(queue, MENTIONS_AT_ONCE)):
@@ -148,13 +159,15 @@ class Linker:
     def _link_batch(self, batch: Sequence[tuple[Document, Mention]]) -> Iterator[LinkedMention]:
         asked = [self._asked(document, mention) for document, mention in batch]
         good = [each for each in asked if not isinstance(each, str)]
-        ranked = iter(self._ranked([prompt for _, prompt, _ in good], [query for query, _, _ in good], None))
+        ranked = iter(self._each_ranked([prompt for _, prompt, _ in good], [query for query, _, _ in good]))
         for (document, mention), each in zip(batch, asked, strict=True):
             place = (document.id, mention.id, mention.text, mention.start, mention.end)
             if isinstance(each, str):
                 yield LinkedMention(*place, (), (), each)
             else:
-                yield LinkedMention(*place, each[0].groups, tuple(next(ranked)), windowed=each[2])
+                found = next(ranked)
+                answers, error = ((), found) if isinstance(found, str) else (tuple(found), None)
+                yield LinkedMention(*place, each[0].groups, answers, error, windowed=each[2])
 
     def _asked(self, document: Document, mention: Mention) -> tuple[Query, Prompt, bool] | str:
         """The query, its prompt and whether that was narrowed, or why there can be none."""
@@ -168,15 +181,39 @@ class Linker:
         from syncabel.decoding import fitted_prompt
 
         groups = query.groups if self.soft_groups else ()
-        where = f"document {query.document.id!r}, mention {query.mention.id!r}"
 
         def make(fmt: PromptFormat) -> Prompt:
             return from_document(query.document, query.mention, groups, fmt)
 
-        return fitted_prompt(make, self.fmt, self.model, self.tokenizer, self.lexicon, self.settings, where)
+        return fitted_prompt(make, self.fmt, self.model, self.tokenizer, self.lexicon, self.settings, place_of(query))
 
     def _ranked(self, prompts: Sequence[Prompt], queries: Sequence[Query], candidates: Sequence[Sequence[int] | None] | None) -> list[list[Prediction]]:
         from syncabel.decoding import decode
 
         held = [query.groups if self.hard_groups else () for query in queries]
-        return decode(self.model, self.tokenizer, self.lexicon, prompts, self.settings, held, candidates)
+        return decode(self.model, self.tokenizer, self.lexicon, prompts, self.settings, held, candidates, [place_of(query) for query in queries])
+
+    def _each_ranked(self, prompts: Sequence[Prompt], queries: Sequence[Query]) -> list[list[Prediction] | str]:
+        """Predictions, or why there are none: where a search cannot go on with some mentions, it begins again without them."""
+        results: list[list[Prediction] | str] = [""] * len(prompts)
+        left = list(range(len(prompts)))
+        while left:
+            try:
+                answers = self._ranked([prompts[i] for i in left], [queries[i] for i in left], None)
+            except ModelError as error:
+                if not error.prompts:
+                    raise
+                failed = {left[i] for i in error.prompts}
+                for i in failed:
+                    results[i] = f"{place_of(queries[i])}: {error.problem}"
+                left = [i for i in left if i not in failed]
+            else:
+                for i, row in zip(left, answers, strict=True):
+                    results[i] = row
+                break
+        return results
+
+
+def place_of(query: Query) -> str:
+    """What a query is called in an error."""
+    return f"document {query.document.id!r}, mention {query.mention.id!r}"

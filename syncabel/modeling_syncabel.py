@@ -13,9 +13,9 @@ from typing import Any
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from syncabel.decoding import LEXICON_FOLDER, DecodingSettings, decode, fitted_prompt, load_lexicon
-from syncabel.errors import MissingLexiconError
+from syncabel.errors import MarkupError, MissingLexiconError
 from syncabel.lexicon.store import Lexicon
-from syncabel.prompt import format_from_config, from_sentence
+from syncabel.prompt import PromptFormat, format_from_config, from_sentence
 from syncabel.types import Prediction, Prompt
 
 __all__ = ["SyncabelForCausalLM", "SyncabelMixin", "as_public"]
@@ -60,6 +60,8 @@ class SyncabelMixin:
         max_expansions: int = 128,
         candidates: Sequence[Sequence[int] | None] | None = None,
         nil: bool = False,
+        exact_ranks: int = 1,
+        max_concepts: int = 1,
     ) -> list[list[dict[str, Any]]]:
         """Link one marked mention per sentence.
 
@@ -72,23 +74,27 @@ class SyncabelMixin:
             ranking: `sum` or `mean`, see `DecodingSettings`.
             max_new_tokens: most tokens of a free generation.
             max_batch_tokens: most prompt tokens run at once.
-            search: `greedy`, `beam`, or `exact`, which proves its first answer.
-            max_expansions: of `exact`: prefixes read for a sentence before its answer stays unproven.
+            search: `greedy`, `beam`, or `exact`, which proves its first answers.
+            max_expansions: of `exact`: prefixes read for a sentence before its answers stay unproven.
             candidates: per sentence the lexicon's entries that are answers, None for all.
             nil: offer the lexicon's leaf for "not in the knowledge base".
+            exact_ranks: of `exact`: how many ranks are to be proven; at most `num_beams`.
+            max_concepts: concepts that an answer may be composed of.
 
         Returns:
             One list per sentence, best first, of up to `num_beams` dictionaries, one per concept: `mention`,
             `semantic_group`, `pred_concept_name`, `pred_concept_code` (`NO_CODE` where a free generation is no
             name of the group), `beam_score` (exp(log_prob / tokens)), `log_prob`, `mass`, `certified` (no other concept
-            has more mass), `bound` (probability that was not searched), `windowed` (the sentence was shortened around its
-            mention, because the model's context holds no more), `text`.
+            has more mass), `bound` (probability that was not searched), `epsilon` (how far log-probabilities may be off, which
+            `certified` allows for), `windowed` (the sentence was shortened around its mention, because the model's context holds no
+            more), `text`.
 
         Raises:
             MissingLexiconError: constrained, and the folder has no lexicon.
             DigestMismatchError: the folder's lexicon is not the one the model was exported with.
             MarkupError: a sentence does not mark exactly one mention.
             UnknownNameError: an unknown group or language.
+            ConfigError: settings that contradict each other, see `DecodingSettings`.
             PromptTooLongError: not even a sentence's mention fits the context.
             TrieError: no entry is both a candidate and in the groups.
         """
@@ -110,13 +116,29 @@ class SyncabelMixin:
             search=search,
             max_expansions=max_expansions,
             nil=nil,
+            exact_ranks=exact_ranks,
+            max_concepts=max_concepts,
         )
         tokenizer, lexicon = self.syncabel_tokenizer, self.syncabel_lexicon
+        places = [f"sentence {i}" for i in range(1, len(sentences) + 1)]
         fitted = [
-            fitted_prompt(partial(from_sentence, sentence), fmt, self, tokenizer, lexicon, settings, f"sentence {i}") for i, sentence in enumerate(sentences, 1)
+            fitted_prompt(partial(marked_prompt, sentence, place), fmt, self, tokenizer, lexicon, settings, place)
+            for sentence, place in zip(sentences, places, strict=True)
         ]
-        found = decode(self, tokenizer, lexicon, [prompt for prompt, _ in fitted], settings, candidates=candidates)
+        found = decode(self, tokenizer, lexicon, [prompt for prompt, _ in fitted], settings, candidates=candidates, places=places)
         return [[as_public(answer, *each, text) for answer in row] for row, each, text in zip(found, fitted, sentences, strict=True)]
+
+
+def marked_prompt(sentence: str, place: str, fmt: PromptFormat) -> Prompt:
+    """`from_sentence`, whose error says which sentence it is.
+
+    Raises:
+        MarkupError: it does not hold exactly one mention.
+    """
+    try:
+        return from_sentence(sentence, fmt)
+    except MarkupError as error:
+        raise MarkupError(f"{place}: {error}") from None
 
 
 def as_public(answer: Prediction, prompt: Prompt, windowed: bool, text: str) -> dict[str, Any]:
@@ -132,6 +154,7 @@ def as_public(answer: Prediction, prompt: Prompt, windowed: bool, text: str) -> 
         "mass": answer.mass,
         "certified": answer.certified,
         "bound": answer.bound,
+        "epsilon": answer.epsilon,
         "windowed": windowed,
     }
 

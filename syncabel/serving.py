@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constrained.concepts import EPSILON, Found, Hypothesis, rank_concepts
-from constrained.scope import Scope, ScopeTable, trie_scope
+from constrained.scope import Scope, ScopeTable
 from constrained.trie import TokenTrie
 from constrained.vllm import EXTRA_ARG, FOLDER_VARIABLE
-from syncabel.decoding import LEXICON_FOLDER, DecodingSettings
-from syncabel.errors import ConfigError, MissingExtraError, MissingLexiconError
+from syncabel.decoding import LEXICON_FOLDER, DecodingSettings, candidate_scope
+from syncabel.errors import ConfigError, MissingExtraError, MissingLexiconError, ModelError
 from syncabel.lexicon.store import TRIE, Lexicon
-from syncabel.linker import Linker
+from syncabel.linker import Linker, place_of
 from syncabel.prompt import encode_prompts
 from syncabel.types import Prediction, Prompt, Query
 
@@ -213,7 +213,10 @@ class CertifiedVLLM(Linker):
         certain = self._certain(prompts, queries, candidates)
         rest = [i for i, answer in enumerate(certain) if answer is None]
         listed = None if candidates is None else [candidates[i] for i in rest]
-        ranked = iter(super()._ranked([prompts[i] for i in rest], [queries[i] for i in rest], listed))
+        try:
+            ranked = iter(super()._ranked([prompts[i] for i in rest], [queries[i] for i in rest], listed))
+        except ModelError as error:
+            raise ModelError(error.problem, error.where, [rest[i] for i in error.prompts]) from error
         return [next(ranked) if answer is None else [answer] for answer in certain]
 
     @property
@@ -233,7 +236,9 @@ class CertifiedVLLM(Linker):
         room = self._config.max_model_len - self._names.header["longest"]
         short = [i for i, row in enumerate(ids) if len(row) <= room]
         answers: list[Prediction | None] = [None] * len(queries)
-        for i, found in zip(short, self._greedy([ids[i] for i in short], [asks[i] for i in short]), strict=True):
+        # First, so that a selection which leaves no name is the error that the engine gives.
+        scopes = [candidate_scope(self._names, ask.get("groups"), ask.get("candidates"), place_of(query)) for ask, query in zip(asks, queries, strict=True)]
+        for i, found in zip(short, self._greedy([ids[i] for i in short], [asks[i] for i in short], [scopes[i] for i in short]), strict=True):
             answers[i] = self._prediction(found)
         proved = sum(answer is not None for answer in answers)
         self.served.update({"certified": proved, "uncertain": len(short) - proved, "too long": len(queries) - len(short)})
@@ -245,13 +250,11 @@ class CertifiedVLLM(Linker):
         given = {"groups": groups, "candidates": candidates}
         return {key: [int(number) for number in numbers] for key, numbers in given.items() if numbers is not None}
 
-    def _greedy(self, prompts: Sequence[Sequence[int]], asks: Sequence[dict[str, list[int]]]) -> list[Found]:
+    def _greedy(self, prompts: Sequence[Sequence[int]], asks: Sequence[dict[str, list[int]]], scopes: Sequence[Scope]) -> list[Found]:
         """One greedy decoding of each prompt, held to what is asked."""
         if not prompts:
             return []
         trie = self._names.trie
-        # First, so that a selection which leaves no name is the error that the engine gives.
-        scopes = [trie_scope(trie, **ask) for ask in asks]
         epsilon = EPSILON[str(self._config.dtype).removeprefix("torch.")] if self.epsilon is None else self.epsilon
         done = self.llm.generate([{"prompt_token_ids": list(ids)} for ids in prompts], [self._params(ask) for ask in asks], use_tqdm=False)
         outputs = [request.outputs[0] for request in done]
@@ -275,7 +278,8 @@ class CertifiedVLLM(Linker):
         best = found.names[0]
         score = math.exp(best.log_prob / best.length)
         code, name = self._names.code(best.entry), self._names.name(best.entry)
-        return Prediction((code,), name, best.log_prob, score, min(1.0, math.exp(best.log_prob)), certified=True, bound=found.open_mass)
+        mass = min(1.0, math.exp(best.log_prob))
+        return Prediction((code,), name, best.log_prob, score, mass, certified=True, bound=found.open_mass, epsilon=found.epsilon)
 
 
 def _log_probs(output: Any) -> list[dict[int, float]]:

@@ -351,14 +351,16 @@ class Prediction:
     """One answer for one mention.
 
     Attributes:
-        codes: one code; several only for a composite answer; empty where a free generation is no name (`NO_CODE`).
-        name: the name written.
+        codes: one code, `NIL_CODE` for "not in the knowledge base"; several, sorted, only for a composite answer; empty where a free
+            generation is no name (`NO_CODE`).
+        name: the name written; of a composite answer the names in the order of the codes, whichever was written first.
         log_prob: summed natural-log, full-vocabulary probability of the name's tokens and the end token; for a baseline
             its own score (higher is better).
         beam_score: exp(log_prob / number of tokens), end token counted (published definition); a fraction in [0, 1].
         mass: summed probability of the concept's names found; a fraction in [0, 1].
         certified: whether the search proved that no other concept has more mass.
         bound: upper bound of the probability left unsearched, or None.
+        epsilon: how far log-probabilities may be off, which `certified` allows for (depends on the model's floating type), or None.
         confidence: calibrated probability of being right, or None.
     """
 
@@ -369,12 +371,18 @@ class Prediction:
     mass: float = 0.0
     certified: bool = False
     bound: float | None = None
+    epsilon: float | None = None
     confidence: float | None = None
 
     @property
     def code(self) -> str:
         """The code, `+`-joined for a composite answer, `NO_CODE` for none."""
         return "+".join(self.codes) if self.codes else NO_CODE
+
+    @property
+    def abstains(self) -> bool:
+        """Whether it names no concept: NIL, or no name."""
+        return self.codes in ((), (NIL_CODE,))
 
 
 @dataclass(frozen=True, slots=True)

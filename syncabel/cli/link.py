@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -33,8 +33,9 @@ def link(
     num_beams: Annotated[int, typer.Option(help="Width of the beam, and most answers a mention.")] = 5,
     free: Annotated[bool, typer.Option("--free", help="Let the model write freely instead of holding it to the lexicon.")] = False,
     ranking: Annotated[str, typer.Option(help="sum or mean.")] = "sum",
-    search: Annotated[str, typer.Option(help="greedy, beam, or exact, which proves its first answer.")] = "beam",
-    max_expansions: Annotated[int, typer.Option(help="Of exact: prefixes read for a mention before its answer stays unproven.")] = 128,
+    search: Annotated[str, typer.Option(help="greedy, beam, or exact, which proves its first answers.")] = "beam",
+    ranks: Annotated[int, typer.Option(help="Of exact: how many ranks are to be proven; at most num-beams.")] = 1,
+    max_expansions: Annotated[int, typer.Option(help="Of exact: prefixes read for a mention before its answers stay unproven.")] = 128,
     max_concepts: Annotated[int, typer.Option(help="Concepts that an answer may be composed of.")] = 1,
     nil: Annotated[bool, typer.Option("--nil", help="Offer the lexicon's leaf for mentions that are not in the knowledge base.")] = False,
     layout: Annotated[str, typer.Option("--format", help="jsonl or table.")] = "jsonl",
@@ -54,6 +55,7 @@ def link(
         num_beams,
         ranking,
         search=search,
+        exact_ranks=ranks,
         max_expansions=max_expansions,
         max_concepts=max_concepts,
         nil=nil,
@@ -62,7 +64,9 @@ def link(
     if rejections:
         err.print(f"{rejections[0].where}: {rejections[0].reason}: first of {len(rejections)} rows not read; `syncabel corpus convert` lists them")
     total = sum(len(row.mentions) if isinstance(row, Document) else 1 for row in rows)
-    failed = _write(tracked(_linked(rows, linker), "linking", total), layout)
+    failed, windowed = _write(tracked(_linked(rows, linker), "linking", total), layout)
+    if windowed:
+        err.print(f"syncabel: {windowed} of {total} mentions were linked with less context than the format asks for, the model's context holds no more")
     if failed:
         err.print(f"syncabel: {failed} of {total} mentions could not be linked; their lines say why")
     if failed or rejections:
@@ -126,19 +130,32 @@ def _linked(rows: Sequence[Document | LinkedMention], linker: Linker) -> Iterato
             yield row
 
 
-def _write(linked: Iterable[LinkedMention], layout: str) -> int:
-    """Write every result; returns how many carry an error."""
-    failed = 0
-    table = Table("document", "mention", "name", "code", "probability")
+def _write(linked: Iterable[LinkedMention], layout: str) -> tuple[int, int]:
+    """Write every result; returns how many carry an error and how many had their context narrowed."""
+    failed = windowed = 0
+    table = Table("document", "mention", "name", "code", "probability", "")
     for result in linked:
         failed += result.error is not None
+        windowed += result.windowed
         if layout == "jsonl":
-            print_json({**to_json(result), "predictions": [{**to_json(p), "code": p.code} for p in result.predictions]})
-            continue
-        for rank, prediction in enumerate(result.predictions):
-            table.add_row(*(("", "") if rank else (result.document_id, result.text)), prediction.name, prediction.code, f"{prediction.mass:.3f}")
-        if result.error:
-            table.add_row(result.document_id, result.text, result.error, "", "")
+            print_json(_row(result))
+        else:
+            _add_rows(table, result)
     if layout == "table":
         out.print(table)
-    return failed
+    return failed, windowed
+
+
+def _row(result: LinkedMention) -> dict[str, Any]:
+    """As JSON values, with what `to_json` leaves out as a default and a reader must not have to know."""
+    predictions = [{**to_json(each), "certified": each.certified, "code": each.code} for each in result.predictions]
+    return {**to_json(result), "predictions": predictions, "windowed": result.windowed}
+
+
+def _add_rows(table: Table, result: LinkedMention) -> None:
+    for rank, prediction in enumerate(result.predictions):
+        marks = (("certified", prediction.certified), ("windowed", result.windowed and not rank))
+        told = ", ".join(word for word, holds in marks if holds)
+        table.add_row(*(("", "") if rank else (result.document_id, result.text)), prediction.name, prediction.code, f"{prediction.mass:.3f}", told)
+    if result.error:
+        table.add_row(result.document_id, result.text, result.error, "", "", "")

@@ -2,7 +2,7 @@
 
 not_in_kb          no right answer is in the knowledge base
 filtered_by_group  none of those in it is in the groups the search was held to
-abstained          nothing was predicted, or what was written is no name
+abstained          nothing was predicted, the answer was NIL, or what was written is no name
 search             a right answer was possible and is not among the candidates
 ranking            it is among them, and not first
 """
@@ -50,7 +50,7 @@ def first_cause(out_of_reach: Cause | None, options: Sequence[Answer], candidate
     Args:
         out_of_reach: from `reachable`.
         options: sets of codes that would be right in full.
-        candidates: the predicted codes, best first.
+        candidates: the predicted codes, best first; no codes for NIL and for what is no name.
     """
     if out_of_reach:
         return out_of_reach

@@ -48,7 +48,7 @@ class Miss:
     Attributes:
         document_id, mention_id, text, group: the mention; the group is its annotated type.
         answers: gold, canonical codes.
-        predicted: canonical codes of the first prediction; empty where there is none.
+        predicted: canonical codes of the first prediction; empty where there is none, and for NIL.
         name: what was written.
         cause: the first cause.
         loss: what it costs, 1 - score.
@@ -81,7 +81,7 @@ class Report:
         strata: `concept`, `string`, `name` -> stratum -> score.
         ledger: cause -> misses; shares sum to 1 - recall_at_1.
         misses: every mention not right in full; holds text of the corpus.
-        nil, nil_correct: mentions annotated as not in the knowledge base, not part of n; right when abstained.
+        nil, nil_correct: mentions annotated as not in the knowledge base, not part of n; right when abstained: nothing predicted, NIL, or no name.
         unannotated: mentions without annotation, not part of n.
         missing: mentions of n without a line in the predictions, counted as wrong.
         digests: SHA-256 of `kb`, `documents`, `predictions`.
@@ -250,7 +250,7 @@ def _judged(
         document.id,
         mention,
         answers,
-        canonical_answers([prediction.codes for prediction in predictions], kb.canonical),
+        canonical_answers([() if prediction.abstains else prediction.codes for prediction in predictions], kb.canonical),
         predictions[0].name if predictions else "",
         reachable(options(answers, protocol), kb, in_groups),
         missing=linked is None,
@@ -258,7 +258,7 @@ def _judged(
 
 
 def _abstains(linked: LinkedMention | None) -> bool:
-    return linked is None or not linked.predictions or not linked.predictions[0].codes
+    return linked is None or not linked.predictions or linked.predictions[0].abstains
 
 
 def _cell(judged: Sequence[_Judged], protocol: Protocol, rounds: int, seed: int) -> Cell:

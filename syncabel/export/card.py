@@ -1,12 +1,16 @@
 """The model card (README.md of a model folder), filled from measured facts and from nothing else."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Template
 from typing import Any
 
+import numpy as np
+
 from syncabel import __version__
 from syncabel.lexicon.store import Lexicon
+from syncabel.text import escape_markup
 
 __all__ = ["Facts", "model_card"]
 
@@ -56,7 +60,7 @@ In the folder that holds this one (or with the repository's id in the place of `
 from transformers import AutoModelForCausalLM
 
 model = AutoModelForCausalLM.from_pretrained("$folder", trust_remote_code=True, device_map="auto")
-results = model.sample(sentences=["The patient has [$example]{$group}."], constrained=True, num_beams=2)
+results = model.sample(sentences=[$sentence], constrained=True, num_beams=2)
 for answer in results[0]:
     print(answer["mention"], answer["pred_concept_name"], answer["pred_concept_code"], f"{answer['beam_score']:.3f}")
 ```
@@ -77,9 +81,22 @@ $results
 ## Limits
 
 A name is always a real one and may still be the wrong one: look at the score and the alternatives, and have codes that
-matter checked by a person.  Mentions are not found by this model; they are given to it in brackets.  Concepts outside the
-lexicon cannot be answered.  Terminology: $terminology; redistribution $redistributable.
+matter checked by a person.  Mentions are not found by this model; they are given to it in brackets.  A mention of a
+concept outside the lexicon gets the name that the model finds most probable$nil.
+Terminology: $terminology; redistribution $redistributable.
 """)
+
+
+def _sentence(lexicon: Lexicon) -> str:
+    """A Python literal of a sentence that marks a name of the lexicon."""
+    middle = len(lexicon) // 2
+    entry = middle - 1 if middle == lexicon.nil_entry else middle
+    return json.dumps(f"The patient has [{escape_markup(lexicon.name(entry))}]{{{_group(lexicon, entry)}}}.", ensure_ascii=False)
+
+
+def _group(lexicon: Lexicon, entry: int) -> str:
+    (row,) = lexicon.trie.node_class[lexicon.trie.leaves_of(np.array([entry]))]
+    return next(group for number, group in enumerate(lexicon.groups) if lexicon.trie.allowed([number])[row])
 
 
 def _table(rows: Mapping[str, str]) -> str:
@@ -126,8 +143,8 @@ def model_card(facts: Facts, lexicon: Lexicon, folder: str) -> str:
         redistributable="allowed" if redistributable else "NOT allowed",
         version=__version__,
         folder=folder,
-        example=lexicon.name(len(lexicon) // 2),
-        group=lexicon.groups[0],
+        sentence=_sentence(lexicon),
+        nil="" if lexicon.nil_entry is None else ", or the code `NIL` where `nil=True` offers it",
         base_model=facts.base_model,
         training=_table(facts.training),
         results=_table(facts.results),

@@ -75,7 +75,7 @@ class DevSample:
         fitting = []
         for query in self.queries:
             try:
-                check_length(len(encode_prompt(linker.prompt(query), self.tokenizer)), model, self.lexicon, settings, query.mention.id)
+                check_length(len(encode_prompt(linker.prompt(query), self.tokenizer)), model, self.tokenizer, self.lexicon, settings, query.mention.id)
             except PromptTooLongError:
                 continue
             fitting.append(query)

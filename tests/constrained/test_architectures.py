@@ -21,6 +21,8 @@ from transformers import (
     GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -29,6 +31,8 @@ from transformers import (
     OPTForCausalLM,
     PhiConfig,
     PhiForCausalLM,
+    PhimoeConfig,
+    PhimoeForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -36,7 +40,7 @@ from transformers import (
 )
 
 from constrained import TokenTrie
-from constrained.search import EPSILON, beam_search, exact_search, greedy_search
+from constrained.search import EPSILON, SearchError, beam_search, exact_search, greedy_search
 
 VOCABULARY = 60
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "max_position_embeddings": 128}
@@ -54,10 +58,17 @@ MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         Qwen2Config,
         SHAPE | GROUPED | {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2},
     ),
+    "qwen 2, window not in use": (Qwen2ForCausalLM, Qwen2Config, SHAPE | GROUPED | {"use_sliding_window": False, "sliding_window": 4}),
+    "qwen 2, window in no layer": (
+        Qwen2ForCausalLM,
+        Qwen2Config,
+        SHAPE | GROUPED | {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 4},
+    ),
     "qwen 3": (Qwen3ForCausalLM, Qwen3Config, SHAPE | GROUPED | {"head_dim": 8}),
     "gemma": (GemmaForCausalLM, GemmaConfig, SHAPE | MULTI_QUERY | {"head_dim": 16}),
     "gemma 2, window, capped": (Gemma2ForCausalLM, Gemma2Config, SHAPE | GROUPED | {"head_dim": 8, "sliding_window": 6, "attn_logit_softcapping": 1.0}),
     "gemma 3, window": (Gemma3ForCausalLM, Gemma3TextConfig, SHAPE | GROUPED | {"head_dim": 8, "sliding_window": 6}),
+    "phimoe, window as long as the context": (PhimoeForCausalLM, PhimoeConfig, SHAPE | GROUPED | {"sliding_window": 128, "num_local_experts": 2}),
     "phi": (PhiForCausalLM, PhiConfig, SHAPE),
     "gpt-2": (GPT2LMHeadModel, GPT2Config, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}),
     "gpt-neox": (GPTNeoXForCausalLM, GPTNeoXConfig, OWN | {"intermediate_size": 48}),
@@ -137,3 +148,47 @@ def test_families_whose_attention_is_their_own_are_refused_in_one_line(kind: Any
         with pytest.raises(ValueError, match=f"{kind.__name__} cannot be searched: {reason}") as refused:
             search(model, few_trie, [[1, 2]], **rest)
         assert "\n" not in str(refused.value)
+
+
+LLAMA_4 = SHAPE | GROUPED | {"head_dim": 8, "intermediate_size_mlp": 48, "num_local_experts": 2, "no_rope_layers": [1, 1, 1, 0]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "given", "reason"),
+    [
+        (PhimoeForCausalLM, PhimoeConfig, SHAPE | GROUPED | {"sliding_window": 12, "num_local_experts": 2}, "it looks back 12 tokens at most"),
+        (Llama4ForCausalLM, Llama4TextConfig, LLAMA_4 | {"attention_chunk_size": 12, "attn_temperature_tuning": False}, "it looks at chunks of 12 tokens"),
+        (Llama4ForCausalLM, Llama4TextConfig, LLAMA_4 | {"attention_chunk_size": 128}, "its scores are scaled by position"),
+    ],
+)
+def test_what_only_the_mask_limits_is_refused_though_short_prompts_do_not_show_it(
+    kind: Any, config: Any, given: dict[str, Any], reason: str, few_trie: TokenTrie
+) -> None:
+    model = tiny(kind, config, given)
+    # Not only the first time.
+    for _ in range(2):
+        with pytest.raises(SearchError, match=f"^{kind.__name__} cannot be searched: {reason}, and its layers do not tell their attention so$"):
+            greedy_search(model, few_trie, [[1, 2]])
+
+
+def test_a_layer_that_keeps_its_window_to_itself_is_found_among_others(few_trie: TokenTrie) -> None:
+    kind, config, given = MODELS["qwen 2, window in some layers"]
+    model = tiny(kind, config, given | {"sliding_window": 12})
+    model.model.layers[3].self_attn.sliding_window = None
+    with pytest.raises(SearchError, match="it looks back 12 tokens at most"):
+        greedy_search(model, few_trie, [[1, 2]])
+
+
+def test_a_model_on_several_devices_is_refused(few_trie: TokenTrie) -> None:
+    model = tiny(*MODELS["llama, all heads, untied"])
+    model.lm_head.to("meta")
+    with pytest.raises(SearchError, match=r"^the model lies on several devices \(cpu, meta\): load all of it on one$"):
+        greedy_search(model, few_trie, [[1, 2]])
+
+
+@pytest.mark.parametrize("given", [list, tuple, np.array])
+def test_token_ids_that_no_model_knows_are_refused_with_their_query(given: Any, few_trie: TokenTrie) -> None:
+    model = tiny(*MODELS["gpt-2"])
+    for ids, reason in (([3, -1], "token id -1; token ids are at least 0"), ([VOCABULARY, 2], f"token id {VOCABULARY}, the model knows {VOCABULARY} tokens")):
+        with pytest.raises(SearchError, match=f"query 1: its prompt has {reason}"):
+            greedy_search(model, few_trie, [given([1]), given(ids)])

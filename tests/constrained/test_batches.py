@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from transformers import LlamaForCausalLM
 
 from constrained import TokenTrie
-from constrained.search import Found, Scope, beam_search, exact_search, free_search, greedy_search
+from constrained.attention import Reading
+from constrained.loop import PATIENCE
+from constrained.search import Found, Scope, SearchError, beam_search, exact_search, free_search, greedy_search, score_entries
 
 SEARCHES: list[tuple[Callable[..., list[Found]], dict[str, Any]]] = [
     (greedy_search, {}),
@@ -144,7 +146,105 @@ def test_a_document_whose_mentions_do_not_fit_together_is_divided(cramped: Any, 
     assert_same(greedy_search(cramped, trie, prompts), roomy)
 
 
-def test_a_prompt_that_does_not_fit_alone_is_the_devices_error(cramped: Any, trie: TokenTrie) -> None:
+def test_a_prompt_that_does_not_fit_alone_is_named(cramped: Any, trie: TokenTrie) -> None:
     cramped.most = 30
-    with pytest.raises(torch.OutOfMemoryError, match="no room for 31 tokens"):
-        greedy_search(cramped, trie, [[1] * 31, [2]])
+    with pytest.raises(SearchError, match="query 1: the device has too little memory for this prompt alone") as refused:
+        greedy_search(cramped, trie, [[2], [1] * 31])
+    assert isinstance(refused.value.__cause__, torch.OutOfMemoryError)
+
+
+def test_what_fits_is_remembered_for_the_next_search_and_said_once(cramped: Any, trie: TokenTrie, caplog: pytest.LogCaptureFixture) -> None:
+    prompts = [[i, i + 1, i + 2, 9, 9] for i in range(1, 40)]
+    cramped.most = 45
+    with caplog.at_level(logging.WARNING, "constrained"):
+        first = greedy_search(cramped, trie, prompts)
+        passes = Passes()
+        assert_same(greedy_search(cramped, trie, prompts, trace=passes), first)
+    assert len(caplog.messages) == 1
+    assert max(passes.tokens) <= 45
+
+
+def test_a_bound_that_was_found_is_lifted_when_searches_have_had_room_for_long(cramped: Any, trie: TokenTrie) -> None:
+    prompts = [[i, i + 1, i + 2, 9, 9] for i in range(1, 40)]
+
+    def most_at_once() -> int:
+        passes = Passes()
+        greedy_search(cramped, trie, prompts, trace=passes)
+        return max(passes.tokens)
+
+    roomy = most_at_once()
+    cramped.most = 45
+    greedy_search(cramped, trie, prompts)
+    cramped.most = 10**6
+    found = [most_at_once() for _ in range(10 * PATIENCE)]
+    assert found[0] <= 45
+    assert found == sorted(found)
+    assert found[-1] == roomy
+    assert found[PATIENCE - 1] == found[0]
+
+
+def test_one_large_tree_that_does_not_fit_leaves_no_bound_and_is_said_once(cramped: Any, trie: TokenTrie, caplog: pytest.LogCaptureFixture) -> None:
+    large = [[*range(1, 21), i, i, i, i] for i in range(30, 34)]
+    small = [[i, i + 1, i + 2, 9, 9] for i in range(1, 40)]
+    passes = Passes()
+    greedy_search(cramped, trie, small, trace=passes)
+    cramped.most = 35
+    with caplog.at_level(logging.WARNING, "constrained"):
+        for _ in range(2):
+            greedy_search(cramped, trie, large, max_batch_tokens=100)
+    assert caplog.messages == ["out of memory on the device: going on with fewer prompts at once"]
+    cramped.most = 10**6
+    again = Passes()
+    greedy_search(cramped, trie, small, trace=again)
+    assert again.tokens == passes.tokens
+
+
+class Planted:
+    """A trace: what the cache holds whenever prompts join others, and the most it ever held, in slots of all trees."""
+
+    def __init__(self) -> None:
+        self.joined: list[int] = []
+        self.most = 0
+
+    def passed(self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor, reading: Reading) -> None:
+        held = (reading.first + reading.rows) * reading.cache.slots
+        self.most = max(self.most, held)
+        if reading.first:
+            self.joined.append(held)
+
+
+def test_no_prompts_join_trees_that_grew_beyond_what_was_expected(model: Any, trie: TokenTrie) -> None:
+    """Exact search reads many prefixes after a prompt."""
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(1, 120, 8).tolist() for _ in range(60)]
+    trace = Planted()
+    exact_search(model, trie, prompts, k=8, max_expansions=40, max_batch_tokens=600, trace=trace)
+    assert trace.most > 600
+    assert all(held <= 600 for held in trace.joined)
+    # Where they keep to it, others do join.
+    trace = Planted()
+    greedy_search(model, trie, prompts, max_batch_tokens=600, trace=trace)
+    assert trace.joined
+    assert all(held <= 600 for held in trace.joined)
+
+
+class Counting(LlamaForCausalLM):
+    """A Llama that keeps the sizes of its logits: rows, positions."""
+
+    def forward(self, **given: Any) -> Any:
+        output = super().forward(**given)
+        self.sizes = [*getattr(self, "sizes", []), tuple(output.logits.shape[:2])]
+        return output
+
+
+def test_the_oracle_asks_for_no_more_logits_than_it_needs(untied_llama: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    counting, prompt, paths = untied_llama(120, Counting), list(range(1, 101)), [[5, 0], [6, 7, 8, 0], [9, 0], [1] * 5]
+    at_once = score_entries(counting, prompt, paths)
+    assert counting.sizes == [(4, 6)]
+    monkeypatch.setattr("constrained.scoring.MOST_LOGITS", 2 * 6 * 120)
+    np.testing.assert_allclose(score_entries(counting, prompt, paths), at_once, atol=TOLERANCE)
+    assert counting.sizes[1:] == [(2, 5), (2, 6)]
+    with torch.inference_mode():
+        logits = counting(input_ids=torch.tensor([[*prompt, *paths[1]]])).logits[0].log_softmax(-1)
+    by_hand = sum(float(logits[99 + place, token]) for place, token in enumerate(paths[1]))
+    assert at_once[1] == pytest.approx(by_hand, abs=TOLERANCE)

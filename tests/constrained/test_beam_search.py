@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constrained import TokenTrie, TrieError
-from constrained.search import Found, Scope, beam_search, exact_search, greedy_search, score_entries, trie_scope
+from constrained.search import Found, Scope, SearchError, beam_search, exact_search, greedy_search, score_entries, trie_scope
 
 END = 0
 Name = tuple[int, ...]
@@ -155,8 +155,14 @@ def test_no_prompts_give_no_answers(model: Any, trie: TokenTrie) -> None:
 
 def test_a_trie_of_more_tokens_than_the_model_has_logits_is_refused(model: Any) -> None:
     for search, given_ in ((greedy_search, {}), (beam_search, {"num_beams": 2}), (exact_search, {})):
-        with pytest.raises(TrieError, match="token ids up to 500, the model only 120 logits: it was built for another model"):
+        with pytest.raises(TrieError, match="token ids up to 500, the model knows 120 tokens: it was built for another model"):
             search(model, trie_of([(500,)]), [[1]], **given_)
+
+
+def test_a_prompt_with_tokens_that_the_model_lacks_is_named(model: Any, trie: TokenTrie) -> None:
+    for search, given_ in ((greedy_search, {}), (beam_search, {"num_beams": 2}), (exact_search, {})):
+        with pytest.raises(SearchError, match="query 1: its prompt has token id 120, the model knows 120 tokens: its tokenizer belongs to another model"):
+            search(model, trie, [[1], [3, 120]], **given_)
 
 
 def test_a_model_of_more_logits_than_the_trie_has_tokens_is_fine(talking_llama: Callable[..., Any]) -> None:
@@ -169,7 +175,7 @@ def test_a_model_of_more_logits_than_the_trie_has_tokens_is_fine(talking_llama: 
     ("change", "message"),
     [
         ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
-        ({"prompts": [[1], []]}, "prompt 1 is empty"),
+        ({"prompts": [[1], []]}, "query 1: the prompt is empty"),
         ({"scopes": [Scope()]}, "2 prompts need 2 scopes, got 1"),
     ],
 )
@@ -191,6 +197,9 @@ def test_logits_that_are_no_numbers_are_an_error_that_names_the_query(untied_lla
     for search, given_ in ((greedy_search, {}), (beam_search, {"num_beams": 3}), (exact_search, {})):
         with pytest.raises(ValueError, match="query 1: the model's logits are not finite; check its weights and its floating type"):
             search(broken, trie, [[1, 2], [2, 119], [3]], **given_)
+        with pytest.raises(SearchError) as refused:
+            search(broken, trie, [[1, 2], [2, 119], [3], [119]], **given_)
+        assert refused.value.queries == (1, 3)
     # Inside a chain of tokens without alternative, where only the sum tells.
     for search, given_ in ((greedy_search, {}), (beam_search, {"num_beams": 3}), (exact_search, {})):
         with pytest.raises(ValueError, match="query 0: the model's logits are not finite"):

@@ -30,12 +30,14 @@ def talker(talking_llama: Any) -> Any:
     return talking_llama(VOCABULARY, 3)
 
 
-def answers_of(names: list[Name], concept_of: np.ndarray, separator: tuple[int, ...], most: int) -> dict[tuple[int, ...], list[int]]:
-    """Every answer allowed and its token ids: one name, and ordered names of different concepts."""
+def answers_of(
+    names: list[Name], concept_of: np.ndarray, separator: tuple[int, ...], most: int, alone: tuple[int, ...] = ()
+) -> dict[tuple[int, ...], list[int]]:
+    """Every answer allowed and its token ids: one name, and ordered names of different concepts, none of which stands alone only."""
     found = {}
     for size in range(1, most + 1):
         for entries in permutations(range(len(names)), size):
-            if len({int(concept_of[entry]) for entry in entries}) == size:
+            if len({int(concept_of[entry]) for entry in entries}) == size and (size == 1 or not set(entries) & set(alone)):
                 ids = [token for entry in entries for token in (*names[entry], *separator)]
                 found[entries] = [*ids[: len(ids) - len(separator)], END]
     return found
@@ -134,12 +136,50 @@ def test_no_walk_comes_to_a_dead_end_where_only_repeats_are_left(talker: Any, na
     assert max(name.log_prob for name in short.names) >= greedy.names[0].log_prob - TOLERANCE
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_tokens_that_can_be_read_in_two_ways_count_once(talking_llama: Any, seed: int) -> None:
+    """Separator 9: "1 9 2 9 3" is "1" + "2 9 3" and "1 9 2" + "3", both of concepts 0 and 1."""
+    names, concept_of = [(1,), (1, 9, 2), (2, 9, 3), (3,), (4,)], np.array([0, 0, 1, 1, 2])
+    model, prompt = talking_llama(12, seed), [5, 6]
+    ids = answers_of(names, concept_of, (9,), 2)
+    scores = dict(zip(ids, score_entries(model, prompt, list(ids.values())), strict=True))
+    once = {(tuple(sorted(concept_of[list(entries)].tolist())), tuple(ids[entries])): score for entries, score in scores.items()}
+    assert len(once) == len(ids) - 1
+    true: dict[tuple[int, ...], float] = {}
+    for (concepts, _), score in once.items():
+        true[concepts] = float(np.logaddexp(true.get(concepts, -np.inf), score))
+    given_: dict[str, Any] = {"composite": Composite((9,), 2, concept_of)}
+    for found in (
+        *exact_search(model, trie_of(names), [prompt], k=99, concept_of=concept_of, max_expansions=None, **given_),
+        *beam_search(model, trie_of(names), [prompt], num_beams=40, **given_),
+    ):
+        assert len(found.names) == len(once)
+        assert {answer.concepts: answer.log_mass for answer in rank_concepts(found, concept_of)} == pytest.approx(true, abs=TOLERANCE)
+
+
 def test_the_only_concept_is_an_answer_by_itself(talker: Any) -> None:
     composite = Composite((28,), 3, np.array([0, 0]))
     for search, given_ in ((greedy_search, {}), (beam_search, {"num_beams": 3}), (exact_search, {"k": 3})):
         (found,) = search(talker, trie_of([(3,), (4, 5)]), [[1, 2]], composite=composite, **given_)
         assert {name.entries for name in found.names} <= {(0,), (1,)}
         assert found.names
+
+
+@pytest.mark.parametrize("most", [2, 3])
+@pytest.mark.parametrize("alone", [(2,), (0, 7), (0, 1, 2, 3, 4, 5, 6)])
+def test_entries_that_stand_alone_are_part_of_no_answer_of_several_names(talker: Any, alone: tuple[int, ...], most: int) -> None:
+    # Entry 2 and entries 0, 1 begin alike; 3 and 4 are of one concept.
+    names = [(3,), (3, 4), (3, 4, 5), (6,), (6, 7), (8,), (9, 3), (9, 4)]
+    concept_of = np.array([0, 1, 2, 3, 3, 4, 5, 6])
+    ids, trie = answers_of(names, concept_of, SEPARATOR, most, alone), trie_of(names)
+    composite = Composite(SEPARATOR, most, concept_of, alone)
+    (whole,) = exact_search(talker, trie, [[5]], k=10**6, concept_of=concept_of, max_expansions=None, composite=composite)
+    assert {name.entries for name in whole.names} == ids.keys()
+    scores = dict(zip(ids, score_entries(talker, [5], list(ids.values())), strict=True))
+    (greedy,), (beam,) = greedy_search(talker, trie, [[5]], composite=composite), beam_search(talker, trie, [[5]], num_beams=4, composite=composite)
+    (short,) = exact_search(talker, trie, [[5]], concept_of=concept_of, max_expansions=2, composite=composite)
+    for found in (whole, greedy, beam, short):
+        check(found, scores, ids)
 
 
 @pytest.mark.parametrize(("separator", "most", "message"), [((), 2, "a separator of at least one token"), ((1,), 1, "at least 2 names, got 1")])

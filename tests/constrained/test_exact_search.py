@@ -4,15 +4,21 @@ SYNCABEL_FUZZ sets how many queries there are: 72 by default, more than 1,000 in
 """
 
 import os
+import tracemalloc
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from engine_oracles import END, TOLERANCE, Question, check_best, check_names, check_ranks, masses_of, random_question, scores_of, trie_of
+from hypothesis import event, settings
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 
 from constrained import TokenTrie
-from constrained.exact import MOST_FORCED
+from constrained.concepts import EPSILON, certified
+from constrained.exact import ALIKE, MOST_FORCED, Aim
 from constrained.search import EVERYTHING, beam_search, exact_search, greedy_search, rank_concepts, score_entries, trie_scope
 
 N_GROUPS = 3
@@ -150,6 +156,91 @@ def test_a_concept_of_many_improbable_names_wins_over_one_probable_name(tiny_lla
     assert [answer.concepts for answer in ranked] == [(2,), (1,), (0,)]
     assert greedy_search(flat, trie_of(names), [[5]], scopes=[EVERYTHING])[0].names[0].log_prob < np.log(2.401e-3)
     assert all(answer.certified for answer in ranked)
+
+
+def test_what_a_wide_trie_takes_grows_with_its_edges(tiny_llama: Any) -> None:
+    # The root has 300 children, each of them two: as a table of the widest it would be 300 × 300.
+    flat, trie = tiny_llama(400, scale=0.0), trie_of(list(product(range(1, 301), (1, 2))))
+    tracemalloc.start()
+    (found,) = exact_search(flat, trie, [[5]], max_expansions=301)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.expansions == 301
+    assert peak < 300 * 300 * 4 * 8
+
+
+# After this many names of one token a tail of 2,500 that share four tokens: as a flat model of 100 tokens has it, 1e-4 each and 2.5e-11 together.
+def with_tail(names: list[Name]) -> list[Name]:
+    return [*names, *((97, 97, 97, 97, one, other) for one, other in product(range(1, 51), repeat=2))]
+
+
+def test_equal_masses_do_not_cost_the_budget(tiny_llama: Any) -> None:
+    names = with_tail([(1,), (2,)])
+    (found,) = exact_search(tiny_llama(100, scale=0.0), trie_of(names), [[5]], max_expansions=None)
+    assert found.expansions < 10
+    first, second = rank_concepts(found)[:2]
+    assert [first.concepts, second.concepts] == [(0,), (1,)]
+    assert not first.certified
+
+
+@pytest.mark.parametrize("max_expansions", [None, 128])
+def test_what_a_coarse_arithmetic_cannot_prove_is_not_read_for(tiny_llama: Any, max_expansions: int | None) -> None:
+    # Three names against two: apart, but by less than twice the error of bfloat16.
+    concept_of = np.array([1, 1, 0, 0, 0] + [2] * 2500)
+    names = with_tail([(1,), (2,), (3,), (4,), (5,)])
+    for kind, sure in ((torch.bfloat16, False), (torch.float32, True)):
+        model = tiny_llama(100, scale=0.0).to(kind)
+        (found,) = exact_search(model, trie_of(names), [[5]], concept_of=concept_of, max_expansions=max_expansions)
+        assert found.expansions < 10
+        first, second = rank_concepts(found, concept_of)[:2]
+        assert [first.concepts, second.concepts] == [(0,), (1,)]
+        assert first.certified is sure
+
+
+# Log-masses may be off by log 3 here, so that twice the error is a factor of 9.
+@pytest.mark.parametrize(
+    ("found", "rest", "reached", "allowance"),
+    [
+        ([0.5, 0.01], 0.04, True, 0.5 / 9 - 0.01),  # proven
+        ([0.5, 0.01], 0.2, False, 0.5 / 9 - 0.01),  # not yet proven
+        ([0.5, 0.1], 0.48, False, 0.0),  # the first may become 0.98: more must be found
+        ([0.5, 0.3], 0.1, True, 0.505 - 0.3),  # neither to be proven nor to be changed
+        ([0.35, 0.3], 0.1, False, 0.3535 - 0.3),  # not to be proven, but the second may end before the first
+        ([0.3, 0.3], 0.01, False, 0.003015),
+        ([0.3, 0.3], 0.002, True, 0.003015),  # alike, whatever becomes of the rest
+        ([0.3], 0.3, False, 0.3 / 9),  # what is not found yet may be a rival
+    ],
+)
+def test_how_far_reading_is_to_go(found: list[float], rest: float, reached: bool, allowance: float) -> None:
+    with np.errstate(divide="ignore"):
+        aim = Aim.of(np.log(np.array([[*found, 0.0][:2]])), np.log([rest]), np.log(3))
+    assert bool(aim.reached[0]) is reached
+    assert np.exp(aim.allowance[0]) == pytest.approx(allowance, rel=2e-3)
+
+
+masses = st.lists(st.floats(1e-6, 1.0) | st.sampled_from([0.1, 0.2]), min_size=1, max_size=6)
+shares = st.lists(st.floats(0.0, 1.0), min_size=8, max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@drawn(masses, st.sampled_from([1e-9, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2]), st.sampled_from(sorted(EPSILON.values())), st.integers(1, 4), shares)
+def test_where_reading_stops_no_outcome_proves_more_nor_turns_the_order(found: list[float], rest: float, epsilon: float, k: int, share: list[float]) -> None:
+    """The open mass goes to the concepts, to new ones, or stays open, in any parts."""
+    before = sorted(found, reverse=True)
+    with np.errstate(divide="ignore"):
+        held = np.log(np.array([*before, *[0.0] * (k + 1)])[None, : k + 1])
+        log_open = np.log([rest])
+        aim = Aim.of(held, log_open, epsilon)
+        proven = certified(held, log_open, epsilon)
+        if proven.all() or not aim.reached[0]:
+            return
+        event("stopped unproven")
+        # The last share stays open, the one before is lost to what is not allowed.
+        parts = rest * np.array(share) / max(1.0, sum(share))
+        after = np.array([*before, *[0.0] * 6])[:6] + parts[:6]
+        ranked = np.log(np.sort(np.append(after, [0.0] * 5))[::-1][None, : k + 1])
+        np.testing.assert_array_equal(certified(ranked, np.log([parts[7]]), epsilon), proven)
+        assert (np.log(after[: min(k, len(before))]) >= ranked[0, : min(k, len(before))] - min(epsilon, ALIKE) - 1e-9).all()
 
 
 @pytest.mark.parametrize("k", [0, -1])

@@ -75,6 +75,26 @@ def test_a_scope_that_is_given_to_many_queries_is_held_once(trie: TokenTrie) -> 
     assert table.number(np.array([0, 1, 2])).tolist() == [0, 1, 0]
 
 
+def test_a_scope_of_another_trie_is_refused_and_everything_fits_all() -> None:
+    trie = trie_of([(1,), (1, 2), (3,)], [{0}, {1}, {2}], 3)
+    same = trie_of([(1,), (1, 2), (3,)], [{0}, {1}, {2}], 3)
+    # Without its entry of group 0 the palette's rows are others.
+    smaller, _ = trie.updated(removed=[0])
+    for other in (same, smaller):
+        for scope in (trie_scope(trie, [1]), trie_scope(trie, None, [0]), trie_scope(trie, [1], [1])):
+            ScopeTable(trie, [EVERYTHING, scope])
+            with pytest.raises(TrieError, match="scope 1 was made for another trie; make it anew") as raised:
+                ScopeTable(other, [EVERYTHING, scope])
+            assert "\n" not in str(raised.value)
+        assert len(ScopeTable(other, [EVERYTHING, trie_scope(trie)])) == 2
+
+
+@pytest.mark.parametrize("candidates", [[1.7], np.array([0.0, 1.0]), [True], ["1"], [[0, 1]], np.array(1)])
+def test_candidates_that_are_no_list_of_integers_are_refused(candidates: Any) -> None:
+    with pytest.raises(TrieError, match="candidates must be a list of entry numbers, got"):
+        trie_scope(trie_of([(1,), (2,)]), None, candidates)
+
+
 @pytest.mark.parametrize(
     ("groups", "candidates", "message"),
     [

@@ -1,5 +1,6 @@
 """The array trie against a set of prefixes."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -163,6 +164,31 @@ def test_a_name_of_a_thousand_tokens_is_walked(build_trie: BuildTrie) -> None:
 def test_lookups_of_leaves_tell_them_from_inner_nodes(build_trie: BuildTrie) -> None:
     trie = build_trie([(1,), (1, 2)])
     assert trie.entry_of(np.arange(trie.n_nodes)).tolist() == [-1, -1, 0, -1, 1]
+
+
+def test_looking_up_a_node_copies_no_array() -> None:
+    tokens = np.stack([np.arange(1, 50_001), np.full(50_000, END)], axis=1).ravel().astype(np.int32)
+    trie = TokenTrie.build(tokens, np.arange(50_001) * 2, np.ones((50_000, 1), np.uint64), END, 1)
+    node = np.array([70_000])
+    lookups = (
+        lambda: trie.entry_of(node),
+        lambda: trie.path(7),
+        lambda: trie.parents_of(node),
+        lambda: trie.walk([7, END]),
+        lambda: trie.leaves_of(np.array([7])),
+    )
+    for lookup in lookups:
+        lookup()  # what is kept between calls is made
+        tracemalloc.start()
+        lookup()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < trie.leaf_node.nbytes // 4
+
+
+def test_tokens_that_no_edge_has_lead_nowhere(build_trie: BuildTrie) -> None:
+    trie = build_trie([(1,), (2,)])
+    assert [trie.walk([token, END]) for token in (-1, 3, 2**31, 2**40, -(2**32) + 1)] == [-1] * 5
 
 
 ONE_GROUP = np.array([[1], [1]], dtype=np.uint64)

@@ -67,6 +67,15 @@ def test_nil_and_unannotated_mentions_are_counted_beside_the_denominator():
     assert (report.n, report.correct, report.nil, report.nil_correct, report.unannotated) == (1, 1, 3, 2, 1)
 
 
+def test_nil_is_an_abstention_right_where_nothing_is_in_the_knowledge_base_and_a_miss_elsewhere():
+    doc = document("d", ("nil", ()), ("nil", ()), ("one", ONE_A), ("two", ONE_A), ("three", ONE_A))
+    report = evaluate([doc], linked(doc, ["NIL", "A"], ["A", "NIL"], ["NIL", "A"], ["A", "NIL"], ["B", "NIL"]), KB)
+    assert (report.nil, report.nil_correct) == (2, 1)
+    assert (report.ledger["abstained"].n, report.ledger["ranking"].n, report.ledger["search"].n) == (1, 0, 1)
+    assert report.metrics["precision"] == 1 / 2  # of the two answered
+    assert report.misses[0].predicted == ()
+
+
 def test_alternative_ids_are_the_concept_on_both_sides():
     doc = document("d", ("one", (("A-old",),)), ("two", ONE_A), ("both", (("A", "A-old"),)))
     assert evaluate([doc], linked(doc, ["A"], ["A-old"], ["A"]), KB).correct == 3
@@ -96,7 +105,7 @@ def test_a_cause_that_comes_first_is_the_one_given():
 
 codes = st.sampled_from(["A", "A-old", "B", "C", "X", "Z"])
 answer_sets = st.lists(st.lists(codes, min_size=1, max_size=2, unique=True).map(tuple), min_size=1, max_size=2).map(tuple)
-rankings = st.none() | st.lists(st.sampled_from(["", "A", "B", "C", "X", "A+B", "A+X", "Z"]), max_size=3)
+rankings = st.none() | st.lists(st.sampled_from(["", "NIL", "A", "B", "C", "X", "A+B", "A+X", "Z"]), max_size=3)
 mentions = st.lists(st.tuples(answer_sets, rankings), min_size=1, max_size=6)
 
 

@@ -1,5 +1,6 @@
 """The exported folder: complete, standing alone, loadable by plain transformers."""
 
+import ast
 import json
 import os
 import re
@@ -276,6 +277,24 @@ def test_the_cards_code_loads_the_folder_it_lies_in(folder: Path, monkeypatch: p
     monkeypatch.setenv("HF_HOME", str(folder.parent / "hf"))
     exec(compile(code, "card", "exec"), {})
     assert "A:" in capsys.readouterr().out
+
+
+def test_the_cards_example_is_a_name_with_its_own_group_that_can_be_marked(tiny_tokenizer: Any) -> None:
+    from syncabel.export.card import model_card
+    from syncabel.kb import About, KnowledgeBase
+    from syncabel.lexicon.build import build_lexicon
+    from syncabel.prompt import from_sentence
+    from syncabel.types import Concept, Name
+
+    names = [("B:1", "aspirin", "Drug"), ("B:2", 'benz[a]anthracene {"x"}', "Substance"), ("B:3", "cold", "Disease")]
+    kb = KnowledgeBase.build([Concept(code, (Name(name, preferred=True),), (group,)) for code, name, group in names], About("test", "1", "CC0-1.0", True))
+    for nil in (None, "catch-all"):  # it would be the middle entry
+        lexicon = build_lexicon(kb, tiny_tokenizer, nil=nil)
+        card = model_card(FACTS, lexicon, "model")
+        sentence = ast.literal_eval(re.search(r"sentences=(\[.*\]), constrained", card).group(1))  # type: ignore[union-attr]
+        prompt = from_sentence(sentence[0], PromptFormat())
+        assert (prompt.mention, *prompt.groups) == ('benz(a)anthracene ("x")', "Substance")
+        assert ("`NIL`" in card) == (nil is not None)
 
 
 def with_header(lexicon: Any, **header: Any) -> Any:

@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from vllm import LLM, SamplingParams
 from vllm.exceptions import VLLMValidationError
 
-from constrained.search import EPSILON, greedy_search, score_entries, trie_scope
+from constrained.search import EPSILON, EVERYTHING, greedy_search, score_entries, trie_scope
 from constrained.trie import TrieError
 from constrained.vllm import FOLDER_VARIABLE
 from syncabel.decoding import DecodingSettings
@@ -168,8 +168,9 @@ def cramped(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.Mo
 # First of all: when a vLLM is over, it takes what it shares with the process's next one along.
 def test_preempted_requests_go_on_where_they_were(cramped: Any, linker: Linker, prompts: list[list[int]]) -> None:
     asks: list[dict[str, list[int]]] = [{} if i % 3 == 0 else {"groups": [i % 2]} for i in range(len(prompts))]
-    found = CertifiedVLLM.over(linker, cramped)._greedy(prompts, asks)
-    expected = greedy_search(linker.model, linker.lexicon.trie, prompts, scopes=[trie_scope(linker.lexicon.trie, **each) for each in asks])
+    scopes = [trie_scope(linker.lexicon.trie, **each) for each in asks]
+    found = CertifiedVLLM.over(linker, cramped)._greedy(prompts, asks, scopes)
+    expected = greedy_search(linker.model, linker.lexicon.trie, prompts, scopes=scopes)
     assert [each.names[0].entries for each in found] == [each.names[0].entries for each in expected]
     assert next(metric.value for metric in cramped.get_metrics() if metric.name == "vllm:num_preemptions") > 0
 
@@ -195,8 +196,9 @@ def test_greedy_decoding_is_the_engines(linker: Linker, llm: Any, queries: list[
     certified = CertifiedVLLM.over(linker, llm)
     trie = linker.lexicon.trie
     asks: list[dict[str, list[int]]] = [{} if i % 3 == 0 else {"groups": [i % 2]} for i in range(len(prompts))]
-    found = certified._greedy(prompts, asks)
-    expected = greedy_search(linker.model, trie, prompts, scopes=[trie_scope(trie, **each) for each in asks])
+    scopes = [trie_scope(trie, **each) for each in asks]
+    found = certified._greedy(prompts, asks, scopes)
+    expected = greedy_search(linker.model, trie, prompts, scopes=scopes)
     assert [each.names[0].entries for each in found] == [each.names[0].entries for each in expected]
     assert [each.names[0].log_prob for each in found] == pytest.approx([each.names[0].log_prob for each in expected], abs=CLOSE)
     assert [each.names[0].length for each in found] == [each.names[0].length for each in expected]
@@ -237,8 +239,8 @@ def test_more_log_probabilities_prove_more_and_never_too_much(
     linker: Linker, llm: Any, prompts: list[list[int]], paths: list[list[int]], top_logprobs: int
 ) -> None:
     trie, some = linker.lexicon.trie, prompts[::7]
-    found = CertifiedVLLM.over(linker, llm, top_logprobs=top_logprobs)._greedy(some, [{}] * len(some))
-    closer = CertifiedVLLM.over(linker, llm, top_logprobs=20)._greedy(some, [{}] * len(some))
+    found = CertifiedVLLM.over(linker, llm, top_logprobs=top_logprobs)._greedy(some, [{}] * len(some), [EVERYTHING] * len(some))
+    closer = CertifiedVLLM.over(linker, llm, top_logprobs=20)._greedy(some, [{}] * len(some), [EVERYTHING] * len(some))
     for ids, one, other in zip(some, found, closer, strict=True):
         best = one.names[0]
         rest = math.fsum(math.exp(value) for entry, value in enumerate(score_entries(linker.model, ids, paths)) if entry != best.entry)
