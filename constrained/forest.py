@@ -24,7 +24,7 @@ LEAST_SHARED = 16  # tokens; less is never shared
 MOST_SLOTS = 4096  # of a tree with several prompts: each of its tokens attends over all of it
 # Pairs of tokens, times the model's width, that are held to cost under attention what a token costs apart from it: measured on a
 # CPU, at widths of 32 and 384, over trees of 1 to 24 prompts with 20 to 350 common tokens.
-PAIRS = 8.0
+PAIRS = 16.0
 Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Prompt = Sequence[int]

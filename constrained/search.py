@@ -106,8 +106,8 @@ def beam_search(
         num_beams: width.
         scopes: what each prompt may be answered with, see `trie_scope`; everything where None.
         composite: let several names follow each other.
-        max_batch_tokens: bound on trees × padded tokens of a batch, which is what the cache holds (a single prompt beyond it
-            is run alone).
+        max_batch_tokens: bound on trees × slots of the cache when prompts are taken up; what is under way may outgrow it (a single
+            prompt beyond it is run alone).
         trace: told of every forward pass.
 
     Returns:

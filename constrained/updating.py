@@ -127,7 +127,7 @@ def write_paths(child_start: NDArray[np.int32], token: NDArray[np.int32], leaves
     first, node = _depths(child_start), np.array(leaves)
     for depth in range(len(first) - 2, 0, -1):
         # Numbers ascend with depth: the leaves at this one or below are the last, and by now each has climbed to it.
-        deep = slice(int(np.searchsorted(leaves, first[depth])), None)
+        deep = slice(int(np.searchsorted(leaves, leaves.dtype.type(first[depth]))), None)
         here = node[deep]
         out[starts[deep] + (depth - 1)] = token[here - 1]
         above = np.arange(first[depth - 1], first[depth], dtype=node.dtype)

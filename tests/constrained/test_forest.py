@@ -108,7 +108,7 @@ def mentions(n: int, shared: int, own: int) -> list[list[int]]:
     ("prompts", "width", "least", "most"),
     [
         (mentions(1024, 60, 0), 32, 2, 20),  # identical: each adds what is read after it
-        (mentions(1024, 60, 0), 4096, 10, 120),
+        (mentions(1024, 60, 0), 4096, 10, 200),
         (mentions(90, 20, 40), 384, 1, 10),
         (mentions(30, 200, 26), 384, 10, 30),
         (mentions(17, 350, 25), 576, 15, 17),  # a document of NCBI disease, SmolLM2

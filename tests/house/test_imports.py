@@ -43,7 +43,7 @@ MAY_SEE: dict[str, tuple[str, ...]] = {
     "constrained.ragged": (),
     "constrained.attention": (),
     "constrained.forest": ("constrained.attention", "constrained.errors", "constrained.ragged"),
-    "constrained.scoring": ("constrained.errors",),
+    "constrained.scoring": ("constrained.attention", "constrained.errors"),
     "constrained.concepts": ("constrained.trie",),
     "constrained.names": ("constrained.ragged", "constrained.scope", "constrained.scoring", "constrained.trie"),
     "constrained.loop": tuple(f"constrained.{name}" for name in ("attention", "errors", "forest", "names", "ragged", "scoring")),
