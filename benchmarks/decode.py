@@ -46,7 +46,7 @@ from published import DictTrie, allowed_tokens, dict_trie
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, LogitsProcessorList
 from transformers.generation.logits_process import PrefixConstrainedLogitsProcessor
 
-from constrained.attention import Reading
+from constrained.attention import KeyValues, Reading
 from constrained.forest import forward
 from constrained.logits_processor import TrieLogitsProcessor
 from constrained.names import Names
@@ -249,12 +249,24 @@ class Recorder:
         self._passes: list[tuple[Any, ...]] = []
 
     def passed(self, ids: torch.Tensor, positions: torch.Tensor, keep: torch.Tensor, reading: Reading) -> None:
-        # Masks are made when a reading is first used, so it gets none from the pass that is recorded.
-        self._passes.append((ids, positions, keep, replace(reading, _masks={})))
+        self._passes.append((ids, positions, keep, reading))
 
     def replay(self, model: Any) -> None:
-        for each in self._passes:
-            forward(model, *each)
+        caches = self._caches()
+        for ids, positions, keep, reading in self._passes:
+            # Masks are made when a reading is first used, so it gets none from the pass that is recorded.
+            forward(model, ids, positions, keep, replace(reading, cache=caches[id(reading.cache)], _masks={}))
+
+    def _caches(self) -> dict[int, KeyValues]:
+        """A cache for each that was recorded, with all the room it ever had: those shrink and grow during a search."""
+        room: dict[int, tuple[int, int]] = {}
+        for *_, reading in self._passes:
+            rows, slots = room.get(id(reading.cache), (0, 0))
+            room[id(reading.cache)] = max(rows, reading.first + reading.rows), max(slots, reading.slots)
+        caches = {each: KeyValues() for each in room}
+        for each, cache in caches.items():
+            cache.reserve(*room[each])
+        return caches
 
 
 def replay(case: Case, prompts: list[list[int]], _: Work) -> Run:
@@ -722,7 +734,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mentions", type=positive, help=f"a round; default {', '.join(f'{name} {n}' for name, n in MENTIONS.items())}")
     parser.add_argument("--batch", type=positive, default=8)
     parser.add_argument("--prompt-tokens", type=positive, default=128)
-    parser.add_argument("--max-expansions", type=positive, default=128, help="budget of exact search, a mention")
+    parser.add_argument("--max-expansions", type=positive, default=32, help="budget of exact search, a mention")
     parser.add_argument("--scored", type=positive, default=16, help="mentions for which every name of a part is scored")
     parser.add_argument("--scored-names", type=positive, default=2000, help="size of the part")
     parser.add_argument("--scored-expansions", type=positive, default=128, help="budget of exact search there; what it does not certify is not scored")
