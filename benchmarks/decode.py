@@ -734,7 +734,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mentions", type=positive, help=f"a round; default {', '.join(f'{name} {n}' for name, n in MENTIONS.items())}")
     parser.add_argument("--batch", type=positive, default=8)
     parser.add_argument("--prompt-tokens", type=positive, default=128)
-    parser.add_argument("--max-expansions", type=positive, default=32, help="budget of exact search, a mention")
+    parser.add_argument("--max-expansions", type=positive, default=64, help="budget of exact search, a mention")
     parser.add_argument("--scored", type=positive, default=16, help="mentions for which every name of a part is scored")
     parser.add_argument("--scored-names", type=positive, default=2000, help="size of the part")
     parser.add_argument("--scored-expansions", type=positive, default=128, help="budget of exact search there; what it does not certify is not scored")

@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--max-expansions", type=int, default=32)
+    parser.add_argument("--max-expansions", type=int, default=64)
     parser.add_argument("--limit", type=int, help="documents, the first so many")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

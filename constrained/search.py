@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 MAX_BATCH_TOKENS = 16384
-MAX_EXPANSIONS = 32
+MAX_EXPANSIONS = 64
 NAME_TOKENS = 12  # of a usual name: what a beam is expected to add to the cache
 
 

@@ -54,7 +54,7 @@ class DecodingSettings:
     max_batch_tokens: int = 16384
     search: str = "beam"
     exact_ranks: int = 1
-    max_expansions: int = 32
+    max_expansions: int = 64
     max_concepts: int = 1
     nil: bool = False
 

@@ -57,7 +57,7 @@ class SyncabelMixin:
         max_new_tokens: int = 128,
         max_batch_tokens: int = 16384,
         search: str = "beam",
-        max_expansions: int = 32,
+        max_expansions: int = 64,
         candidates: Sequence[Sequence[int] | None] | None = None,
         nil: bool = False,
         exact_ranks: int = 1,

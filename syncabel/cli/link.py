@@ -35,7 +35,7 @@ def link(
     ranking: Annotated[str, typer.Option(help="sum or mean.")] = "sum",
     search: Annotated[str, typer.Option(help="greedy, beam, or exact, which proves its first answers.")] = "beam",
     ranks: Annotated[int, typer.Option(help="Of exact: how many ranks are to be proven; at most num-beams.")] = 1,
-    max_expansions: Annotated[int, typer.Option(help="Of exact: prefixes read for a mention before its answers stay unproven.")] = 32,
+    max_expansions: Annotated[int, typer.Option(help="Of exact: prefixes read for a mention before its answers stay unproven.")] = 64,
     max_concepts: Annotated[int, typer.Option(help="Concepts that an answer may be composed of.")] = 1,
     nil: Annotated[bool, typer.Option("--nil", help="Offer the lexicon's leaf for mentions that are not in the knowledge base.")] = False,
     layout: Annotated[str, typer.Option("--format", help="jsonl or table.")] = "jsonl",
