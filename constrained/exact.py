@@ -360,7 +360,7 @@ class ExactSearch:
         read = self._prefixes
         head = read.total[read.cursor[read.open]]
         prefix, head = read.open[np.isfinite(head)], head[np.isfinite(head)]
-        # Four children that are better than a prefix's first one are better than all of its children.
+        # Where so many children are better than the first one of a prefix, they are better than all of its children.
         order = np.lexsort((-head, read.query[prefix]))
         leading = order[(ranks(read.query[prefix][order]) < MOST_AT_ONCE) | read.dive[prefix[order]]]
         prefix = prefix[np.sort(leading)]
