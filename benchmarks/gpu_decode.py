@@ -56,6 +56,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from constrained.attention import Reading
 from constrained.beam import BeamSearch
+from constrained.errors import SearchError
 from constrained.forest import Forest, check_model
 from constrained.names import Names
 from constrained.scope import EVERYTHING, ScopeTable
@@ -667,8 +668,10 @@ def measure(report: Report, model: Any, tries: Sequence[TokenTrie], todo: Sequen
             continue
         try:
             result = measured(model, tries[number], number, workload, beams, args.repeats, machine, deadline)
-        except torch.OutOfMemoryError:
-            # The engine halves its batches; this was a single tree.
+        except SearchError as error:
+            if not isinstance(error.__cause__, torch.OutOfMemoryError):
+                raise
+            # The engine halves its batches; this was a single prompt.
             report.left_out[label] = "out of memory"
             continue
         if result is None:

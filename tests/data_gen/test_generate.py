@@ -299,12 +299,16 @@ def _env(**more):
 
 
 def _killed(folder: Path, sent: signal.Signals, after_bytes: int) -> None:
-    process = subprocess.Popen([sys.executable, "-c", SLOW, folder, "0.004"], env=_env(), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", SLOW, folder, "0.01"], env=_env(), stderr=subprocess.DEVNULL)
     file = folder / "documents.jsonl"
     deadline = time.monotonic() + 60
     while (not file.exists() or file.stat().st_size < after_bytes) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(sent)
+    try:
+        process.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        process.send_signal(sent)  # Python drops an interrupt that comes while it runs a finaliser
     assert process.wait(timeout=30) != 0
     assert not (folder / "manifest.json").exists()
 
