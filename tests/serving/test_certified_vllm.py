@@ -355,9 +355,9 @@ def test_what_no_query_can_be_answered_with_is_the_engines_error(linker: Linker,
     lexicon: Any = linker.lexicon
     other = next(entry for entry in range(len(lexicon)) if lexicon.trie.walk(lexicon.trie.path(entry), lexicon.flags(queries[0].groups)) < 0)
     for one in (linker, CertifiedVLLM.over(linker, llm)):
-        with pytest.raises(TrieError, match=r"^no candidate is in the allowed groups$"):
+        with pytest.raises(TrieError, match=r"^document .*, mention '1': no candidate is in the allowed groups$"):
             one.rank(queries[:1], 1, [[other]])
-        with pytest.raises(TrieError, match=r"^the list of candidates is empty$"):
+        with pytest.raises(TrieError, match=r"^document .*, mention '1': the list of candidates is empty$"):
             one.rank(queries[:1], 1, [[]])
         with pytest.raises(UnknownNameError, match="unknown group 'Drug'"):
             one.rank([Query(queries[0].document, queries[0].mention, ("Drug",))])
