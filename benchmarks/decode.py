@@ -561,7 +561,12 @@ def distinct_names(files: Sequence[Path]) -> tuple[list[str], list[int]]:
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, str, str]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines:
+        raise SystemExit(f"{path} is empty: give a file of code<TAB>name<TAB>P|S lines")
+    for number, line in enumerate(lines, 1):
+        if line.count("\t") != 2:
+            raise SystemExit(f"{path}, line {number}: not code<TAB>name<TAB>P|S")
         code, text, _ = line.split("\t")
         yield path.stem, code, text
 
@@ -716,6 +721,14 @@ def setting(args: argparse.Namespace) -> dict[str, Any]:
     return {**machine, **chosen, "names": [path.name for path in args.names] or "shipped doid"}
 
 
+def existing(text: str) -> Path:
+    """Of an option that names a file or folder."""
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{path} does not exist")
+    return path
+
+
 def positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -725,9 +738,9 @@ def positive(text: str) -> int:
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--names", type=Path, nargs="+", help="files of code<TAB>name<TAB>P|S")
-    parser.add_argument("--smollm2", type=Path, help="folder of SmolLM2-135M-Instruct")
-    parser.add_argument("--trained", type=Path, help="folder that train_decode_model.py made")
+    parser.add_argument("--names", type=existing, nargs="+", help="files of code<TAB>name<TAB>P|S")
+    parser.add_argument("--smollm2", type=existing, help="folder of SmolLM2-135M-Instruct")
+    parser.add_argument("--trained", type=existing, help="folder that train_decode_model.py made")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where these three are looked for when not given; default .cache/decode of the checkout")
     parser.add_argument("--models", nargs="+", choices=MODELS, help="default: all that can be run")
     parser.add_argument("--rounds", type=positive, default=5)
@@ -749,8 +762,6 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     for name in args.models or ():
         if name in missing:
             parser.error(f"{name} has no folder: {missing[name]}")
-    for path in (path for path in (*args.names, args.smollm2, args.trained) if path is not None and not path.exists()):
-        parser.error(f"{path} does not exist")
     args.left_out = {} if args.models else missing
     args.models = args.models or [name for name in MODELS if name not in missing]
     return args

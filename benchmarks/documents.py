@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from decode import array_trie, distinct_names
+from decode import array_trie, distinct_names, existing, positive
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import constrained.forest
@@ -88,11 +88,11 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def main(given: Sequence[str] | None = None) -> None:
     """Print mentions a second, tokens a mention and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smollm2", type=Path, required=True)
-    parser.add_argument("--names", type=Path, nargs="+", default=[], help="files of code<TAB>name<TAB>P|S; the shipped DOID where not given")
+    parser.add_argument("--smollm2", type=existing, required=True)
+    parser.add_argument("--names", type=existing, nargs="+", default=[], help="files of code<TAB>name<TAB>P|S; the shipped DOID where not given")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--documents", type=int, default=10, help="of a round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--documents", type=positive, default=10, help="of a round")
+    parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(given)
     corpus = args.data / "corpora" / "ncbi_disease" / "NCBItestset_corpus.txt"

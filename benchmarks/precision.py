@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from decode import array_trie, distinct_names, made_prompts, trained
+from decode import array_trie, distinct_names, existing, made_prompts, positive, trained
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from constrained.search import EPSILON, Found, beam_search, score_entries
@@ -88,10 +88,10 @@ def main(given: Sequence[str] | None = None) -> None:
     """Measure each type."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--model", "--smollm2", type=Path, help="folder of a model and its tokenizer")
-    which.add_argument("--trained", type=Path, help="folder that train_decode_model.py made, with names and queries of its own")
-    parser.add_argument("--names", type=Path, nargs="+", default=[], help="files of code<TAB>name<TAB>P|S; the shipped DOID where not given")
-    parser.add_argument("--mentions", type=int, default=16)
+    which.add_argument("--model", "--smollm2", type=existing, help="folder of a model and its tokenizer")
+    which.add_argument("--trained", type=existing, help="folder that train_decode_model.py made, with names and queries of its own")
+    parser.add_argument("--names", type=existing, nargs="+", default=[], help="files of code<TAB>name<TAB>P|S; the shipped DOID where not given")
+    parser.add_argument("--mentions", type=positive, default=16)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(given)
     folder, trie, prompts = material(args)

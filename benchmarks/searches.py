@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from decode import existing, positive
 
 from constrained.search import exact_search, rank_concepts, trie_scope
 from syncabel.baselines import apply
@@ -84,10 +85,10 @@ def measured(ranker: Any, documents: Sequence[Document], of: Callable[[str | Non
 def main() -> None:
     """Run all five on the same mentions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--max-expansions", type=int, default=64)
-    parser.add_argument("--limit", type=int, help="documents, the first so many")
+    parser.add_argument("--model", type=existing, required=True)
+    parser.add_argument("--data", type=existing, default=Path("../shared/data"))
+    parser.add_argument("--max-expansions", type=positive, default=64)
+    parser.add_argument("--limit", type=positive, help="documents, the first so many")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     corpus = args.data / "corpora" / "ncbi_disease"

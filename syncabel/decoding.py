@@ -34,7 +34,7 @@ class DecodingSettings:
         ranking: concepts by the summed probability of their names found (`sum`), or by the best name's
             exp(log_prob / tokens), the published score (`mean`).
         max_new_tokens: most tokens of a free generation; constrained names are as long as the lexicon's.
-        max_batch_tokens: most prompt tokens (rows × longest, padding counted) run at once.
+        max_batch_tokens: bound on the tokens that the cache holds (trees × slots) when prompts are taken up, see `constrained.search`.
         search: `greedy`, `beam`, or `exact`, which goes on until it is proven that no other concept has more mass.
         exact_ranks: of `exact`: how many ranks are to be proven; at most `num_beams`, which come back.
         max_expansions: of `exact`: prefixes read for a mention before it stays unproven.

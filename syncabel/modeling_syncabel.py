@@ -73,7 +73,7 @@ class SyncabelMixin:
             language: overrides the model's own (`en`, `fr`, `es`).
             ranking: `sum` or `mean`, see `DecodingSettings`.
             max_new_tokens: most tokens of a free generation.
-            max_batch_tokens: most prompt tokens run at once.
+            max_batch_tokens: see `DecodingSettings`.
             search: `greedy`, `beam`, or `exact`, which proves its first answers.
             max_expansions: of `exact`: prefixes read for a sentence before its answers stay unproven.
             candidates: per sentence the lexicon's entries that are answers, None for all.

@@ -1,9 +1,8 @@
 """The decoding benchmarks on a tiny model and a few hundred names: every arm runs, the report has its keys, and a wrong result is noticed."""
 
-import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,6 @@ from constrained.search import score_entries
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.build import build_lexicon
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 RATIOS = {"engine_beam5/transformers_dict", "exact1/transformers_dict", "engine_beam5/replay", "exact1/beam5"}
 KEYS = {"models", "constraint_share", "exact_agreement", "certified_share", "invalid_names"}
 SMALL = [
@@ -37,17 +35,6 @@ SMALL = [
     "--scored-expansions",
     "2000",
 ]
-
-
-@pytest.fixture(scope="module")
-def benchmarks() -> Iterator[Callable[[str], ModuleType]]:
-    """The scripts import each other by bare names, as they do when they are run."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    yield importlib.import_module
-    sys.path.remove(str(BENCHMARKS))
-    for name in {path.stem for path in BENCHMARKS.glob("*.py")} & (set(sys.modules) - before):
-        del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """The trained model of the decoding benchmark, with vocabularies of two hundred concepts and a training of four steps."""
 
-import importlib.util
 import json
-import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,15 +14,8 @@ from syncabel.kb import KnowledgeBase
 
 
 @pytest.fixture(scope="module")
-def bench() -> Any:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "train_decode_model.py"
-    spec = importlib.util.spec_from_file_location("train_decode_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def bench(benchmarks: Callable[[str], ModuleType]) -> Any:
+    return benchmarks("train_decode_model")
 
 
 @dataclass(frozen=True)
