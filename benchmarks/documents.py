@@ -27,6 +27,7 @@ import constrained.forest
 from constrained.search import Found, beam_search, epsilon_of, greedy_search
 from constrained.trie import TokenTrie
 from syncabel.corpora import read_corpus
+from syncabel.errors import SyncabelError
 from syncabel.prompt import PromptFormat, encode_names, encode_prompts, format_named, from_document
 from syncabel.types import Document
 
@@ -141,4 +142,7 @@ def main(given: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (SyncabelError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -9,6 +9,7 @@ Beside Recall@1 stand the share of mentions whose answer is certified, rows read
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from constrained.search import exact_search, rank_concepts, trie_scope
 from syncabel.baselines import apply
 from syncabel.corpora import read_corpus
 from syncabel.decoding import DecodingSettings
+from syncabel.errors import SyncabelError
 from syncabel.evaluate import evaluate
 from syncabel.groups import TypeMap
 from syncabel.kb import About, KnowledgeBase, read_medic
@@ -108,4 +110,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (SyncabelError, OSError) as error:
+        sys.exit(f"error: {error}")
