@@ -1,85 +1,71 @@
-"""The loop over concepts: writes, parses, gates, stores; killed at any byte it goes on where it stopped.
+"""The loop over concepts: asks, stores, parses, gates; killed at any byte it goes on where it stopped.
 
-A folder holds generation.jsonl (raw answers, stored before they are parsed), documents.jsonl, rejected.jsonl, state.json
-while the run lasts and manifest.json when it is done.  Files only grow, a block of concepts at a time; state.json, replaced
-atomically after each block, says how many bytes of each file count.  What lies behind is cut off by the next run, so an
-interrupted folder ends byte for byte as an uninterrupted one: nothing in it tells the time.
+While a run lasts its raw answers lie in `shards/` (`data_gen.journal`), written down as they come.  When all are there, they are
+read in the order of the plan, parsed and judged, and the folder gets its files: generation.jsonl (raw answers), documents.jsonl,
+rejected.jsonl, scores.jsonl where scores were asked for, report.json, and manifest.json last.  Everything but the report follows from
+settings and answers alone, so an interrupted folder ends byte for byte as an uninterrupted one.  Requests that got no answer
+are listed in missing.jsonl, the shards stay, and the next run asks for these again.
 """
 
-import hashlib
 import json
 import os
+import shutil
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from data_gen.gates import reason_against, same_sentence
-from data_gen.short_forms import Lineages, short_forms_by_code
-from data_gen.writer import Context, Generation, Writer
-from syncabel.errors import ConfigError, FormatError, IncompleteFolderError, UnknownNameError
-from syncabel.types import Concept, Document, Rejection, from_json, to_json
+from data_gen.folder import (
+    DOCUMENTS,
+    FILES,
+    GENERATION,
+    MANIFEST,
+    MISSING,
+    REJECTED,
+    REPORT,
+    SCORES,
+    SHARDS,
+    Manifest,
+    Output,
+    Settings,
+    check_finished,
+    claim,
+    read_manifest,
+    read_only,
+    refuse_strange_files,
+    verify_answers,
+    write_json,
+    write_manifest,
+)
+from data_gen.gates import Judge, Scorer, template_judge
+from data_gen.journal import SHARD, Journal, locked
+from data_gen.surroundings import ExcludedNames, Surroundings, digest_of
+from data_gen.writer import Context, Failure, Generation, Request, Writer
+from syncabel.errors import ConfigError, UnknownNameError
+from syncabel.lines import json_lines
+from syncabel.types import Concept, Document, Rejection, from_json
 
 if TYPE_CHECKING:
     from syncabel.kb import KnowledgeBase
 
-__all__ = ["Manifest", "Settings", "generate_documents", "run"]
+__all__ = ["generate_documents", "reparse", "run"]
 
-FILES = ("generation.jsonl", "documents.jsonl", "rejected.jsonl")
-STATE, MANIFEST = "state.json", "manifest.json"
-BLOCK = 32  # concepts between two writes to disk
+SCORED_AT_ONCE = 512  # documents
+MOST_FAILURES = 100  # one after the other, at which nothing more is asked: what fails is not one concept
 
-ExcludedNames = Collection[tuple[str, str]]
 Progress = Callable[[Iterable[str]], Iterable[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that decides what a folder holds; digests are SHA-256, hexadecimal.
+class _Wanted(NamedTuple):
+    """How many sentences a round asks for about a concept, and the number of its first request."""
 
-    Attributes:
-        writer, model, writer_digest: see `Writer`.
-        kb_digest: of the knowledge base.
-        per_concept: sentences asked for per concept.
-        seed: of the run.
-        concepts: how many, and the digest of their codes in order.
-        excluded_digest, short_forms_digest: of the names left out and of the short forms shared.
-    """
-
-    writer: str
-    model: str
-    writer_digest: str
-    kb_digest: str
-    per_concept: int
-    seed: int
-    concepts: int
-    codes_digest: str
-    excluded_digest: str
-    short_forms_digest: str
-    version: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a folder holds; generated = kept + rejected.
-
-    Attributes:
-        settings: of the run.
-        concepts_done: concepts written so far.
-        generated, kept, rejected: numbers of items.
-        reasons: rejected items per reason.
-        sizes: bytes per file.
-    """
-
-    settings: Settings
-    concepts_done: int = 0
-    generated: int = 0
-    kept: int = 0
-    rejected: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FILES, 0))
+    code: str
+    sentences: int
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,52 +74,31 @@ class _Job:
 
     kb: "KnowledgeBase"
     writer: Writer
+    surroundings: Surroundings
     per_concept: int
     seed: int
-    excluded: Mapping[str, frozenset[str]]
-    short_forms: Mapping[str, tuple[str, ...]]
-    lineages: Lineages
 
-    def context(self, concept: Concept) -> Context:
-        lineage = self.lineages.of(concept)
-        names = dict(lineage)
-        parents = tuple(names[code] for code in concept.parents if code in names)
-        return Context(parents, lineage, self.short_forms.get(concept.code, ()), self.excluded.get(concept.code, frozenset()), self.kb.digest)
-
-    def rows(self, code: str) -> tuple[list[Generation], list[Document], list[Rejection]]:
-        """The raw answers for a concept, what is kept of them and what is not."""
+    def about(self, code: str) -> tuple[Concept, Context]:
         concept = self.kb.concept(code)
-        context = self.context(concept)
-        generations = self.writer.write(concept, context, self.per_concept, self.seed)
+        return concept, self.surroundings.of(concept)
+
+    def requests(self, wanted: _Wanted) -> list[Request]:
+        return self.writer.requests(*self.about(wanted.code), wanted.sentences, self.seed, wanted.first)
+
+    def judged(self, code: str, generations: Sequence[Generation], judge: Judge) -> list[Document | Rejection]:
+        """What the answers about a concept hold, as far as the gates let it pass."""
+        concept, context = self.about(code)
         parsed = [item for generation in generations for item in self.writer.parse(generation, concept, context)]
-        judged = list(_judged(parsed, concept, self.kb))
-        return generations, [item for item in judged if isinstance(item, Document)], [item for item in judged if isinstance(item, Rejection)]
+        return list(judge.judged(parsed, concept, context))
 
 
-def _judged(items: Iterable[Document | Rejection], concept: Concept, kb: "KnowledgeBase") -> Iterator[Document | Rejection]:
-    # Duplicates are looked for within a concept: what another one gets must not depend on which concepts came before it.
-    seen: set[object] = set()
-    for item in items:
-        if isinstance(item, Rejection):
-            yield item
-            continue
-        key = same_sentence(item)
-        reason = reason_against(item, concept, kb) or ("duplicate" if key in seen else None)
-        seen.add(key)
-        yield Rejection(item.id, concept.code, reason, item.text) if reason else item
-
-
-def _job(kb: "KnowledgeBase", writer: Writer, per_concept: int, seed: int, excluded: ExcludedNames, short_forms: Mapping[str, Iterable[str]]) -> _Job:
+def _job(kb: "KnowledgeBase", writer: Writer, surroundings: Surroundings, per_concept: int, seed: int) -> _Job:
     if per_concept < 1:
         raise ConfigError(f"per_concept is {per_concept}; ask for 1 sentence or more per concept")
-    by_code: defaultdict[str, set[str]] = defaultdict(set)
-    for code, name in excluded:
-        by_code[code].add(name)
-    names = {code: frozenset(names) for code, names in by_code.items()}
-    return _Job(kb, writer, per_concept, seed, names, short_forms_by_code(short_forms), Lineages(kb))
+    return _Job(kb, writer, surroundings, per_concept, seed)
 
 
-def _codes(kb: "KnowledgeBase", codes: Iterable[str] | None) -> tuple[str, ...]:
+def _codes(kb: "KnowledgeBase", codes: Iterable[str] | None) -> Sequence[str]:
     if codes is None:
         return kb.codes
     known = [kb.canonical(code) or _unknown(kb, code) for code in codes]
@@ -154,11 +119,11 @@ def generate_documents(
     exclude_names: ExcludedNames = frozenset(),
     short_forms: Mapping[str, Iterable[str]] | None = None,
 ) -> Iterator[Document | Rejection]:
-    """Generated documents and what the gates refuse, concept by concept, kept ones of a concept first.
+    """Generated documents and what the gates refuse, concept by concept, kept ones of a concept first; nothing is written.
 
     Args:
         kb: knowledge base with the concepts' ancestors, for branches and parents.
-        writer: see `Writer`.
+        writer: one that asks nobody; see `Writer`.
         per_concept: sentences asked for per concept.
         seed: a concept's rows depend on it, on the concept and its names, on nothing else.
         codes: which concepts (alternative codes resolve); all where None.
@@ -166,167 +131,314 @@ def generate_documents(
         short_forms: from `shared_short_forms`; these concepts are also named by them, in contexts of their branch.
 
     Raises:
+        ConfigError: per_concept is below 1.
         UnknownNameError: a code is not in the knowledge base.
     """
-    job = _job(kb, writer, per_concept, seed, exclude_names, short_forms or {})
+    job = _job(kb, writer, Surroundings(kb, exclude_names, _tuples(short_forms)), per_concept, seed)
+    judge = template_judge(kb)
     for code in _codes(kb, codes):
-        _, kept, rejected = job.rows(code)
-        yield from kept
-        yield from rejected
+        answers = [item for item in writer.answers(job.requests(_Wanted(code, per_concept))) if isinstance(item, Generation)]
+        judged = job.judged(code, answers, judge)
+        yield from (item for item in judged if isinstance(item, Document))
+        yield from (item for item in judged if isinstance(item, Rejection))
+
+
+def _tuples(short_forms: Mapping[str, Iterable[str]] | None) -> dict[str, tuple[str, ...]]:
+    return {short: tuple(owners) for short, owners in (short_forms or {}).items()}
 
 
 def run(
     kb: "KnowledgeBase",
     writer: Writer,
-    out_dir: str | Path,
+    out_dir: Path | str,
     *,
     per_concept: int,
     seed: int,
     codes: Iterable[str] | None = None,
     exclude_names: ExcludedNames = frozenset(),
     short_forms: Mapping[str, Iterable[str]] | None = None,
-    progress: Progress = iter,
+    surroundings: Surroundings | None = None,
+    gates: Judge | None = None,
+    scorer: Scorer | None = None,
+    rounds: int = 0,
+    ask: bool = True,
+    progress: Progress = lambda codes: codes,
 ) -> Manifest:
-    """`generate_documents` into a folder, going on where an earlier run with the same settings stopped.
+    """Generate into a folder, go on in a folder that was interrupted, or return the manifest of a finished one.
 
     Args:
-        out_dir: made where it does not exist.
-        progress: wraps the codes still to do, e.g. in a progress bar.
+        kb, writer, per_concept, seed, codes, exclude_names, short_forms: see `generate_documents`; the writer may ask a model.
+        out_dir: the folder; one process at a time.
+        surroundings: what the writer may know of each concept, instead of `exclude_names` and `short_forms`.
+        gates: a fresh judge of what is kept; the template writer's where None.
+        scorer: records scores of what is kept.
+        rounds: how often concepts that are short of `per_concept` after the gates are asked for more.
+        ask: False takes the answers there are, as those of a run that was interrupted; the writer's parser may have changed since.
+        progress: wraps the codes under way, e.g. in a progress bar.
 
     Returns:
         The manifest, as written to manifest.json.
 
     Raises:
-        ConfigError: the folder was made with other settings, or holds files of another origin.
-        IncompleteFolderError: a file is shorter than state.json or manifest.json says.
+        ConfigError: the folder was made with other settings, holds files of another origin, or another run is at work there.
+        IncompleteFolderError: a file is not what manifest.json says.
         UnknownNameError: a code is not in the knowledge base.
     """
-    folder, shorts = Path(out_dir), {short: tuple(owners) for short, owners in (short_forms or {}).items()}
-    job, chosen = _job(kb, writer, per_concept, seed, exclude_names, shorts), _codes(kb, codes)
-    settings = Settings(
+    folder, begun = Path(out_dir), time.monotonic()
+    around = surroundings or Surroundings(kb, exclude_names, _tuples(short_forms))
+    job, chosen = _job(kb, writer, around, per_concept, seed), _codes(kb, codes)
+    judge = gates or template_judge(kb)
+    settings = _settings(job, chosen, judge.digest, rounds, scorer)
+    if not ask:
+        settings = read_only(folder, settings)
+    if (folder / MANIFEST).exists():
+        manifest = check_finished(folder, settings)
+        if not manifest.missing:
+            return manifest
+    else:
+        refuse_strange_files(folder)
+    with locked(folder / SHARDS):
+        claim(folder / SHARDS, settings)
+        work = _Work(job, folder, judge, scorer, Journal(folder / SHARDS))
+        with work:
+            work.rounds(chosen, rounds, ask, progress)
+        manifest = work.published(settings, time.monotonic() - begun)
+    if not manifest.missing:
+        shutil.rmtree(folder / SHARDS)
+    return manifest
+
+
+def reparse(
+    kb: "KnowledgeBase",
+    writer: Writer,
+    out_dir: Path | str,
+    *,
+    surroundings: Surroundings,
+    gates: Judge,
+    scorer: Scorer | None = None,
+) -> Manifest:
+    """Parse and judge the stored answers of a finished folder again; no model is asked.
+
+    Args:
+        kb, writer, surroundings: as the folder was made with; the writer's parser may be another.
+        out_dir: the folder.
+        gates, scorer: as for `run`; they may be others than before.
+
+    Raises:
+        ConfigError: the folder is unfinished, or was made with other settings than those that may change.
+        IncompleteFolderError: a file is not what manifest.json says.
+    """
+    folder, begun = Path(out_dir), time.monotonic()
+    if not (folder / MANIFEST).exists():
+        raise ConfigError(f"{folder} is not finished: run `syncabel generate` again without --reparse, and its answers are parsed")
+    old = read_manifest(folder / MANIFEST)
+    settings = replace(old.settings, writer_digest=writer.digest, gates_digest=gates.digest, scored=scorer is not None)
+    if old.settings.kb_digest != kb.digest or old.settings.writer != writer.name:
+        raise ConfigError(f"{folder} was made by writer {old.settings.writer!r} for another knowledge base; give the ones it was made with")
+    verify_answers(folder, old)
+    job = _job(kb, writer, surroundings, old.settings.per_concept, old.settings.seed)
+    with locked(folder / SHARDS):
+        work = _Work(job, folder, gates, scorer, Journal(folder / SHARDS))
+        with work:
+            work.again(folder / GENERATION)
+        work.counts.update({name: getattr(old, name) for name in ("requested", "missing")})
+        manifest = work.published(settings, time.monotonic() - begun)
+    if not manifest.missing:
+        shutil.rmtree(folder / SHARDS)
+    return manifest
+
+
+class _Work:
+    """The steps of one run: asking, judging, and the files that come of it."""
+
+    def __init__(self, job: _Job, folder: Path, judge: Judge, scorer: Scorer | None, journal: Journal) -> None:
+        self._job, self._folder, self._judge, self._scorer, self._journal = job, folder, judge, scorer, journal
+        self._files = ExitStack()
+        self._place: dict[tuple[str, int], int] = {}  # shard of each request under way
+        self._failures_in_a_row = 0
+        self._kept: Counter[str] = Counter()  # sentences of concepts that are short of them
+        self.counts: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._unscored: list[Document] = []
+        self._told: defaultdict[str, set[str]] = defaultdict(set)
+
+    def __enter__(self) -> None:
+        part = self._folder / SHARDS / "out"
+        part.mkdir(exist_ok=True)
+        names = FILES if self._scorer else FILES[:3]
+        self._out = {name: Output(self._files.enter_context((part / name).open("wb"))) for name in names}
+        self._missing = self._files.enter_context((part / MISSING).open("w", encoding="utf-8"))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._files:  # closes them, whatever happens before
+            self._journal.close()
+            if kind is None:
+                self._score(1)
+                for out in self._out.values():
+                    out.sync()
+
+    def rounds(self, codes: Sequence[str], rounds: int, ask: bool, progress: Progress) -> None:
+        """Ask for all, then for what the gates left short of it."""
+        wanted: Sequence[_Wanted] | None = None
+        for number in range(rounds + 1):
+            if ask:
+                self._ask(number, _plan(progress(codes if wanted is None else [row.code for row in wanted]), wanted, self._job.per_concept))
+            wanted = self._take(number, _plan(codes, wanted, self._job.per_concept))
+            if not wanted:
+                break
+
+    def again(self, path: Path) -> None:
+        """Judge stored answers, in their order."""
+        rows = (from_json(Generation, row, str(path)) for _, row in json_lines(path, hint="generate again")) if path.stat().st_size else iter(())
+        for code, answers in groupby(rows, lambda row: row.code):
+            self._judge_concept(code, list(answers))
+            if self._kept[code] >= self._job.per_concept:
+                del self._kept[code]
+
+    def published(self, settings: Settings, seconds: float) -> Manifest:
+        """Move the files to their places, the manifest last."""
+        part = self._folder / SHARDS / "out"
+        files = {name: out.facts for name, out in self._out.items()}
+        counts = {name: self.counts[name] for name in ("requested", "generated", "kept", "rejected", "missing")}
+        manifest = Manifest(settings, **counts, short=len(self._kept), reasons=dict(sorted(self._reasons.items())), files=files)
+        write_json(part / REPORT, self._report(manifest, seconds))
+        write_manifest(part / MANIFEST, manifest)
+        if not manifest.missing:
+            (part / MISSING).unlink()
+            (self._folder / MISSING).unlink(missing_ok=True)
+        for name in (*files, MISSING, REPORT, MANIFEST):
+            if (part / name).exists():
+                os.replace(part / name, self._folder / name)
+        return manifest
+
+    def _report(self, manifest: Manifest, seconds: float) -> dict[str, object]:
+        settings = manifest.settings
+        return {
+            "requested": manifest.requested,
+            "generated": manifest.generated,
+            "kept": manifest.kept,
+            "rejected": manifest.reasons,
+            "missing": manifest.missing,
+            "writer": settings.writer,
+            "seconds": round(seconds, 1),
+            "concepts": settings.concepts,
+            "short": manifest.short,
+            "per_concept": settings.per_concept,
+            "seed": settings.seed,
+            "kb_digest": settings.kb_digest,
+            "prompt_tokens": self.counts["prompt_tokens"],
+            "completion_tokens": self.counts["completion_tokens"],
+            **{name: sorted(values) for name, values in sorted(self._told.items())},
+        }
+
+    def _ask(self, number: int, wanted: Iterator[_Wanted]) -> None:
+        for item in self._job.writer.answers(self._unanswered(number, wanted)):
+            place = self._place.pop((item.code, item.number))
+            if isinstance(item, Failure):
+                self._failures_in_a_row += 1
+                self._missing.write(json.dumps(item._asdict(), ensure_ascii=False) + "\n")
+            else:
+                self._failures_in_a_row = 0
+                self._journal.append(number, place, item)
+
+    def _unanswered(self, number: int, wanted: Iterator[_Wanted]) -> Iterator[Request]:
+        """The requests that have no answer yet; drawn by the writer as it needs them."""
+        for shard, part in _in_shards(wanted):
+            answered = _numbers(self._journal.read(number, shard))
+            for want in part:
+                there = answered.get(want.code, set())
+                if len(there) >= self._job.writer.calls(want.sentences):
+                    continue
+                for request in self._job.requests(want):
+                    if self._failures_in_a_row >= MOST_FAILURES:
+                        return
+                    if request.number not in there:
+                        self._place[request.key] = shard
+                        yield request
+
+    def _take(self, number: int, wanted: Iterator[_Wanted]) -> list[_Wanted]:
+        """Judge what a round has brought; what is left to be asked for."""
+        short: list[_Wanted | None] = []
+        for shard, part in _in_shards(wanted):
+            answers = defaultdict(list)
+            for row in sorted(self._journal.read(number, shard), key=lambda row: row.number):
+                answers[row.code].append(row)
+            short.extend(self._take_concept(want, answers[want.code]) for want in part)
+        return [want for want in short if want]
+
+    def _take_concept(self, want: _Wanted, answers: list[Generation]) -> _Wanted | None:
+        calls = self._job.writer.calls(want.sentences)
+        self.counts["requested"] += want.sentences
+        self._judge_concept(want.code, answers)
+        kept = self._kept[want.code]
+        if kept >= self._job.per_concept:
+            del self._kept[want.code]
+            return None
+        if len(answers) < calls:
+            there = {row.number for row in answers}
+            self.counts["missing"] += sum(request.sentences for request in self._job.requests(want) if request.number not in there)
+            return None
+        return _Wanted(want.code, self._job.per_concept - kept, want.first + calls)
+
+    def _score(self, least: int) -> None:
+        """Score what is kept, once there is so much of it: rankers are quicker at many."""
+        if self._scorer and len(self._unscored) >= least:
+            self._out[SCORES].write(self._scorer.scores(self._unscored))
+            self._unscored = []
+
+    def _judge_concept(self, code: str, answers: list[Generation]) -> None:
+        judged = self._job.judged(code, answers, self._judge) if answers else []
+        kept = [item for item in judged if isinstance(item, Document)]
+        rejected = [item for item in judged if isinstance(item, Rejection)]
+        self._out[GENERATION].write(answers)
+        self._out[DOCUMENTS].write(kept)
+        self._out[REJECTED].write(rejected)
+        if self._scorer:
+            self._unscored += kept
+            self._score(SCORED_AT_ONCE)
+        self._kept[code] += len(kept)
+        self.counts.update(generated=len(judged), kept=len(kept), rejected=len(rejected))
+        self._reasons.update(item.reason for item in rejected)
+        for row in answers:
+            self.counts.update(prompt_tokens=row.prompt_tokens, completion_tokens=row.completion_tokens)
+            if row.model:
+                self._told["models"].add(row.model)
+                self._told["engines"].add(row.engine)
+
+
+def _plan(codes: Iterable[str], wanted: Sequence[_Wanted] | None, per_concept: int) -> Iterator[_Wanted]:
+    """What a round asks for: the same of every concept, or what was found wanting."""
+    return (_Wanted(code, per_concept) for code in codes) if wanted is None else (row for row, _ in zip(wanted, codes, strict=False))
+
+
+def _in_shards(wanted: Iterator[_Wanted]) -> Iterator[tuple[int, Iterator[_Wanted]]]:
+    """Runs of SHARD, numbered, each drawn as it is needed."""
+    numbered = enumerate(wanted)
+    return ((shard, (want for _, want in part)) for shard, part in groupby(numbered, lambda row: row[0] // SHARD))
+
+
+def _numbers(rows: Iterable[Generation]) -> dict[str, set[int]]:
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        found[row.code].add(row.number)
+    return found
+
+
+def _settings(job: _Job, codes: Sequence[str], gates_digest: str, rounds: int, scorer: Scorer | None) -> Settings:
+    writer, digests = job.writer, job.surroundings.digests
+    return Settings(
         writer.name,
         writer.model,
         writer.digest,
-        kb.digest,
-        per_concept,
-        seed,
-        len(chosen),
-        _digest(chosen),
-        _digest(sorted(exclude_names)),
-        _digest(sorted(shorts.items())),
+        gates_digest,
+        job.kb.digest,
+        job.per_concept,
+        rounds,
+        job.seed,
+        len(codes),
+        digest_of(list(codes)),
+        digests["excluded"],
+        digests["short_forms"],
+        digests["context"],
+        scorer is not None,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    state = _resumed(folder, settings)
-    if not (folder / MANIFEST).exists():
-        state = _finished(folder, _continued(folder, state, job, chosen, progress))
-    return state
-
-
-def _digest(rows: Sequence[object]) -> str:
-    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
-
-
-def _resumed(folder: Path, settings: Settings) -> Manifest:
-    """Where to go on: the folder's manifest or state, its files cut to what counts; a fresh state in a fresh folder."""
-    path = next((folder / name for name in (MANIFEST, STATE) if (folder / name).exists()), None)
-    if path is None:
-        _refuse_strange_files(folder)
-        _write_atomically(folder / STATE, Manifest(settings))
-        return Manifest(settings)
-    state = _read_manifest(path)
-    _refuse_other_settings(folder, state.settings, settings)
-    for name in FILES:
-        _cut(folder / name, state.sizes[name], finished=path.name == MANIFEST)
-    return state
-
-
-def _refuse_strange_files(folder: Path) -> None:
-    strange = [name for name in FILES if (folder / name).exists()]
-    if strange:
-        raise ConfigError(f"{folder} holds {strange[0]} but no {STATE} or {MANIFEST}, so it is not a folder of `syncabel generate`; give another folder")
-
-
-def _refuse_other_settings(folder: Path, old: Settings, new: Settings) -> None:
-    differing = [
-        f"{f.name} {_brief(getattr(old, f.name))} → {_brief(getattr(new, f.name))}" for f in fields(Settings) if getattr(old, f.name) != getattr(new, f.name)
-    ]
-    if differing:
-        raise ConfigError(f"{folder} was made with other settings ({'; '.join(differing)}); repeat those, or give another folder")
-
-
-def _brief(value: object) -> str:
-    text = str(value)
-    return f"{text[:8]}…" if len(text) == 64 else repr(value)
-
-
-def _cut(path: Path, size: int, *, finished: bool) -> None:
-    """Cut a file to the bytes that count; a finished one has none too many, so what is behind is somebody else's."""
-    found = path.stat().st_size if path.exists() else 0
-    if found < size or (finished and found > size):
-        raise IncompleteFolderError(f"{path} has {found} bytes where {size} were written; delete the folder and generate again")
-    if found > size:
-        os.truncate(path, size)
-
-
-def _continued(folder: Path, state: Manifest, job: _Job, codes: Sequence[str], progress: Progress) -> Manifest:
-    left = iter(progress(codes[state.concepts_done :]))
-    while block := list(islice(left, BLOCK)):
-        rows = [job.rows(code) for code in block]
-        lines = [[item for row in rows for item in row[i]] for i in range(len(FILES))]
-        for name, items in zip(FILES, lines, strict=True):
-            _append(folder / name, items)
-        state = _added(state, folder, len(block), lines[1], lines[2])
-        _write_atomically(folder / STATE, state)
-    return state
-
-
-def _append(path: Path, items: Sequence[object]) -> None:
-    with path.open("ab") as file:
-        file.write(b"".join(json.dumps(to_json(item), ensure_ascii=False).encode() + b"\n" for item in items))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _added(state: Manifest, folder: Path, concepts: int, kept: Sequence[object], rejected: Sequence[Any]) -> Manifest:
-    reasons = Counter(state.reasons) + Counter(item.reason for item in rejected)
-    return replace(
-        state,
-        concepts_done=state.concepts_done + concepts,
-        generated=state.generated + len(kept) + len(rejected),
-        kept=state.kept + len(kept),
-        rejected=state.rejected + len(rejected),
-        reasons=dict(sorted(reasons.items())),
-        sizes={name: (folder / name).stat().st_size for name in FILES},
-    )
-
-
-def _finished(folder: Path, state: Manifest) -> Manifest:
-    _write_atomically(folder / MANIFEST, state)
-    for leftover in (STATE, "state.tmp"):
-        (folder / leftover).unlink(missing_ok=True)
-    return state
-
-
-def _write_atomically(path: Path, state: Manifest) -> None:
-    beside = path.with_suffix(".tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump({name: to_json(getattr(state, name)) for name in _FIELDS}, file, ensure_ascii=False, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
-_FIELDS = tuple(f.name for f in fields(Manifest))
-
-
-def _read_manifest(path: Path) -> Manifest:
-    hint = "delete the folder and generate again"
-    try:
-        row = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise FormatError(f"not JSON ({error})", path, hint=hint) from None
-    if not isinstance(row, dict) or set(row) != set(_FIELDS) or set(row["sizes"]) != set(FILES):
-        raise FormatError(f"should hold {', '.join(_FIELDS)}", path, hint=hint)
-    settings = from_json(Settings, row.pop("settings"), str(path))
-    return Manifest(settings, **row)

@@ -3,7 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from data_gen.branches import branches_of
@@ -17,23 +17,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Lineages", "shared_short_forms", "short_forms_by_code"]
 
+NAMES_AT_HAND = 1 << 16
 
-@dataclass(frozen=True, slots=True)
+
 class Lineages:
-    """The lines of ancestors of a knowledge base's concepts; preferred names are looked up once each."""
+    """The lines of ancestors of a knowledge base's concepts.
 
-    kb: "KnowledgeBase"
-    _names: dict[str, str] = field(default_factory=dict)
+    Args:
+        kb: the knowledge base.
+    """
+
+    def __init__(self, kb: "KnowledgeBase") -> None:
+        self._kb = kb
+        # The higher a concept, the more often it is asked for; the rest must not fill the memory.
+        self.name = lru_cache(maxsize=NAMES_AT_HAND)(self._looked_up)
 
     def of(self, concept: Concept) -> tuple[tuple[str, str], ...]:
         """(code, preferred name) of the concept and its ancestors, nearest first."""
-        self._names[concept.code] = concept.preferred_name
-        return tuple((code, self._name(code)) for code in (concept.code, *self.kb.ancestors(concept.code)))
+        return ((concept.code, concept.preferred_name), *((code, self.name(code)) for code in self._kb.ancestors(concept.code)))
 
-    def _name(self, code: str) -> str:
-        if code not in self._names:
-            self._names[code] = self.kb.concept(code).preferred_name
-        return self._names[code]
+    def _looked_up(self, code: str) -> str:
+        return self._kb.concept(code).preferred_name
 
 
 def shared_short_forms(kb: "KnowledgeBase", codes: Iterable[str], exclude_names: Collection[tuple[str, str]] = frozenset()) -> dict[str, tuple[str, ...]]:

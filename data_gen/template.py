@@ -9,15 +9,17 @@ import hashlib
 import json
 import random
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain, groupby
 from typing import Any, Literal
 
 import yaml
 
 from data_gen.branches import TEMPLATES, Branch, Branches, branches_of
 from data_gen.mentions import CHANGES, initials
-from data_gen.writer import Context, Generation, document_seed
+from data_gen.writer import Context, Generation, Request, document_seed
 from syncabel.text import fold
 from syncabel.types import Abbreviation, Concept, Document, Mention, Provenance, Rejection, Span
 
@@ -108,13 +110,23 @@ class TemplateWriter:
         files = b"".join((TEMPLATES / file).read_bytes() for file in ("branches.yaml", "en.yaml"))
         return hashlib.sha256(files + f"{self.frames} {self.short_form_share} {self.unchanged_share}".encode()).hexdigest()
 
-    def write(self, concept: Concept, context: Context, n: int, seed: int) -> list[Generation]:
-        """n sentences; the names take turns, the rest is drawn."""
-        names = usable_names(concept, context.avoid)
-        branches = branches_of(context.lineage)
-        seeds = [document_seed(seed, concept.code, i) for i in range(n)]
-        answers = (self._sentence(names[i % len(names)], context, branches, random.Random(s)) if names else "" for i, s in enumerate(seeds))
-        return [Generation(concept.code, i, seed, seeds[i], answer) for i, answer in enumerate(answers)]
+    def calls(self, n: int) -> int:
+        """One a sentence."""
+        return n
+
+    def requests(self, concept: Concept, context: Context, n: int, seed: int, first: int = 0) -> list[Request]:
+        """One a sentence."""
+        return [Request(concept, context, i, seed, document_seed(seed, concept.code, i)) for i in range(first, first + n)]
+
+    def answers(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        """A sentence a request; a concept's names take turns, the rest is drawn."""
+        for concept, context, asked in _by_concept(requests):
+            names = usable_names(concept, context.avoid)
+            branches = branches_of(context.lineage)
+            for request in asked:
+                name = names[request.number % len(names)] if names else None
+                answer = self._sentence(name, context, branches, random.Random(request.seed)) if name is not None else ""
+                yield Generation(concept.code, request.number, request.run_seed, request.seed, answer)
 
     def _sentence(self, name: str, context: Context, branches: Branches, rng: random.Random) -> str:
         plan = self._plan(name, context, branches, rng)
@@ -144,6 +156,12 @@ class TemplateWriter:
         pairs = (Abbreviation(Span(*row["short"]), Span(*row["long"])),) if "short" in row else ()
         provenance = Provenance(concept.code, self.name, self.model, generation.seed, generation.prompt_digest, context.kb_digest)
         return [Document(identifier, text, (mention,), source="synthetic", abbreviations=pairs, provenance=provenance)]
+
+
+def _by_concept(requests: Iterable[Request]) -> Iterator[tuple[Concept, Context, Iterator[Request]]]:
+    for _, asked in groupby(requests, lambda request: request.concept.code):
+        first = next(asked)
+        yield first.concept, first.context, chain([first], asked)  # noqa: B031 - what is left of it
 
 
 def usable_names(concept: Concept, avoid: frozenset[str]) -> tuple[str, ...]:

@@ -207,6 +207,8 @@ class Provenance:
         seed: random seed of this very document.
         prompt_digest: SHA-256 of what was asked, or "".
         kb_digest: SHA-256 of the knowledge base.
+        engine: what ran the model, with its version, or "".
+        temperature, top_p: of the sampling; None where no model wrote.
     """
 
     concept: str
@@ -215,6 +217,9 @@ class Provenance:
     seed: int = 0
     prompt_digest: str = ""
     kb_digest: str = ""
+    engine: str = ""
+    temperature: float | None = None
+    top_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,38 @@ def tiny_llama() -> Callable[..., Any]:
     return make
 
 
+@pytest.fixture(scope="session")
+def tiny_chat_folder(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of transformers with a random Llama that chats, its heads as wide as vLLM's attention on a CPU needs."""
+    import copy
+
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tiny_tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        max_position_embeddings=512,
+        bos_token_id=None,
+        eos_token_id=tiny_tokenizer.eos_token_id,
+        pad_token_id=tiny_tokenizer.eos_token_id,
+        tie_word_embeddings=False,
+        initializer_range=0.2,  # wide enough for an answer to depend on its prompt
+    )
+    folder = tmp_path_factory.mktemp("chat") / "tiny-chat"
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.chat_template = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:"
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def concept(code: str, *names: str, group: str = "Disease", parents: tuple[str, ...] = (), **rest: Any) -> Any:
     """A concept whose first name is the preferred one."""
     from syncabel.types import Concept, Name

@@ -1,66 +1,129 @@
 """`syncabel generate`: training sentences for the concepts of a knowledge base."""
 
-import random
-from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from data_gen import TemplateWriter, Writer, run, shared_short_forms
-from syncabel.cli.console import out, print_json, tracked
-from syncabel.errors import ConfigError, FormatError, UnknownNameError
+from data_gen import Manifest
+from data_gen.report import write_page
+from syncabel.cli.config_file import config_option
+from syncabel.cli.console import out, print_json
+from syncabel.cli.generation import Order, Work
+from syncabel.cli.writers import CHAT, WRITERS, EngineOptions
+from syncabel.errors import UnknownNameError
 from syncabel.kb import KnowledgeBase
-from syncabel.lines import text_lines
 from syncabel.types import to_json
 
-__all__ = ["WRITERS", "generate"]
+__all__ = ["MISSING", "generate"]
 
-WRITERS: dict[str, Callable[[], Writer]] = {"template": TemplateWriter}
+MISSING = 3  # exit code of a run some of whose requests got no answer
+PAGE = "report.html"
+SHOWN = 3  # prompts of a dry run
 
 
 def generate(
     kb: Annotated[str, typer.Argument(help="Knowledge base: a folder, or `doid`.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write: documents.jsonl, rejected.jsonl, generation.jsonl, manifest.json.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Folder to write: documents, rejects, raw answers, report.html, report.json, manifest.json."),
+    ],
+    config: Annotated[str | None, config_option("generate")] = None,
     writer: Annotated[str, typer.Option(help=f"Who writes: {', '.join(WRITERS)}.")] = "template",
-    per_concept: Annotated[int, typer.Option(help="Sentences asked for per concept.")] = 5,
-    concepts: Annotated[int | None, typer.Option(help="So many concepts, drawn with the seed; all where neither this nor --codes is given.")] = None,
-    codes: Annotated[Path | None, typer.Option(help="File with one code a line.")] = None,
+    per_concept: Annotated[int, typer.Option(help="Sentences wanted per concept.")] = 5,
+    rounds: Annotated[int | None, typer.Option(help="How often concepts short of them are asked again; 2 with a model.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    select: Annotated[str, typer.Option(help="Which concepts: all, unseen (in no training mention), or budget (the most useful first).")] = "all",
+    concepts: Annotated[int | None, typer.Option(help="So many of them, drawn with the seed.")] = None,
+    codes: Annotated[Path | None, typer.Option(help="File with one code a line, instead of a selection.")] = None,
+    hold_out: Annotated[float, typer.Option(help="Share of the unseen concepts kept out of synthesis, a fraction.")] = 0.0,
+    budget_requests: Annotated[int | None, typer.Option(help="With --select budget: most requests.")] = None,
+    budget_tokens: Annotated[int | None, typer.Option(help="With --select budget: most tokens, read and written.")] = None,
+    train: Annotated[list[Path] | None, typer.Option(help="Human training documents: what is seen, and style examples; repeat for several.")] = None,
+    texts: Annotated[list[Path] | None, typer.Option(help="Unlabelled text, one a line: how often concepts are named.")] = None,
+    held_out: Annotated[list[Path] | None, typer.Option(help="Dev and test documents that no sentence may overlap.")] = None,
+    shots: Annotated[int, typer.Option(help="Style examples per group, from --train.")] = 5,
+    shareable: Annotated[bool, typer.Option("--shareable", help="The owner of --train lets its text go to other machines.")] = False,
+    confusable: Annotated[int, typer.Option(help="Nearest names of other concepts told to a language model.")] = 5,
+    language: Annotated[str, typer.Option(help="Language of the sentences: a file of data_gen/prompts.")] = "en",
+    prompt: Annotated[list[str] | None, typer.Option(help="Setting of the prompts as name=value, e.g. per_request=3, negated=0.1.")] = None,
+    gate: Annotated[list[str] | None, typer.Option(help="Setting of the gates as name=value, e.g. near_duplicate=0.8.")] = None,
+    without_gate: Annotated[list[str] | None, typer.Option(help="Gate switched off, for an ablation.")] = None,
+    scores: Annotated[bool | None, typer.Option(help="Record rank and distance of every mention; on with a language model.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="Model: a folder, or the name the server knows it by.")] = None,
+    base_url: Annotated[str, typer.Option(help="openai: address of the server; the key comes from OPENAI_API_KEY.")] = "http://localhost:8000/v1",
+    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 0.7,
+    top_p: Annotated[float, typer.Option(help="Of the sampling, a fraction.")] = 0.95,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 512,
+    structured: Annotated[str, typer.Option(help="How answers are held to the schema: auto, json_schema, json_object or none.")] = "auto",
+    concurrency: Annotated[int, typer.Option(help="openai: requests under way.")] = 32,
+    timeout: Annotated[float, typer.Option(help="openai: longest wait for an answer, in seconds.")] = 120.0,
+    retries: Annotated[int, typer.Option(help="openai: how often a failed request is asked again.")] = 5,
+    patience: Annotated[float, typer.Option(help="openai: how long the server may be gone or busy, in seconds.")] = 600.0,
+    tensor_parallel: Annotated[int, typer.Option(help="vllm: GPUs that share the weights.")] = 1,
+    max_model_len: Annotated[int | None, typer.Option(help="vllm: longest prompt and answer, in tokens; the model's own where not given.")] = None,
+    eager: Annotated[bool, typer.Option("--eager", help="vllm: without CUDA graphs.")] = False,
+    batch_size: Annotated[int, typer.Option(help="transformers: requests answered together.")] = 8,
+    load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="transformers: weights in four bits.")] = False,
+    workers: Annotated[int, typer.Option(help="ray: workers.")] = 2,
+    worker: Annotated[str, typer.Option(help="ray: what each worker runs: openai, vllm or transformers.")] = "vllm",
+    ray_address: Annotated[str, typer.Option(help="ray: `local`, `auto`, or host:port of a cluster.")] = "local",
+    gpus_per_worker: Annotated[float, typer.Option(help="ray: GPUs of each worker.")] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show three prompts and what the plan costs; write nothing.")] = False,
+    tokens_per_s: Annotated[float, typer.Option(help="--dry-run: tokens the engine writes in a second.")] = 2500.0,
+    again: Annotated[bool, typer.Option("--reparse", help="Parse and judge the stored answers again; no model is asked.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
     """Write varied sentences that mention each concept; interrupted, the same command goes on where it stopped."""
+    given = locals()
     if writer not in WRITERS:
         raise UnknownNameError("writer", writer, WRITERS)
-    base = KnowledgeBase.load(kb)
-    chosen = _chosen(base, concepts, codes, seed)
-    # Over the whole knowledge base, so that a concept's sentences are the same whatever else is chosen.
-    shared = shared_short_forms(base, base.codes)
-    done = run(
-        base, WRITERS[writer](), output, per_concept=per_concept, seed=seed, codes=chosen, short_forms=shared, progress=lambda left: tracked(left, "concepts")
+    chat = writer in CHAT
+    work = Work(
+        KnowledgeBase.load(kb),
+        Order(**{field.name: given[field.name] for field in fields(Order)}),
+        EngineOptions(**{field.name: given[field.name] for field in fields(EngineOptions)}),
+        scored=chat if scores is None else scores,
+        rounds=2 * chat if rounds is None else rounds,
+        stored=again,
     )
-    if as_json:
-        print_json({name: to_json(getattr(done, name)) for name in ("generated", "kept", "rejected", "reasons")})
+    if dry_run:
+        _show(work, tokens_per_s, as_json)
         return
-    out.print(f"{done.kept:,} kept + {done.rejected:,} rejected = {done.generated:,} generated → {output / 'documents.jsonl'}", markup=False)
+    done = work.again() if again and (output / "manifest.json").exists() else work.run(ask=not again)
+    write_page(output, output / PAGE, groups=work.groups, withheld=work.is_private)
+    _tell(done, output, as_json)
+    if done.missing:
+        raise typer.Exit(MISSING)
+
+
+def _show(work: Work, tokens_per_s: float, as_json: bool) -> None:
+    """Prompts, and what the plan costs."""
+    cost, facts = work.estimate(tokens_per_s), work.plan.facts
+    if as_json:
+        print_json({"concepts": len(work.codes), "plan": to_json(facts), "estimate": to_json(cost)})
+        return
+    for code, messages in work.prompts(SHOWN):
+        for message in messages:
+            out.print(f"── {code} · {message.role}\n{message.content}\n")
+    requests, read, written, seconds = cost.per_concept
+    out.print(f"{facts.concepts:,} concepts, {facts.unseen:,} in no training mention, {facts.held_out:,} held out; {len(work.codes):,} to be written about")
+    out.print(f"{cost.requests:,} requests, about {cost.prompt_tokens:,} tokens read and {cost.completion_tokens:,} written")
+    out.print(f"about {cost.hours:,.2f} h at {tokens_per_s:,.0f} tokens/s written")
+    out.print(f"per concept: {requests:.1f} requests, {read:,.0f} tokens read, {written:,.0f} written, {seconds:.2f} s")
+
+
+def _tell(done: Manifest, output: Path, as_json: bool) -> None:
+    if as_json:
+        print_json({name: to_json(getattr(done, name)) for name in ("requested", "generated", "kept", "rejected", "reasons", "missing", "short")})
+        return
+    out.print(f"{done.kept:,} kept + {done.rejected:,} rejected = {done.generated:,} generated → {output / 'documents.jsonl'}")
     for reason, count in done.reasons.items():
-        out.print(f"  {count:,} {reason} → {output / 'rejected.jsonl'}", markup=False)
-
-
-def _chosen(base: KnowledgeBase, count: int | None, path: Path | None, seed: int) -> list[str]:
-    if count is not None and path is not None:
-        raise ConfigError("--concepts and --codes both choose the concepts; give one of them")
-    if path is not None:
-        return _codes_of(path)
-    if count is None:
-        return list(base.codes)
-    if not 1 <= count <= len(base):
-        raise ConfigError(f"--concepts {count}: the knowledge base has {len(base):,}; give 1 to {len(base)}")
-    return sorted(random.Random(seed).sample(base.codes, count))
-
-
-def _codes_of(path: Path) -> list[str]:
-    found = [line.strip() for _, line in text_lines(path) if line.strip()]
-    if not found:
-        raise FormatError("holds no code", path, hint="write one code a line")
-    return found
+        out.print(f"  {count:,} {reason} → {output / 'rejected.jsonl'}")
+    if done.short:
+        out.print(f"{done.short:,} concepts have fewer sentences than wanted; see {output / PAGE}")
+    if done.missing:
+        out.print(
+            f"{done.missing:,} sentences are missing: their requests got no answer ({output / 'missing.jsonl'}); run the same command again to ask for them"
+        )

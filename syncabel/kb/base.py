@@ -314,13 +314,17 @@ class KnowledgeBase:
         """
         return tuple(self._index.codes[row] for row in self._index.parents[self._row(code)])
 
-    def children(self, code: str) -> tuple[str, ...]:
+    def children(self, code: str, most: int | None = None) -> tuple[str, ...]:
         """Direct children, in code order.
+
+        Args:
+            code: the parent.
+            most: so many of them, the first ones; all where None.
 
         Raises:
             UnknownNameError: no concept has this code.
         """
-        return tuple(self._index.codes[row] for row in self._index.children[self._row(code)])
+        return tuple(self._index.codes[row] for row in self._index.children[self._row(code)][:most])
 
     def ancestors(self, code: str) -> list[str]:
         """All concepts above, nearest first, each once.

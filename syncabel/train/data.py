@@ -277,7 +277,7 @@ def _joined(parts: Sequence[Tokens]) -> Tokens:
 
 def _dataset(tokens: Tokens, packed: bool) -> Any:
     """A datasets.Dataset over the flat arrays, without a Python object per token."""
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
     from datasets import Dataset
 
     def lists(values: NDArray[Any], sizes: NDArray[np.int64]) -> Any:

@@ -4,19 +4,21 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from data_gen import Context, TemplateWriter, generate_documents, run, shared_short_forms
+from data_gen import Context, Failure, NamesWriter, Surroundings, TemplateWriter, generate_documents, reparse, run, shared_short_forms
 from data_gen.branches import all_branches, branches_of
-from data_gen.gates import bracket, control, mention_absent, mention_empty, mention_is_other_concept, reason_against, too_long
+from data_gen.gates import bracket, control, mention_absent, mention_empty, mention_is_other_concept, reason_against, template_judge, too_long
 from syncabel.corpora import read_jsonl
 from syncabel.errors import ConfigError, FormatError, IncompleteFolderError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
@@ -58,18 +60,28 @@ def _documents(rows):
     return [row for row in rows if isinstance(row, Document)]
 
 
+def _answers(writer, kb, code, n, first=0):
+    return list(writer.answers(writer.requests(kb.concept(code), Context(), n, 3, first)))
+
+
 # Every writer keeps this contract; a further one is a further row.
 @pytest.mark.parametrize(
     "writer", [TemplateWriter(), TemplateWriter(frames="train"), TemplateWriter(frames="test")], ids=["template", "template-train", "template-test"]
 )
 class TestWriterContract:
-    def test_it_writes_as_many_answers_as_asked_each_with_its_own_seed(self, writer, kb):
-        answers = writer.write(kb.concept("T:1"), Context(), 9, 3)
+    def test_it_answers_every_request_each_with_its_own_seed(self, writer, kb):
+        answers = _answers(writer, kb, "T:1", 9)
         assert [answer.number for answer in answers] == list(range(9))
-        assert len({answer.seed for answer in answers}) == 9
+        assert len({answer.seed for answer in answers}) == len(answers) == writer.calls(9)
 
     def test_request_i_does_not_depend_on_how_many_there_are(self, writer, kb):
-        assert writer.write(kb.concept("T:1"), Context(), 9, 3)[:4] == writer.write(kb.concept("T:1"), Context(), 4, 3)
+        assert _answers(writer, kb, "T:1", 9)[:4] == _answers(writer, kb, "T:1", 4)
+        assert _answers(writer, kb, "T:1", 9)[4:] == _answers(writer, kb, "T:1", 5, first=4)
+
+    def test_requests_are_drawn_as_they_are_needed(self, writer, kb):
+        requests = iter(writer.requests(kb.concept("T:1"), Context(), 9, 3))
+        next(writer.answers(requests))
+        assert len(list(requests)) >= 7
 
     def test_every_document_is_synthetic_with_one_mention_and_its_provenance(self, writer, kb):
         rows = list(generate_documents(kb, writer, per_concept=20, seed=1, codes=["T:1", "T:6"]))
@@ -225,7 +237,8 @@ def test_the_brackets_of_a_parent_s_name_may_stand_beside_its_child():
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """All but the report, which tells the time."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "report.json"}
 
 
 def test_a_folder_holds_what_the_iterator_gives_and_adds_up(kb, tmp_path):
@@ -237,6 +250,10 @@ def test_a_folder_holds_what_the_iterator_gives_and_adds_up(kb, tmp_path):
     assert manifest.generated == manifest.kept + manifest.rejected == 20 * len(kb) == len((tmp_path / "generation.jsonl").read_text().splitlines())
     assert sum(manifest.reasons.values()) == manifest.rejected
     assert set(_files(tmp_path)) == {"documents.jsonl", "rejected.jsonl", "generation.jsonl", "manifest.json"}
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["requested"], report["generated"], report["missing"]) == (20 * len(kb), 20 * len(kb), 0)
+    assert report["kept"] + sum(report["rejected"].values()) == report["generated"]
+    assert (report["writer"], report["concepts"]) == ("template", len(kb))
 
 
 def test_a_finished_folder_is_left_as_it_is(kb, tmp_path):
@@ -300,7 +317,7 @@ def _env(**more):
 
 def _killed(folder: Path, sent: signal.Signals, after_bytes: int) -> None:
     process = subprocess.Popen([sys.executable, "-c", SLOW, folder, "0.01"], env=_env(), stderr=subprocess.DEVNULL)
-    file = folder / "documents.jsonl"
+    file = folder / "shards" / "0-000000.jsonl"
     deadline = time.monotonic() + 60
     while (not file.exists() or file.stat().st_size < after_bytes) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -322,7 +339,7 @@ def uninterrupted(tmp_path_factory, doid):
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_killed_twice_ends_byte_for_byte_as_an_uninterrupted_one(sent, uninterrupted, doid, tmp_path):
-    size = len(uninterrupted["documents.jsonl"])
+    size = len(uninterrupted["generation.jsonl"])
     for share in (0.2, 0.5):
         _killed(tmp_path, sent, int(size * share))
     run(doid, TemplateWriter(), tmp_path, per_concept=4, seed=0, codes=doid.codes[:400])
@@ -333,26 +350,153 @@ class _StopError(Exception):
     pass
 
 
-def test_a_tail_torn_at_any_byte_is_cut_off(kb, tmp_path, monkeypatch):
-    monkeypatch.setattr("data_gen.generate.BLOCK", 2)
+def test_a_shard_torn_or_changed_at_any_byte_is_asked_again_and_nothing_else_is(kb, tmp_path, monkeypatch):
+    monkeypatch.setattr("data_gen.generate.SHARD", 3)
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     run(kb, TemplateWriter(), whole, per_concept=3, seed=0)
 
     def stopping(codes):
-        yield from codes[:5]
+        yield from codes[:7]
         raise _StopError
 
     rng = random.Random(0)
-    for _ in range(6):
+    for _ in range(12):
         with pytest.raises(_StopError):
             run(kb, TemplateWriter(), torn, per_concept=3, seed=0, progress=stopping)
-        for name in ("documents.jsonl", "rejected.jsonl", "generation.jsonl", "state.tmp"):
-            with (torn / name).open("ab") as file:
-                file.write(b'{"id": "half a row'[: rng.randrange(18)])
-        run(kb, TemplateWriter(), torn, per_concept=3, seed=0)
+        shards = sorted((torn / "shards").glob("*-*.jsonl"))
+        assert len(shards) == 3
+        for path in shards:
+            data = bytearray(path.read_bytes())
+            if rng.random() < 0.5:
+                del data[rng.randrange(len(data)) :]
+            else:
+                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            path.write_bytes(data + b'{"code": "T:1", "numb'[: rng.randrange(22)])
+        asked = _Counting(TemplateWriter())
+        run(kb, asked, torn, per_concept=3, seed=0)
+        assert 6 <= asked.requests_answered < 27
         assert _files(torn) == _files(whole)
-        for path in torn.iterdir():
-            path.unlink()
+        shutil.rmtree(torn)
+
+
+class _Counting:
+    """A writer that counts what it is asked."""
+
+    def __init__(self, writer):
+        self._writer, self.requests_answered = writer, 0
+
+    def __getattr__(self, name):
+        return getattr(self._writer, name)
+
+    def answers(self, requests):
+        for answer in self._writer.answers(requests):
+            self.requests_answered += 1
+            yield answer
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(kb, tmp_path):
+    def meanwhile(codes):
+        with pytest.raises(ConfigError, match="another run"):
+            run(kb, TemplateWriter(), tmp_path, per_concept=1, seed=0)
+        return codes
+
+    run(kb, TemplateWriter(), tmp_path, per_concept=1, seed=0, progress=meanwhile)
+    assert (tmp_path / "manifest.json").exists()
+
+
+class _Failing(_Counting):
+    """A writer that fails for some concepts, as a server does that has lost its way over one prompt."""
+
+    def __init__(self, writer, poisoned):
+        super().__init__(writer)
+        self.poisoned = poisoned
+
+    def answers(self, requests):
+        for answer in super().answers(requests):
+            yield Failure(answer.code, answer.number, "500 after 5 attempts") if answer.code in self.poisoned else answer
+
+
+def test_what_fails_is_missing_the_rest_goes_on_and_a_later_run_asks_only_for_it(kb, tmp_path):
+    whole = tmp_path / "whole"
+    run(kb, TemplateWriter(), whole, per_concept=4, seed=0)
+    failing = _Failing(TemplateWriter(), {"T:1", "T:3"})
+    manifest = run(kb, failing, tmp_path / "out", per_concept=4, seed=0)
+    assert (manifest.requested, manifest.missing, manifest.generated) == (36, 8, 28)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["missing"] == 8
+    missing = [json.loads(line) for line in (tmp_path / "out" / "missing.jsonl").read_text().splitlines()]
+    assert {(row["code"], row["number"]) for row in missing} == {(code, i) for code in ("T:1", "T:3") for i in range(4)}
+    assert {row["error"] for row in missing} == {"500 after 5 attempts"}
+    failing.poisoned, failing.requests_answered = {"T:3"}, 0
+    assert run(kb, failing, tmp_path / "out", per_concept=4, seed=0).missing == 4
+    assert failing.requests_answered == 8
+    failing.poisoned = set()
+    assert run(kb, failing, tmp_path / "out", per_concept=4, seed=0).missing == 0
+    assert _files(tmp_path / "out") == _files(whole)
+
+
+def test_a_writer_that_only_fails_is_not_asked_for_everything(kb, tmp_path, monkeypatch):
+    monkeypatch.setattr("data_gen.generate.MOST_FAILURES", 5)
+    failing = _Failing(TemplateWriter(), set(kb.codes))
+    manifest = run(kb, failing, tmp_path, per_concept=4, seed=0)
+    assert (manifest.missing, manifest.generated) == (36, 0)
+    assert failing.requests_answered == 5
+
+
+def test_concepts_short_of_sentences_are_asked_for_more_in_further_rounds(kb, tmp_path):
+    """With sixty sentences a concept, duplicates are refused; rounds fill them up as far as the frames reach."""
+    first = run(kb, TemplateWriter(), tmp_path / "one", per_concept=60, seed=0, codes=["T:1", "T:6"])
+    more = run(kb, TemplateWriter(), tmp_path / "more", per_concept=60, seed=0, codes=["T:1", "T:6"], rounds=3)
+    assert first.rejected > 0
+    assert more.requested > first.requested == 120
+    assert more.kept > first.kept
+    documents = read_jsonl(tmp_path / "more" / "documents.jsonl").documents
+    assert len({d.id for d in documents}) == len(documents) == more.kept
+    assert max(Counter(d.provenance.concept for d in documents).values()) <= 60
+
+
+def test_rounds_that_were_interrupted_end_as_uninterrupted_ones(kb, tmp_path):
+    settings = {"per_concept": 60, "seed": 0, "codes": ["T:1", "T:6"], "rounds": 3}
+    run(kb, TemplateWriter(), tmp_path / "whole", **settings)
+    for stop in (1, 50, 119, 121, 125):
+        with pytest.raises(_StopError):
+            run(kb, _Stopping(TemplateWriter(), stop), tmp_path / "out", **settings)
+        run(kb, TemplateWriter(), tmp_path / "out", **settings)
+        assert _files(tmp_path / "out") == _files(tmp_path / "whole")
+        shutil.rmtree(tmp_path / "out")
+
+
+class _Stopping(_Counting):
+    def __init__(self, writer, after):
+        super().__init__(writer)
+        self._after = after
+
+    def answers(self, requests):
+        for answer in super().answers(requests):
+            if self.requests_answered > self._after:
+                raise _StopError
+            yield answer
+
+
+def test_stored_answers_are_parsed_again_without_a_writer_being_asked(kb, tmp_path):
+    run(kb, TemplateWriter(), tmp_path, per_concept=5, seed=0)
+    before = _files(tmp_path)
+    (tmp_path / "documents.jsonl").write_text("")
+    asked = _Counting(TemplateWriter())
+    reparse(kb, asked, tmp_path, surroundings=Surroundings(kb), gates=template_judge(kb))
+    assert asked.requests_answered == 0
+    assert _files(tmp_path) == before
+    (tmp_path / "generation.jsonl").write_bytes(before["generation.jsonl"].replace(b"stenosis", b"stenoses"))
+    with pytest.raises(IncompleteFolderError, match="was changed"):
+        reparse(kb, asked, tmp_path, surroundings=Surroundings(kb), gates=template_judge(kb))
+
+
+def test_the_names_writer_writes_each_name_once_and_says_when_there_are_no_more(kb, tmp_path):
+    manifest = run(kb, NamesWriter(), tmp_path, per_concept=3, seed=0, codes=["T:1", "T:6"])
+    assert [(d.text, d.mentions[0].text) for d in read_jsonl(tmp_path / "documents.jsonl")] == [
+        *((name, name) for name in ("mitral stenosis", "mitral valve narrowing", "stenosis of the mitral valve")),
+        ("quux", "quux"),
+    ]
+    assert manifest.reasons == {"no_more_names": 2}
 
 
 def test_five_hundred_doid_concepts_times_sixty_take_seconds_and_nearly_all_are_kept(doid):

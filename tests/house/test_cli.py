@@ -35,6 +35,7 @@ COMMANDS = (
     ("examples",),
     ("link",),
     ("evaluate",),
+    ("publish",),
     ("quickstart",),
 )
 

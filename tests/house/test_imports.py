@@ -26,7 +26,16 @@ SOURCES = (
     "syncabel.abbreviations",
 )
 PREPARATION = ("syncabel.groups", "syncabel.lexicon", "syncabel.targets", "syncabel.sft", "syncabel.mixing", "syncabel.evaluate", "syncabel.baselines")
-MODEL = ("syncabel.progress", "syncabel.linker", "syncabel.train", "syncabel.export", "syncabel.modeling_syncabel", "syncabel.decoding", "syncabel.serving")
+MODEL = (
+    "syncabel.progress",
+    "syncabel.linker",
+    "syncabel.train",
+    "syncabel.export",
+    "syncabel.hub",
+    "syncabel.modeling_syncabel",
+    "syncabel.decoding",
+    "syncabel.serving",
+)
 COMPOSITION = ("syncabel.cli", "syncabel.quickstart", "syncabel.__main__")
 
 # Modules by prefix (the longest that fits decides) → prefixes of the project's modules they may import, anywhere in their code.

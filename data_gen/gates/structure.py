@@ -1,4 +1,7 @@
-"""Why a generated document is not kept: pure functions `(document, concept, kb) -> str | None`, the reason or None."""
+"""What every generated sentence must be: pure functions `(document, concept, kb) -> str | None`, the reason or None.
+
+They need neither a threshold nor a model.  `reason_against` is what the template writer is judged by.
+"""
 
 import re
 from collections.abc import Callable
@@ -11,7 +14,18 @@ from syncabel.types import Concept, Document
 if TYPE_CHECKING:
     from syncabel.kb import KnowledgeBase
 
-__all__ = ["GATES", "Gate", "bracket", "control", "mention_absent", "mention_empty", "mention_is_other_concept", "reason_against", "too_long"]
+__all__ = [
+    "GATES",
+    "Gate",
+    "bracket",
+    "control",
+    "mention_absent",
+    "mention_empty",
+    "mention_is_other_concept",
+    "reason_against",
+    "same_sentence",
+    "too_long",
+]
 
 Gate = Callable[[Document, Concept, "KnowledgeBase"], str | None]
 MAX_TEXT, MAX_MENTION = 1000, 150  # code points

@@ -1,0 +1,23 @@
+"""What a language model is asked for: pure functions `prompt(concept, context, specs, settings) -> messages`, one file of texts a language."""
+
+from data_gen.prompts.render import CHARS_PER_TOKEN, estimated_tokens, prompt, prompt_digest, shared_part
+from data_gen.prompts.specs import FORMS, OPTIONS, REGISTERS, PromptSettings, SentenceSpec, draw_specs, relatives
+from data_gen.prompts.texts import languages, texts, texts_digest
+
+__all__ = [
+    "CHARS_PER_TOKEN",
+    "FORMS",
+    "OPTIONS",
+    "REGISTERS",
+    "PromptSettings",
+    "SentenceSpec",
+    "draw_specs",
+    "estimated_tokens",
+    "languages",
+    "prompt",
+    "prompt_digest",
+    "relatives",
+    "shared_part",
+    "texts",
+    "texts_digest",
+]

@@ -1,0 +1,130 @@
+"""The writers of `syncabel generate`, made from what was given on the command line."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from data_gen import NamesWriter, TemplateWriter, Writer
+from syncabel.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from data_gen.chat.engine import ChatEngine
+    from data_gen.prompts import PromptSettings
+
+__all__ = ["CHAT", "OFFLINE", "WRITERS", "EngineOptions", "chat_writer", "stored_writer"]
+
+OFFLINE: Mapping[str, Callable[[], Writer]] = {"template": TemplateWriter, "names": NamesWriter}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What `syncabel generate` knows of a language model and of what runs it; each is an option of that name."""
+
+    model: str | None
+    base_url: str
+    temperature: float
+    top_p: float
+    max_tokens: int
+    structured: str
+    concurrency: int
+    timeout: float
+    retries: int
+    patience: float
+    tensor_parallel: int
+    max_model_len: int | None
+    batch_size: int
+    load_in_4bit: bool
+    eager: bool
+    workers: int
+    worker: str
+    ray_address: str
+    gpus_per_worker: float
+
+    def needed_model(self) -> str:
+        """The model.
+
+        Raises:
+            ConfigError: none was named.
+        """
+        if not self.model:
+            raise ConfigError("no model is named: give --model, a folder or the name the server knows it by")
+        return self.model
+
+
+def _openai(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
+    from data_gen.chat.engine import Sampling
+    from data_gen.chat.openai import OpenAIEngine
+
+    if options.structured not in (known := ("auto", "json_schema", "json_object", "none")):
+        raise UnknownNameError("structured output", options.structured, known)
+    structured: Any = options.structured
+    return OpenAIEngine(
+        options.base_url,
+        options.needed_model(),
+        Sampling(options.temperature, options.top_p, options.max_tokens),
+        schema=schema,
+        structured=structured,
+        concurrency=options.concurrency,
+        timeout_s=options.timeout,
+        retries=options.retries,
+        patience_s=options.patience,
+    )
+
+
+def _vllm(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
+    from data_gen.chat.engine import Sampling
+    from data_gen.chat.vllm import VLLMEngine
+
+    return VLLMEngine(
+        options.needed_model(),
+        Sampling(options.temperature, options.top_p, options.max_tokens),
+        schema=None if options.structured == "none" else schema,
+        tensor_parallel=options.tensor_parallel,
+        max_model_len=options.max_model_len,
+        enforce_eager=options.eager,
+    )
+
+
+def _transformers(options: EngineOptions, _schema: Mapping[str, Any]) -> "ChatEngine":
+    from data_gen.chat.engine import Sampling
+    from data_gen.chat.transformers import TransformersEngine
+
+    sampling = Sampling(options.temperature, options.top_p, options.max_tokens)
+    return TransformersEngine(options.needed_model(), sampling, batch_size=options.batch_size, load_in_4bit=options.load_in_4bit)
+
+
+def _ray(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
+    from data_gen.chat.ray import RayEngine
+
+    if options.worker not in (known := [name for name in CHAT if name != "ray"]):
+        raise UnknownNameError("writer of a Ray worker", options.worker, known)
+    make = partial(CHAT[options.worker], options, schema)
+    return RayEngine(make, options.workers, address=options.ray_address, gpus=options.gpus_per_worker)
+
+
+CHAT: Mapping[str, Callable[[EngineOptions, Mapping[str, Any]], "ChatEngine"]] = {
+    "openai": _openai,
+    "vllm": _vllm,
+    "transformers": _transformers,
+    "ray": _ray,
+}
+WRITERS = (*OFFLINE, *CHAT)
+
+
+def chat_writer(name: str, options: EngineOptions, prompts: "PromptSettings", shareable: bool) -> Writer:
+    """A writer over a language model; nothing is loaded and nobody is spoken to yet."""
+    from data_gen.answers import answer_schema
+    from data_gen.chat.writer import ChatWriter
+
+    return ChatWriter(CHAT[name](options, answer_schema(prompts.per_request)), prompts, shareable)
+
+
+def stored_writer(name: str, options: EngineOptions, prompts: "PromptSettings") -> Writer:
+    """A writer that reads stored answers and asks nobody: no model, no server and none of their packages is needed."""
+    from data_gen.chat.engine import Sampling
+    from data_gen.chat.stored import StoredEngine
+    from data_gen.chat.writer import ChatWriter
+
+    sampling = Sampling(options.temperature, options.top_p, options.max_tokens)
+    return ChatWriter(StoredEngine(name, options.model or "", sampling), prompts)
