@@ -21,6 +21,7 @@ __all__ = [
     "MANIFEST",
     "MISSING",
     "REJECTED",
+    "RELINK",
     "REPORT",
     "SCORES",
     "SHARDS",
@@ -38,8 +39,8 @@ __all__ = [
     "write_manifest",
 ]
 
-GENERATION, DOCUMENTS, REJECTED, SCORES = "generation.jsonl", "documents.jsonl", "rejected.jsonl", "scores.jsonl"
-FILES = (GENERATION, DOCUMENTS, REJECTED, SCORES)
+GENERATION, DOCUMENTS, REJECTED, SCORES, RELINK = "generation.jsonl", "documents.jsonl", "rejected.jsonl", "scores.jsonl", "relink.jsonl"
+FILES = (GENERATION, DOCUMENTS, REJECTED, SCORES, RELINK)
 MANIFEST, REPORT, MISSING, SHARDS, SETTINGS = "manifest.json", "report.json", "missing.jsonl", "shards", "settings.json"
 
 
@@ -57,6 +58,7 @@ class Settings:
         concepts: how many, and the digest of their codes in order.
         excluded_digest, short_forms_digest, context_digest: see `Surroundings.digests`.
         scored: whether scores are recorded.
+        relink_digest: of the blind re-link; "" where there is none.
     """
 
     writer: str
@@ -73,6 +75,7 @@ class Settings:
     short_forms_digest: str
     context_digest: str
     scored: bool
+    relink_digest: str = ""
     version: int = 2
 
 

@@ -17,15 +17,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from data_gen.folder import (
     DOCUMENTS,
-    FILES,
     GENERATION,
     MANIFEST,
     MISSING,
     REJECTED,
+    RELINK,
     REPORT,
     SCORES,
     SHARDS,
@@ -50,13 +50,16 @@ from syncabel.lines import json_lines
 from syncabel.types import Concept, Document, Rejection, from_json
 
 if TYPE_CHECKING:
+    from data_gen.relinking import Relinker
     from syncabel.kb import KnowledgeBase
 
 __all__ = ["generate_documents", "reparse", "run"]
 
 SCORED_AT_ONCE = 512  # documents
+RELINKING = 99  # number of the round in which the model is asked what its sentences mean
 MOST_FAILURES = 100  # one after the other, at which nothing more is asked: what fails is not one concept
 
+T = TypeVar("T")
 Progress = Callable[[Iterable[str]], Iterable[str]]
 
 
@@ -160,6 +163,7 @@ def run(
     surroundings: Surroundings | None = None,
     gates: Judge | None = None,
     scorer: Scorer | None = None,
+    relinker: "Relinker | None" = None,
     rounds: int = 0,
     ask: bool = True,
     progress: Progress = lambda codes: codes,
@@ -172,6 +176,7 @@ def run(
         surroundings: what the writer may know of each concept, instead of `exclude_names` and `short_forms`.
         gates: a fresh judge of what is kept; the template writer's where None.
         scorer: records scores of what is kept.
+        relinker: asks the model what each sentence means, and what means something else is not kept; after the last round.
         rounds: how often concepts that are short of `per_concept` after the gates are asked for more.
         ask: False takes the answers there are, as those of a run that was interrupted; the writer's parser may have changed since.
         progress: wraps the codes under way, e.g. in a progress bar.
@@ -188,7 +193,7 @@ def run(
     around = surroundings or Surroundings(kb, exclude_names, _tuples(short_forms))
     job, chosen = _job(kb, writer, around, per_concept, seed), _codes(kb, codes)
     judge = gates or template_judge(kb)
-    settings = _settings(job, chosen, judge.digest, rounds, scorer)
+    settings = _settings(job, chosen, judge.digest, rounds, scorer, relinker)
     if not ask:
         settings = read_only(folder, settings)
     if (folder / MANIFEST).exists():
@@ -199,9 +204,10 @@ def run(
         refuse_strange_files(folder)
     with locked(folder / SHARDS):
         claim(folder / SHARDS, settings)
-        work = _Work(job, folder, judge, scorer, Journal(folder / SHARDS))
+        work = _Work(job, folder, judge, scorer, Journal(folder / SHARDS), relinker)
         with work:
             work.rounds(chosen, rounds, ask, progress)
+            work.relink(ask)
         manifest = work.published(settings, time.monotonic() - begun)
     if not manifest.missing:
         shutil.rmtree(folder / SHARDS)
@@ -216,13 +222,14 @@ def reparse(
     surroundings: Surroundings,
     gates: Judge,
     scorer: Scorer | None = None,
+    relinker: "Relinker | None" = None,
 ) -> Manifest:
     """Parse and judge the stored answers of a finished folder again; no model is asked.
 
     Args:
         kb, writer, surroundings: as the folder was made with; the writer's parser may be another.
         out_dir: the folder.
-        gates, scorer: as for `run`; they may be others than before.
+        gates, scorer, relinker: as for `run`; they may be others than before, but what was never asked about is not kept where there is a relinker.
 
     Raises:
         ConfigError: the folder is unfinished, or was made with other settings than those that may change.
@@ -232,16 +239,20 @@ def reparse(
     if not (folder / MANIFEST).exists():
         raise ConfigError(f"{folder} is not finished: run `syncabel generate` again without --reparse, and its answers are parsed")
     old = read_manifest(folder / MANIFEST)
-    settings = replace(old.settings, writer_digest=writer.digest, gates_digest=gates.digest, scored=scorer is not None)
+    if old.missing:
+        raise ConfigError(f"{folder}: {old.missing} sentences are missing; run `syncabel generate` again without --reparse, and all answers are parsed")
+    relinked = relinker.digest if relinker else ""
+    settings = replace(old.settings, writer_digest=writer.digest, gates_digest=gates.digest, scored=scorer is not None, relink_digest=relinked)
     if old.settings.kb_digest != kb.digest or old.settings.writer != writer.name:
         raise ConfigError(f"{folder} was made by writer {old.settings.writer!r} for another knowledge base; give the ones it was made with")
     verify_answers(folder, old)
     job = _job(kb, writer, surroundings, old.settings.per_concept, old.settings.seed)
     with locked(folder / SHARDS):
-        work = _Work(job, folder, gates, scorer, Journal(folder / SHARDS))
+        work = _Work(job, folder, gates, scorer, Journal(folder / SHARDS), relinker)
         with work:
             work.again(folder / GENERATION)
-        work.counts.update({name: getattr(old, name) for name in ("requested", "missing")})
+            work.relink(ask=False, stored=_stored(folder / RELINK))
+        work.counts["requested"] = old.requested
         manifest = work.published(settings, time.monotonic() - begun)
     if not manifest.missing:
         shutil.rmtree(folder / SHARDS)
@@ -251,8 +262,8 @@ def reparse(
 class _Work:
     """The steps of one run: asking, judging, and the files that come of it."""
 
-    def __init__(self, job: _Job, folder: Path, judge: Judge, scorer: Scorer | None, journal: Journal) -> None:
-        self._job, self._folder, self._judge, self._scorer, self._journal = job, folder, judge, scorer, journal
+    def __init__(self, job: _Job, folder: Path, judge: Judge, scorer: Scorer | None, journal: Journal, relinker: "Relinker | None" = None) -> None:
+        self._job, self._folder, self._judge, self._scorer, self._journal, self._relinker = job, folder, judge, scorer, journal, relinker
         self._files = ExitStack()
         self._place: dict[tuple[str, int], int] = {}  # shard of each request under way
         self._failures_in_a_row = 0
@@ -265,8 +276,8 @@ class _Work:
     def __enter__(self) -> None:
         part = self._folder / SHARDS / "out"
         part.mkdir(exist_ok=True)
-        names = FILES if self._scorer else FILES[:3]
-        self._out = {name: Output(self._files.enter_context((part / name).open("wb"))) for name in names}
+        names = [GENERATION, DOCUMENTS, REJECTED, *([SCORES] if self._scorer else []), *([RELINK] if self._relinker else [])]
+        self._out = {name: self._opened(name) for name in names}
         self._missing = self._files.enter_context((part / MISSING).open("w", encoding="utf-8"))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -276,6 +287,9 @@ class _Work:
                 self._score(1)
                 for out in self._out.values():
                     out.sync()
+
+    def _opened(self, name: str) -> Output:
+        return Output(self._files.enter_context((self._folder / SHARDS / "out" / name).open("wb")))
 
     def rounds(self, codes: Sequence[str], rounds: int, ask: bool, progress: Progress) -> None:
         """Ask for all, then for what the gates left short of it."""
@@ -294,6 +308,49 @@ class _Work:
             self._judge_concept(code, list(answers))
             if self._kept[code] >= self._job.per_concept:
                 del self._kept[code]
+
+    def relink(self, ask: bool, stored: Mapping[str, Generation] | None = None) -> None:
+        """Have the model say what each sentence that is kept means, and keep those of which it says what they were written for."""
+        if self._relinker is None:
+            return
+        self._out[DOCUMENTS].sync()
+        judged = self._folder / SHARDS / "out" / "judged.jsonl"
+        os.replace(judged.with_name(DOCUMENTS), judged)
+        self._out[DOCUMENTS], place = self._opened(DOCUMENTS), dict[str, int]()
+        if ask:
+            for item in self._relinker.answers(self._unrelinked(judged, place)):
+                self._store(RELINKING, place.pop(item.code), item)
+        for shard, documents in _in_shards(_documents(judged)):
+            answers = {row.code: row for row in self._journal.read(RELINKING, shard)}
+            for document in documents:
+                answer = answers.get(document.id) or (stored or {}).get(document.id)
+                self._keep_or_not(document, answer, self._relinker)
+        judged.unlink()
+
+    def _unrelinked(self, judged: Path, place: dict[str, int]) -> Iterator[Document]:
+        for shard, documents in _in_shards(_documents(judged)):
+            answered = {row.code for row in self._journal.read(RELINKING, shard)}
+            for document in documents:
+                if self._failures_in_a_row >= MOST_FAILURES:
+                    return
+                if document.id not in answered:
+                    place[document.id] = shard
+                    yield document
+
+    def _keep_or_not(self, document: Document, answer: Generation | None, relinker: "Relinker") -> None:
+        code = document.provenance.concept if document.provenance else ""
+        self._out[RELINK].write([answer] if answer else [])
+        reason = relinker.reason(document, answer) if answer else "relink_unanswered"
+        self.counts["missing"] += answer is None
+        if reason is None:
+            self._out[DOCUMENTS].write([document])
+            self._to_score([document])
+            return
+        self._out[REJECTED].write([Rejection(document.id, code, reason, document.text)])
+        self.counts.update(kept=-1, rejected=1)
+        self._reasons[reason] += 1
+        # What was not short before is now; how many it had does not matter any more.
+        self._kept[code] += 0
 
     def published(self, settings: Settings, seconds: float) -> Manifest:
         """Move the files to their places, the manifest last."""
@@ -333,13 +390,15 @@ class _Work:
 
     def _ask(self, number: int, wanted: Iterator[_Wanted]) -> None:
         for item in self._job.writer.answers(self._unanswered(number, wanted)):
-            place = self._place.pop((item.code, item.number))
-            if isinstance(item, Failure):
-                self._failures_in_a_row += 1
-                self._missing.write(json.dumps(item._asdict(), ensure_ascii=False) + "\n")
-            else:
-                self._failures_in_a_row = 0
-                self._journal.append(number, place, item)
+            self._store(number, self._place.pop((item.code, item.number)), item)
+
+    def _store(self, number: int, shard: int, item: Generation | Failure) -> None:
+        if isinstance(item, Failure):
+            self._failures_in_a_row += 1
+            self._missing.write(json.dumps(item._asdict(), ensure_ascii=False) + "\n")
+        else:
+            self._failures_in_a_row = 0
+            self._journal.append(number, shard, item)
 
     def _unanswered(self, number: int, wanted: Iterator[_Wanted]) -> Iterator[Request]:
         """The requests that have no answer yet; drawn by the writer as it needs them."""
@@ -380,6 +439,11 @@ class _Work:
             return None
         return _Wanted(want.code, self._job.per_concept - kept, want.first + calls)
 
+    def _to_score(self, kept: list[Document]) -> None:
+        if self._scorer:
+            self._unscored += kept
+            self._score(SCORED_AT_ONCE)
+
     def _score(self, least: int) -> None:
         """Score what is kept, once there is so much of it: rankers are quicker at many."""
         if self._scorer and len(self._unscored) >= least:
@@ -393,9 +457,8 @@ class _Work:
         self._out[GENERATION].write(answers)
         self._out[DOCUMENTS].write(kept)
         self._out[REJECTED].write(rejected)
-        if self._scorer:
-            self._unscored += kept
-            self._score(SCORED_AT_ONCE)
+        if self._relinker is None:
+            self._to_score(kept)
         self._kept[code] += len(kept)
         self.counts.update(generated=len(judged), kept=len(kept), rejected=len(rejected))
         self._reasons.update(item.reason for item in rejected)
@@ -411,10 +474,20 @@ def _plan(codes: Iterable[str], wanted: Sequence[_Wanted] | None, per_concept: i
     return (_Wanted(code, per_concept) for code in codes) if wanted is None else (row for row, _ in zip(wanted, codes, strict=False))
 
 
-def _in_shards(wanted: Iterator[_Wanted]) -> Iterator[tuple[int, Iterator[_Wanted]]]:
+def _in_shards(items: Iterator[T]) -> Iterator[tuple[int, Iterator[T]]]:
     """Runs of SHARD, numbered, each drawn as it is needed."""
-    numbered = enumerate(wanted)
-    return ((shard, (want for _, want in part)) for shard, part in groupby(numbered, lambda row: row[0] // SHARD))
+    return ((shard, (item for _, item in part)) for shard, part in groupby(enumerate(items), lambda row: row[0] // SHARD))
+
+
+def _stored(path: Path) -> dict[str, Generation]:
+    """What the model said its sentences mean, by document."""
+    rows = json_lines(path, hint="generate again") if path.exists() and path.stat().st_size else iter(())
+    return {row.code: row for row in (from_json(Generation, row, str(path)) for _, row in rows)}
+
+
+def _documents(path: Path) -> Iterator[Document]:
+    rows = json_lines(path, hint="generate again") if path.stat().st_size else iter(())
+    return (from_json(Document, row, str(path)) for _, row in rows)
 
 
 def _numbers(rows: Iterable[Generation]) -> dict[str, set[int]]:
@@ -424,7 +497,7 @@ def _numbers(rows: Iterable[Generation]) -> dict[str, set[int]]:
     return found
 
 
-def _settings(job: _Job, codes: Sequence[str], gates_digest: str, rounds: int, scorer: Scorer | None) -> Settings:
+def _settings(job: _Job, codes: Sequence[str], gates_digest: str, rounds: int, scorer: Scorer | None, relinker: "Relinker | None") -> Settings:
     writer, digests = job.writer, job.surroundings.digests
     return Settings(
         writer.name,
@@ -441,4 +514,5 @@ def _settings(job: _Job, codes: Sequence[str], gates_digest: str, rounds: int, s
         digests["short_forms"],
         digests["context"],
         scorer is not None,
+        relinker.digest if relinker else "",
     )

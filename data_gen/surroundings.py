@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from data_gen.short_forms import Lineages, short_forms_by_code
 from data_gen.writer import Context, Related, Shot, document_seed
 from syncabel.text import fold
-from syncabel.types import Concept
+from syncabel.types import Concept, to_json
 
 if TYPE_CHECKING:
     from syncabel.kb import KnowledgeBase
@@ -101,5 +101,5 @@ class Surroundings:
 
 
 def digest_of(value: Sequence[Any]) -> str:
-    """SHA-256 of plain values."""
-    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    """SHA-256 of plain values and dataclasses."""
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False, default=to_json).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,1 +1,6 @@
-"""Writers that ask a language model: prompts, engines that run it, answers."""
+"""Writers over a language model: one writer, and engines that run the model."""
+
+from data_gen.chat.engine import Call, ChatEngine, Reply, Sampling
+from data_gen.chat.writer import ChatWriter
+
+__all__ = ["Call", "ChatEngine", "ChatWriter", "Reply", "Sampling"]

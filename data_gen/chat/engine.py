@@ -31,11 +31,13 @@ class Call(NamedTuple):
         key: what the caller knows it by; handed back.
         messages: the chat.
         seed: of the sampling; 48 bits (an engine that takes fewer uses the low ones).
+        free: the answer is not held to the engine's schema.
     """
 
     key: Any
     messages: Sequence[Message]
     seed: int
+    free: bool = False
 
 
 class Reply(NamedTuple):

@@ -22,8 +22,8 @@ import os
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -147,7 +147,7 @@ class OpenAIEngine:
             ConfigError: no server answers, or it refuses the key, does not know the model, or does not do what `structured` asks.
         """
         body = self._body(self.structured_output)
-        yield from in_background(lambda: self._session(body), calls, self.concurrency)
+        yield from in_background(lambda: _session(self, body), calls, self.concurrency)
 
     @cached_property
     def _contact(self) -> _Contact:
@@ -166,9 +166,6 @@ class OpenAIEngine:
     def _client_settings(self, retries: int) -> dict[str, Any]:
         # A server of one's own asks for no key, the client insists on one.
         return {"base_url": self.base_url, "api_key": os.environ.get(KEY_VARIABLE) or "none", "timeout": self.timeout_s, "max_retries": retries}
-
-    def _session(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Answer]:
-        return _session(self, body)
 
 
 @asynccontextmanager
@@ -249,7 +246,7 @@ class _Asker:
             return _Trouble(_described(error), "busy", _retry_after_s(error.response.headers))
         if status in _GONE:
             return _Trouble(_described(error), "lost", _retry_after_s(error.response.headers))
-        if status >= 500 or status in (408, 409):
+        if _may_pass(status):
             return _Trouble(_described(error), "failed")
         return Reply(call.key, None, _described(error))
 
@@ -274,7 +271,7 @@ class _Presence:
         patience_s: how long it is waited for; afterwards calls fail at once, but for a probe now and then.
     """
 
-    def __init__(self, probe: Any, patience_s: float) -> None:
+    def __init__(self, probe: Callable[[], Awaitable[bool]], patience_s: float) -> None:
         self._probe, self._patience_s = probe, patience_s
         self._seen = self._given_up = -float("inf")
         self._search: asyncio.Task[bool] | None = None
@@ -384,16 +381,22 @@ class _FirstContact:
         """Why a form of structured output does not work; "" where it does."""
         from openai import APIConnectionError, APIStatusError
 
-        engine = self._engine
-        body = engine._body(form) | {"messages": [message._asdict() for message in _HELLO], "max_tokens": _HELLO_TOKENS, "seed": 0}
         try:
-            reply = _reply(None, client.post("/chat/completions", cast_to=str, body=body))
+            return self._heeds(client, form)
         except APIStatusError as error:
-            if (fatal := _fatal(engine, error)) is not None:
+            if (fatal := _fatal(self._engine, error)) is not None:
                 raise fatal from None
-            return _described(error)
+            problem = _described(error)
+            if not _may_pass(error.status_code):
+                return problem
         except APIConnectionError as error:
-            return _unreached(error)
+            problem = _unreached(error)
+        # A server in trouble has not said what it can.
+        raise ConfigError(f"{self._engine.base_url} fails a short chat with structured output {form} ({problem}): try later, or another form")
+
+    def _heeds(self, client: "OpenAI", form: str) -> str:
+        body = self._engine._body(form) | {"messages": [message._asdict() for message in _HELLO], "max_tokens": _HELLO_TOKENS, "seed": 0}
+        reply = _reply(None, client.post("/chat/completions", cast_to=str, body=body))
         if reply is None:
             return "its answer is no chat completion"
         # A server that takes what it does not know says nothing; a greeting in words gives it away.
@@ -420,6 +423,11 @@ def _fatal(engine: OpenAIEngine, error: "APIStatusError") -> ConfigError | None:
     if error.status_code in _REFUSED or error.status_code == 404 or 300 <= error.status_code < 400 or error.code == "insufficient_quota":
         return _refusal(engine, error)
     return None
+
+
+def _may_pass(status: int) -> bool:
+    """Whether the same request may do better later."""
+    return status >= 500 or status in (408, 409, _BUSY)
 
 
 def _refusal(engine: OpenAIEngine, error: "APIStatusError") -> ConfigError:

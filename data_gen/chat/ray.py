@@ -10,6 +10,7 @@ worker each time is in the end alone with its error.  A reply is handed out once
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -48,7 +49,8 @@ class RayEngine:
             it must not load a model.
         workers: how many.
         group: calls given to a worker at a time; some times as many as its engine answers at once.
-        address: "local" starts Ray on this machine and for this process alone; "auto" or "host:port" takes part in a cluster.
+        address: "local" starts Ray on this machine and for this process alone; "auto" or "host:port" takes part in a cluster, from one
+            of its machines.
         cpus, gpus: of each worker.
 
     Raises:
@@ -122,6 +124,7 @@ class RayEngine:
     def _connected(self) -> bool:
         import ray
 
+        _check_address(self.address)
         if ray.is_initialized():
             if self.address == "local":
                 raise ConfigError("this process already takes part in a Ray cluster: give address: auto")
@@ -272,6 +275,19 @@ class _Run:
         size = 1 if once_more and once_more[0].lost == _TIMES - 1 else max(1, self._engine.group // _SHRINK)
         self._again.extend(once_more[i : i + size] for i in range(0, len(once_more), size))
         self._again.extend(list(group.waiting.values()) for group in untouched)
+
+
+def _check_address(address: str) -> None:
+    # Ray itself tries for minutes, and says so on the screen, before it gives up.
+    if address in ("local", "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        raise ConfigError(f"{address!r} is no address of a Ray cluster: give local, auto or host:port")
+    try:
+        socket.create_connection((host, int(port)), timeout=10.0).close()
+    except OSError as error:
+        raise ConfigError(f"no Ray cluster at {address} ({type(error).__name__}): start one, or give address: local") from None
 
 
 def _dismiss(hand: _Hand) -> None:

@@ -24,7 +24,7 @@ __all__ = ["BANDS", "ROWS", "NearDuplicates", "SeenKeys", "Sketch", "shingles"]
 BANDS, ROWS = 12, 4
 SHINGLE = 5  # code points
 _SEED = 1
-_CACHE_KIB = 48 * 1024  # of the index's pages held in memory, however many sentences there are
+_CACHE_KIB, _KEYS_CACHE_KIB = 48 * 1024, 8 * 1024  # of an index's pages held in memory, however many sentences there are
 # Candidates: a frame that a hundred thousand sentences share must not slow down the rest.  The latest of each band, of these the likeliest.
 _PER_BAND, _LOOKED_AT = 64, 24
 _RANDOM = np.random.RandomState(_SEED)
@@ -64,7 +64,9 @@ class NearDuplicates:
     def __init__(self, threshold: float) -> None:
         self._threshold, self._count, self._blank = threshold, 0, _blank_minhash()
         self._rows = _temporary_database(
-            "CREATE TABLE texts(id INTEGER PRIMARY KEY, text TEXT)", "CREATE TABLE bands(key INTEGER, id INTEGER, PRIMARY KEY(key, id)) WITHOUT ROWID"
+            _CACHE_KIB,
+            "CREATE TABLE texts(id INTEGER PRIMARY KEY, text TEXT)",
+            "CREATE TABLE bands(key INTEGER, id INTEGER, PRIMARY KEY(key, id)) WITHOUT ROWID",
         )
 
     def __len__(self) -> int:
@@ -114,7 +116,7 @@ class SeenKeys:
     """Keys seen so far and how often, on disk as `NearDuplicates`."""
 
     def __init__(self) -> None:
-        self._rows = _temporary_database("CREATE TABLE seen(key BLOB PRIMARY KEY, n INTEGER) WITHOUT ROWID")
+        self._rows = _temporary_database(_KEYS_CACHE_KIB, "CREATE TABLE seen(key BLOB PRIMARY KEY, n INTEGER) WITHOUT ROWID")
 
     def count(self, *key: object) -> int:
         """How often a key was added."""
@@ -187,11 +189,11 @@ def _blank_minhash() -> Any:
     return MinHash(num_perm=BANDS * ROWS, seed=_SEED, hashfunc=int)
 
 
-def _temporary_database(*tables: str) -> sqlite3.Connection:
+def _temporary_database(cache_kib: int, *tables: str) -> sqlite3.Connection:
     """A nameless database of SQLite: a file in the temporary folder that is removed as soon as it is open."""
     rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     # Nothing of it outlives the process, so nothing needs to survive a crash.
-    for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE", f"cache_size = -{_CACHE_KIB}"):
+    for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE", f"cache_size = -{cache_kib}"):
         rows.execute(f"PRAGMA {pragma}")
     for table in tables:
         rows.execute(table)

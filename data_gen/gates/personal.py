@@ -11,9 +11,11 @@ from syncabel.types import Document
 
 __all__ = ["personal_data", "personal_kinds"]
 
-_EMAIL = re.compile(r"[\w.+-]+\s?@\s?\w[\w-]*(?:\.\w[\w-]*)*\.[a-z]{2,}\b", re.IGNORECASE)
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+\s?@\s?\w[\w-]*(?:\.\w[\w-]*)*\.[a-z]{2,}\b", re.IGNORECASE)
 _PERSONAL_PAGE = re.compile(
-    r"https?://\S*/~\w|(?:linkedin\.com/in|orcid\.org|researchgate\.net/profile|facebook\.com|instagram\.com|(?:\btwitter|\bx)\.com)/\S*\w", re.IGNORECASE
+    r"https?://\S{1,200}?/~\w|"
+    r"(?:linkedin\.com/in|orcid\.org|researchgate\.net/profile|facebook\.com|instagram\.com|(?:\btwitter|\bx)\.com)/[^\s\w]*\w",
+    re.IGNORECASE,
 )
 # A telephone number is called one, begins with "+", or is written as one and nothing else is: "(617) 555-0123", "617-555-0123", "06 12 34 56 78".
 _CUED_PHONE = re.compile(

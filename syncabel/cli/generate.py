@@ -50,6 +50,7 @@ def generate(
     prompt: Annotated[list[str] | None, typer.Option(help="Setting of the prompts as name=value, e.g. per_request=3, negated=0.1.")] = None,
     gate: Annotated[list[str] | None, typer.Option(help="Setting of the gates as name=value, e.g. near_duplicate=0.8.")] = None,
     without_gate: Annotated[list[str] | None, typer.Option(help="Gate switched off, for an ablation.")] = None,
+    relink: Annotated[bool, typer.Option("--relink", help="Have the model say what each sentence means; what means something else is not kept.")] = False,
     scores: Annotated[bool | None, typer.Option(help="Record rank and distance of every mention; on with a language model.", show_default=False)] = None,
     model: Annotated[str | None, typer.Option(help="Model: a folder, or the name the server knows it by.")] = None,
     base_url: Annotated[str, typer.Option(help="openai: address of the server; the key comes from OPENAI_API_KEY.")] = "http://localhost:8000/v1",

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -14,6 +14,7 @@ from data_gen import Manifest, Request, Surroundings, Writer, reparse, run, shar
 from data_gen.gates import GateSettings, Judge, Scorer, template_judge
 from data_gen.gates.overlap import HeldOut
 from data_gen.planning import Budget, Cost, Estimate, Plan, Select, confusability, estimate, expected_use, plan
+from data_gen.relinking import Relinker
 from data_gen.writer import Message, Related, Shot
 from syncabel.cli.console import tracked
 from syncabel.cli.writers import CHAT, OFFLINE, EngineOptions, chat_writer, stored_writer
@@ -33,6 +34,7 @@ T = TypeVar("T")
 PRICED = 200  # concepts whose prompts are rendered for an estimate
 SENTENCE_TOKENS = 60  # of an answer, its share of JSON included
 WORDS_IN_COMMON = 4
+NEAREST = 5  # other concepts that the blind re-link may choose
 _AT_ONCE = 512  # names looked up together
 
 
@@ -60,6 +62,7 @@ class Order:
     prompt: list[str] | None
     gate: list[str] | None
     without_gate: list[str] | None
+    relink: bool
 
 
 class Work:
@@ -84,12 +87,14 @@ class Work:
         order = self._order
         return run(
             self._kb, self.writer, order.output, per_concept=order.per_concept, seed=order.seed, codes=self.codes, surroundings=self._surroundings,
-            gates=self._judge(), scorer=self._scorer, rounds=self._rounds, ask=ask, progress=lambda left: tracked(left, "concepts"),
+            gates=self._judge(), scorer=self._scorer, relinker=self._relinker, rounds=self._rounds, ask=ask, progress=lambda left: tracked(left, "concepts"),
         )  # fmt: skip
 
     def again(self) -> Manifest:
         """Parse and judge the stored answers of a finished folder."""
-        return reparse(self._kb, self.writer, self._order.output, surroundings=self._surroundings, gates=self._judge(), scorer=self._scorer)
+        return reparse(
+            self._kb, self.writer, self._order.output, surroundings=self._surroundings, gates=self._judge(), scorer=self._scorer, relinker=self._relinker
+        )
 
     def is_private(self, text: str) -> bool:
         """Whether a rejected text may repeat a style example that stays on this machine: it has some words in a row in common with one."""
@@ -155,6 +160,8 @@ class Work:
             raise ConfigError("--codes names the concepts; leave --select and --hold-out out")
         if not self._chat and (order.prompt or order.gate or order.without_gate or order.held_out):
             raise ConfigError(f"--prompt, --gate, --without-gate and --held-out are for a language model; --writer {order.writer} has none")
+        if order.relink and not self._chat:
+            raise ConfigError(f"--relink asks a language model; --writer {order.writer} has none")
         if order.texts and order.select != "budget":
             raise ConfigError("--texts counts how often concepts are named, for --select budget; give that, or leave it out")
 
@@ -185,13 +192,27 @@ class Work:
         return Scorer(self._kb, self._ranker) if self._scored else None
 
     @cached_property
+    def _relinker(self) -> Relinker | None:
+        if not self._order.relink:
+            return None
+        return Relinker(self._kb, self.writer.engine, self._nearest(NEAREST), self._order.language)  # type: ignore[attr-defined] # a chat writer's
+
+    @cached_property
     def _surroundings(self) -> Surroundings:
         # Over the whole knowledge base, so that a concept's sentences are the same whatever else is chosen.
         shared = shared_short_forms(self._kb, self._kb.codes)
         if not self._chat:
             return Surroundings(self._kb, short_forms=shared)
-        nearest = _nearest(self._kb, self.codes, self._ranker, self._order.confusable) if self._order.confusable > 0 else {}
-        return Surroundings(self._kb, short_forms=shared, relatives=True, confusable=nearest, shots=self._shots)
+        return Surroundings(self._kb, short_forms=shared, relatives=True, confusable=self._nearest(self._order.confusable), shots=self._shots)
+
+    def _nearest(self, k: int) -> Mapping[str, tuple[Related, ...]]:
+        """The nearest names of other concepts; looked up once, for what is told and for what is asked."""
+        most = max(self._order.confusable, NEAREST if self._order.relink else 0)
+        return {code: others[:k] for code, others in self._nearest_names(most).items()} if k > 0 else {}
+
+    @cache  # noqa: B019 - one object a command
+    def _nearest_names(self, k: int) -> dict[str, tuple[Related, ...]]:
+        return _nearest(self._kb, self.codes, self._ranker, k)
 
     @cached_property
     def _shots(self) -> Mapping[str, tuple[Shot, ...]]:

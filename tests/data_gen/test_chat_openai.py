@@ -348,6 +348,14 @@ def test_a_form_that_was_asked_for_and_is_not_there_is_refused(server: StandIn) 
         list(engine(server, schema=SCHEMA, structured="json_schema").replies(calls(3)))
 
 
+@pytest.mark.parametrize("trouble", [refusal(503), refusal(429), Answer(silent=True)], ids=["503", "429", "silent"])
+def test_a_server_in_trouble_is_not_taken_for_one_without_a_schema(server: StandIn, trouble: Answer) -> None:
+    server.plan = lambda asked: trouble if "response_format" in asked.body else Answer()
+    with pytest.raises(ConfigError, match=r"fails a short chat with structured output json_schema.*try later") as raised:
+        list(engine(server, schema=SCHEMA, retries=0, timeout_s=0.3).replies(calls(3)))
+    assert "\n" not in str(raised.value)
+
+
 def test_the_version_is_what_the_server_says(server: StandIn) -> None:
     assert engine(server).version == "stand-in 1.2.3"
     server._about = lambda asked: refusal(404)  # type: ignore[method-assign]

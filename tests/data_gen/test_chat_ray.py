@@ -171,3 +171,9 @@ def test_only_a_ray_of_its_own_is_local(cluster: None, server: StandIn) -> None:
     assert not engine(server, address="auto").local
     with pytest.raises(ConfigError, match="already takes part"):
         list(engine(server, address="local").replies([call(0)]))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:10001", "somewhere"])
+def test_an_address_without_a_cluster_is_refused_soon(address: str, server: StandIn) -> None:
+    with pytest.raises(ConfigError, match=re.escape(address)):
+        list(RayEngine(client(server.url), 1, address=address).replies([call(0)]))

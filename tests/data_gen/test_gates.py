@@ -5,6 +5,7 @@ import re
 import string
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,14 @@ def test_personal_data_of_french_and_spanish_notes_is_seen(text: str, kind: str)
 )  # fmt: skip
 def test_numbers_of_medicine_are_no_personal_data(text: str) -> None:
     assert list(personal_kinds(f"As reported ({text}), it was so.")) == []
+
+
+@pytest.mark.parametrize("piece", ["a", "1 ", "a.", "+1", "a@", "a@b.", "(1", "http://", "MRN ", "AB12 ", "tel ", "1-", "[", "[a"])
+def test_a_long_text_is_looked_through_in_no_time(piece: str, kb: KnowledgeBase) -> None:
+    text = piece * (30_000 // len(piece)) + " «gout»"
+    start = time.process_time()
+    gates_that_fire(kb, sentence(text), kb.concept("T:1"), GateSettings(), sentence(KEPT))
+    assert time.process_time() - start < 3
 
 
 # --- near-duplicates ---

@@ -10,7 +10,8 @@ from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.train.arguments import Settings, parse, shipped_configs
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "configs").rglob("*.y*ml"))
+CONFIGS = sorted((ROOT / "configs" / "sft").rglob("*.y*ml"))
+KINDS = {"sft", "generate"}  # of the latter see tests/data_gen/test_generate_command.py
 PARSERS = {"sft": parse}  # folder under configs/ → what reads its files
 EXPECTED = {"tiny-cpu", "smollm2-135m", "llama3-8b-h100", "llama3-8b-qlora"}
 
@@ -40,6 +41,7 @@ def named(path: Path) -> str:
 
 
 def test_the_promised_configs_exist() -> None:
+    assert {path.relative_to(ROOT / "configs").parts[0] for path in (ROOT / "configs").rglob("*.y*ml")} == KINDS
     assert {path.stem for path in CONFIGS if path.parent.name == "sft"} >= EXPECTED
 
 
