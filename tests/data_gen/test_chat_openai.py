@@ -16,6 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ from stand_in import MODEL, Answer, Asked, StandIn, at_once, refusal
 
 from data_gen.chat.engine import Call, Reply, Sampling
 from data_gen.chat.openai import KEY_VARIABLE, OpenAIEngine
+from data_gen.chat.ray import RayEngine
+from data_gen.chat.transformers import TransformersEngine
+from data_gen.chat.vllm import VLLMEngine
 from data_gen.writer import Message
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, MissingExtraError
 
 SAMPLING = Sampling(temperature=0.5, top_p=0.9, max_tokens=40)
 SCHEMA = {"type": "object", "properties": {"sentences": {"type": "array", "items": {"type": "string"}}}, "required": ["sentences"]}
@@ -397,6 +401,21 @@ def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str) -> None:
     with pytest.raises(ConfigError) as raised:
         OpenAIEngine(url, MODEL, SAMPLING)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "make"),
+    [
+        ("openai", "generate", lambda: OpenAIEngine("http://localhost:1/v1", MODEL, SAMPLING)),
+        ("torch", "link", lambda: TransformersEngine("folder", SAMPLING)),
+        ("vllm", "vllm", lambda: VLLMEngine("folder", SAMPLING)),
+        ("ray", "ray", lambda: RayEngine(partial(VLLMEngine, "folder", SAMPLING), 2)),
+    ],
+)
+def test_a_missing_package_names_its_extra(package: str, extra: str, make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"{package} is not installed.*syncabel\[{extra}\]"):
+        make()
 
 
 def test_pauses_come_from_the_call_s_seed() -> None:
