@@ -6,7 +6,7 @@ Two measurements, one after the other, each in a process of its own:
 
 1. `syncabel generate --writer openai` as a library call, on one core, against a real HTTP server on the other core that answers every
    chat at once with sentences of its own.  Prompts, requests, journal, parsing, gates, scores and files are all there; the clock
-   runs from the first request to the finished folder.
+   runs from the first request to the finished folder; loading the language identifier (a second) comes before.
 2. The same loop over KNOWLEDGE BASE of --concepts concepts with an engine in the same process that answers at once; the memory in use is
    read at every tenth of the way.  The knowledge base is made of the names of the shipped one, numbered.
 """
@@ -103,7 +103,7 @@ class Instant:
     name, model, version, local = "instant", "instant", "instant 1", True
 
     def __init__(self, total: int, wanted: int) -> None:
-        self.sampling, self._total, self._wanted, self.memory_mb = Sampling(), total, wanted, list[float]()
+        self.sampling, self.settings, self._total, self._wanted, self.memory_mb = Sampling(), dict[str, str](), total, wanted, list[float]()
 
     def replies(self, calls: Iterable[Call]) -> Iterator[Reply]:
         for number, call in enumerate(calls):
@@ -118,12 +118,13 @@ def memory_mb() -> float:
     return int(rows["RssAnon"].split()[0]) / 1024
 
 
-def generated(kb: KnowledgeBase, engine: Any, codes: Sequence[str] | None, wanted: int, folder: Path) -> Manifest:
-    """The loop as the command line puts it together, without what is only looked up once (style examples, nearest names)."""
+def generated(kb: KnowledgeBase, engine: Any, codes: Sequence[str] | None, wanted: int, folder: Path) -> tuple[Manifest, float, float]:
+    """The loop as the command line puts it together, without what is only looked up once; what was made, seconds, seconds of CPU."""
     prompts = PromptSettings(per_request=wanted, contrast=0.0, defined=0.0, several=0.0)
-    settings = GateSettings(cap=wanted)
-    writer, around = ChatWriter(engine, prompts), Surroundings(kb, relatives=True)
-    return run(kb, writer, folder, per_concept=wanted, seed=0, codes=codes, surroundings=around, gates=Judge.of(kb, settings), scorer=Scorer(kb))
+    writer, around, gates = ChatWriter(engine, prompts), Surroundings(kb, relatives=True), Judge.of(kb, GateSettings(cap=wanted))
+    begun, used = time.perf_counter(), time.process_time()
+    done = run(kb, writer, folder, per_concept=wanted, seed=0, codes=codes, surroundings=around, gates=gates, scorer=Scorer(kb))
+    return done, time.perf_counter() - begun, time.process_time() - used
 
 
 def measure_requests(count: int, wanted: int, concurrency: int) -> dict[str, Any]:
@@ -139,9 +140,7 @@ def measure_requests(count: int, wanted: int, concurrency: int) -> dict[str, Any
     engine = OpenAIEngine(f"http://127.0.0.1:{port}/v1", "instant", Sampling(), schema=answer_schema(wanted), structured="json_schema", concurrency=concurrency)
     assert engine.version
     with tempfile.TemporaryDirectory() as folder:
-        begun, used = time.perf_counter(), time.process_time()
-        done = generated(kb, engine, kb.codes[:count], wanted, Path(folder) / "out")
-        seconds, cpu = time.perf_counter() - begun, time.process_time() - used
+        done, seconds, cpu = generated(kb, engine, kb.codes[:count], wanted, Path(folder) / "out")
     server.terminate()
     return {
         "requests": count,
@@ -165,6 +164,7 @@ def measure_memory(count: int) -> dict[str, Any]:
         here, there = multiprocessing.Pipe()
         worker = multiprocessing.get_context("spawn").Process(target=_memory_run, args=(there, Path(place), count))
         worker.start()
+        there.close()  # so that a worker that fails is the end of the waiting
         report: dict[str, Any] = here.recv()
         worker.join()
     return report
@@ -173,11 +173,10 @@ def measure_memory(count: int) -> dict[str, Any]:
 def _memory_run(report: Any, place: Path, count: int) -> None:
     kb = KnowledgeBase.load(place / "kb")
     engine = Instant(count, 1)
-    begun = time.perf_counter()
-    done = generated(kb, engine, None, 1, place / "out")
+    done, seconds, _ = generated(kb, engine, None, 1, place / "out")
     after = memory_mb()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    rows = {"concepts": count, "seconds": round(time.perf_counter() - begun, 1), "kept": done.kept, "peak_memory_mb": round(peak, 1)}
+    rows = {"concepts": count, "seconds": round(seconds, 1), "kept": done.kept, "peak_memory_mb": round(peak, 1)}
     report.send({**rows, "memory_mb_by_tenth": [round(mb, 1) for mb in engine.memory_mb], "memory_mb_at_the_end": round(after, 1)})
 
 
@@ -210,5 +209,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (SyncabelError, OSError) as error:
+    except (SyncabelError, OSError, EOFError) as error:
         sys.exit(f"error: {error}")

@@ -457,16 +457,24 @@ class Linker(Protocol):
 T = TypeVar("T")
 
 
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
+@cache
+def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
+    """Name and default of each field of a dataclass; asked for every row that is written."""
+    return tuple((field.name, field.default) for field in dataclasses.fields(kind))
+
+
 def to_json(value: Any) -> Any:
     """A dataclass as plain JSON values; fields at their defaults are left out, required ones stay."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: to_json(item)
-            for field in dataclasses.fields(value)
-            if (item := getattr(value, field.name)) != field.default or field.default is dataclasses.MISSING
-        }
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
+    if dataclasses.is_dataclass(kind):
+        return {name: to_json(item) for name, default in _defaults(kind) if (item := getattr(value, name)) != default or default is dataclasses.MISSING}
     return value
 
 

@@ -195,7 +195,7 @@ class _Asker:
     """Asks one server, attempt after attempt; what concerns every call is shared: whether it is there, when it may be asked again."""
 
     def __init__(self, engine: OpenAIEngine, client: "AsyncOpenAI", body: dict[str, Any]) -> None:
-        self._engine, self._client, self._body = engine, client, body
+        self._engine, self._client, self._body, self._free_body = engine, client, body, engine._body("none")
         self._presence = _Presence(self._is_there, engine.patience_s)
         self._not_before = 0.0
 
@@ -227,7 +227,7 @@ class _Asker:
     async def _attempt(self, call: Call) -> Reply | _Trouble:
         from openai import APIConnectionError, APIStatusError
 
-        body = {**self._body, "messages": [message._asdict() for message in call.messages], "seed": call.seed & 0x7FFF_FFFF}
+        body = {**(self._free_body if call.free else self._body), "messages": [message._asdict() for message in call.messages], "seed": call.seed & 0x7FFF_FFFF}
         try:
             # As a plain string: the client's own types take as long again as all the rest.
             text = await self._client.post("/chat/completions", cast_to=str, body=body)

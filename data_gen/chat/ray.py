@@ -164,7 +164,7 @@ class _Worker:
     def _engine(self) -> ChatEngine:
         return self._make()
 
-    def replies(self, group: Sequence[tuple[int, Sequence[Message], int]]) -> Iterator[Reply | _Refused]:
+    def replies(self, group: Sequence[tuple[int, Sequence[Message], int, bool]]) -> Iterator[Reply | _Refused]:
         """What comes back to the driver, one by one."""
         try:
             yield from self._engine.replies(Call(*one) for one in group)
@@ -194,7 +194,7 @@ class _Hand:
         self.groups: deque[_Group] = deque()
 
     def ask(self, numbered: dict[int, _Asked]) -> None:
-        calls = [(number, tuple(asked.call.messages), asked.call.seed) for number, asked in numbered.items()]
+        calls = [(number, tuple(asked.call.messages), asked.call.seed, asked.call.free) for number, asked in numbered.items()]
         self.groups.append(_Group(self.actor.replies.options(num_returns="streaming").remote(calls), numbered))
 
 

@@ -126,9 +126,9 @@ class VLLMEngine:
         ids = encode_chat(loaded.tokenizer, call.messages)
         if problem := too_long(ids, self.sampling, loaded.context):
             return problem
-        return _given(loaded.llm, request, ids, self._params(call.seed, loaded.ends))
+        return _given(loaded.llm, request, ids, self._params(call, loaded.ends))
 
-    def _params(self, seed: int, ends: list[int]) -> Any:
+    def _params(self, call: Call, ends: list[int]) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import StructuredOutputsParams
 
@@ -137,9 +137,9 @@ class VLLMEngine:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
-            seed=seed,
+            seed=call.seed,
             stop_token_ids=ends,
-            structured_outputs=None if self.schema is None else StructuredOutputsParams(json=dict(self.schema)),
+            structured_outputs=None if self.schema is None or call.free else StructuredOutputsParams(json=dict(self.schema)),
         )
 
     @cached_property

@@ -94,9 +94,11 @@ class ChatWriter:
         """One answer or failure per request, as the engine has them; requests without messages are answered with "" and not asked."""
         asked: dict[tuple[str, int], Request] = {}
         silent: deque[Request] = deque()  # filled by whoever draws the calls, perhaps in another thread
+        engine = ""
         for reply in self.engine.replies(_calls(requests, asked, silent)):
             yield from self._unasked(silent)
-            yield self._answer(asked.pop(tuple(reply.key)), reply)
+            engine = engine or described(self.engine)
+            yield self._answer(asked.pop(tuple(reply.key)), reply, engine)
         yield from self._unasked(silent)
         for request in asked.values():
             yield Failure(*request.key, f"the engine {self.name} ended without a reply; run again")
@@ -106,7 +108,7 @@ class ChatWriter:
             request = silent.popleft()
             yield Generation(*request.key, request.run_seed, request.seed, "")
 
-    def _answer(self, request: Request, reply: Reply) -> Generation | Failure:
+    def _answer(self, request: Request, reply: Reply, engine: str) -> Generation | Failure:
         if reply.text is None:
             return Failure(*request.key, reply.error)
         return Generation(
@@ -116,7 +118,7 @@ class ChatWriter:
             reply.text,
             request.prompt_digest,
             model=self.model,
-            engine=described(self.engine),
+            engine=engine,
             temperature=self.engine.sampling.temperature,
             top_p=self.engine.sampling.top_p,
             kb_digest=request.context.kb_digest,

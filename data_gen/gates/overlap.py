@@ -72,8 +72,10 @@ class HeldOut:
 
         At least half of its words must lie outside the mentions: a long name is bound to stand there, too.
         """
+        if not len(self._grams):
+            return None
         found = self._own_grams(words_of(document))
-        if not len(self._grams) or not len(found):
+        if not len(found):
             return None
         places = np.minimum(np.searchsorted(self._grams, found), len(self._grams) - 1)
         return "held_out_overlap" if bool((self._grams[places] == found).any()) else None
