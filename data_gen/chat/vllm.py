@@ -145,8 +145,11 @@ class VLLMEngine:
     @cached_property
     def _loaded(self) -> _Loaded:
         from vllm import LLM
+        from vllm.platforms import current_platform
 
         tokenizer = chat_tokenizer(self.folder)
+        # Of a prompt read in two parts, vLLM takes the random draw after the first one back, which a CPU's generator cannot do (0.32).
+        parts: dict[str, Any] = {"enable_chunked_prefill": False} if current_platform.is_cpu() else {}
         llm = LLM(
             model=str(self.folder),
             tensor_parallel_size=self.tensor_parallel,
@@ -155,6 +158,7 @@ class VLLMEngine:
             gpu_memory_utilization=self.gpu_memory_utilization,
             enforce_eager=self.enforce_eager,
             enable_prefix_caching=True,
+            **parts,
             generation_config="vllm",  # a checkpoint's never decides; only its end tokens are taken
         )
         loaded = _Loaded(llm, tokenizer, end_tokens(self.folder, tokenizer), int(llm.model_config.max_model_len))
@@ -166,7 +170,7 @@ class VLLMEngine:
         if self.schema is None:
             return
         request = str(next(_numbers))
-        if problem := _given(loaded.llm, request, loaded.ends[:1], self._params(0, loaded.ends)):
+        if problem := _given(loaded.llm, request, loaded.ends[:1], self._params(Call(request, (), 0), loaded.ends)):
             raise ConfigError(f"{problem}: it cannot hold answers to the schema; simplify it")
         loaded.llm.llm_engine.abort_request([request])
 

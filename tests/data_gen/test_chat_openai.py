@@ -321,6 +321,12 @@ def takes(*forms: str, heeds: bool = True) -> Callable[[Asked], Answer]:
     return plan
 
 
+def test_a_free_call_is_not_held_to_the_schema(server: StandIn) -> None:
+    server.plan = takes("json_schema")
+    found = replies(engine(server, schema=SCHEMA), [one._replace(free=one.key % 2 == 1) for one in calls(6)])
+    assert [found[i].text for i in range(6)] == ['{"sentences": []}', "Hello!"] * 3
+
+
 @pytest.mark.parametrize(
     ("plan", "settled"),
     [

@@ -133,6 +133,19 @@ def held(tiny_chat_folder: Path) -> Iterator[VLLMEngine]:
     unloaded(engine)
 
 
+def test_more_prompts_than_vllm_reads_at_once_are_all_answered(held: VLLMEngine) -> None:
+    """On a CPU a prompt that is read in two parts would end the engine: the first part's random draw cannot be taken back."""
+    found = replies(held, [call(i, words=24) for i in range(90)])
+    assert sum(reply.prompt_tokens for reply in found.values()) > 4096
+    assert all(reply.text is not None for reply in found.values())
+
+
+def test_a_call_may_be_free_of_the_schema(held: VLLMEngine) -> None:
+    found = replies(held, [call(i)._replace(free=i % 2 == 1) for i in range(8)])
+    assert all(found[i].text.lstrip().startswith("{") for i in (0, 2, 4, 6))
+    assert not any(found[i].text.lstrip().startswith("{") for i in (1, 3, 5, 7))
+
+
 def test_a_random_model_writes_json_when_held_to_a_schema(held: VLLMEngine) -> None:
     found = replies(held, [call(i) for i in range(12)])
     whole = [reply for reply in found.values() if reply.finish == "stop"]
