@@ -1,10 +1,12 @@
 """What runs a language model for a writer: a server, an engine in this process, a cluster; one interface."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from data_gen.writer import Message
+from syncabel.errors import ConfigError
 
 __all__ = ["Call", "ChatEngine", "Reply", "Sampling"]
 
@@ -17,11 +19,22 @@ class Sampling:
         temperature: 0 for the most probable token.
         top_p: share of the probability that is drawn from; a fraction in (0, 1].
         max_tokens: most tokens of an answer.
+
+    Raises:
+        ConfigError: a number out of range.
     """
 
     temperature: float = 0.7
     top_p: float = 0.95
     max_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise ConfigError(f"temperature is {self.temperature}; give 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p is {self.top_p}; give a fraction above 0, up to 1")
+        if self.max_tokens < 1:
+            raise ConfigError(f"max_tokens is {self.max_tokens}; give 1 or more")
 
 
 class Call(NamedTuple):

@@ -83,7 +83,7 @@ class OpenAIEngine:
         pause_s: first pause before a call is asked again; each further one is twice as long, up to half a minute.
 
     Raises:
-        ConfigError: the address is none, or holds a password or a query.
+        ConfigError: the address is none, or holds a password or a query; a number out of range.
         MissingExtraError: the client is not installed.
     """
 
@@ -108,6 +108,10 @@ class OpenAIEngine:
             raise ConfigError(f"{self.base_url!r} is no server's address: give one like http://localhost:8000/v1")
         if self.concurrency < 1:
             raise ConfigError(f"{self.concurrency} calls at once: give 1 or more")
+        if not (self.timeout_s > 0 and self.retries >= 0 and self.patience_s >= 0):
+            raise ConfigError(
+                f"timeout {self.timeout_s}, retries {self.retries}, patience {self.patience_s}: give a timeout above 0, and 0 or more of the others"
+            )
         try:
             import openai  # noqa: F401
         except ImportError as error:
@@ -165,7 +169,7 @@ class OpenAIEngine:
 
     def _client_settings(self, retries: int) -> dict[str, Any]:
         # A server of one's own asks for no key, the client insists on one.
-        return {"base_url": self.base_url, "api_key": os.environ.get(KEY_VARIABLE) or "none", "timeout": self.timeout_s, "max_retries": retries}
+        return {"base_url": self.base_url, "api_key": _key() or "none", "timeout": self.timeout_s, "max_retries": retries}
 
 
 @asynccontextmanager
@@ -457,7 +461,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
     """Seconds that a server asks to be left alone (RFC 9110, 10.2.3: a number or a date); 0 where it says nothing readable."""
     said = headers.get("retry-after", "")
     try:
-        return min(max(float(said), 0.0), 86_400.0)
+        return min(max(0.0, float(said)), 86_400.0)  # in this order "nan" is 0
     except ValueError:
         date = email.utils.parsedate_tz(said)
     return 0.0 if date is None else max(email.utils.mktime_tz(date) - time.time(), 0.0)
@@ -483,6 +487,14 @@ def _owner(content: bytes, model: str) -> str:
 
 def _one_line(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)[:80]
+
+
+def _key() -> str:
+    """The key, without the line end that a file it was read from may have had."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{KEY_VARIABLE} holds characters that no key has: set it again")
+    return key
 
 
 def _is_loopback(host: str) -> bool:

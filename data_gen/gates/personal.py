@@ -24,11 +24,6 @@ _CUED_PHONE = re.compile(
     re.IGNORECASE,
 )
 _PHONE = re.compile(
-    r"\b(?:tel|tél|phone|telephone|téléphone|teléfono|telf|tfno|mobile|móvil|portable|cell|fax|pager|call|calling|appeler|appelez|llamar|llame)\b"
-    r"[^\d\n+(]{0,24}[+(]?\d(?:[ ().\-/]{0,2}\d){6,14}(?!\d)",
-    re.IGNORECASE,
-)
-_PHONE = re.compile(
     r"(?<![\w.+])(?:\+\d{1,3}(?:[ ().-]{0,2}\d){8,12}|\(\d{3}\) ?\d{3}[-. ]\d{4}|\d{3}([-.])\d{3}\1\d{4}|0[1-9](?:([ .-])\d\d)(?:\2\d\d){3})(?![\w-]|\.\d)"
 )
 _RECORD = re.compile(

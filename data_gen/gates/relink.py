@@ -1,19 +1,18 @@
 """The blind re-link, its pure part: a model is shown the sentence and what it may mean, and says which; the caller asks it.
 
-It sees neither the code nor which candidate the sentence was written for.  Texts of the knowledge base stand in JSON strings, so that
-a definition cannot leave its field.
+It sees neither the code nor which candidate the sentence was written for.  The sentence and the texts of the knowledge base stand in
+JSON strings, encoded as in `data_gen.prompts.data`, so that nothing leaves its field and no tokenizer finds a control token in it.
 """
 
-import json
 import random
 import re
 import string
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from data_gen.prompts.data import capped, cleaned, encoded, encoded_sentence
 from data_gen.writer import Message
 from syncabel.errors import ConfigError, UnknownNameError
-from syncabel.text import clean_name, escape_markup
 from syncabel.types import Concept, Document, Mention
 
 __all__ = ["relink", "relink_letters", "relink_messages", "relink_verdict"]
@@ -62,7 +61,8 @@ _WORDINGS = {
     ),
 }
 _LETTER = re.compile(r"\W*([A-Z])\W*")
-_LED_LETTER = re.compile(r"(?:answer|réponse|respuesta|letter|lettre|letra)\b[^\w]*(?:is|est|es)?[^\w]*\b([A-Z])\b", re.IGNORECASE)
+# The letter is a capital: "the answer is a rare disease" chooses nothing.
+_LED_LETTER = re.compile(r"(?i:answer|réponse|respuesta|letter|lettre|letra)\b[^\w]*(?i:is|est|es)?[^\w]*\b([A-Z])\b")
 _STATED = re.compile(r"\W*([A-Z])[.):]\s")
 
 
@@ -88,8 +88,8 @@ def relink_messages(
     by_code = {concept.code: concept for concept in candidates}
     letters = relink_letters(candidates, seed)
     shown = {letter: _described(by_code[code], wording, parent_names or {}) for letter, code in letters.items()}
-    lines = [json.dumps(_marked(document), ensure_ascii=False)]
-    lines += [f"{letter}: {json.dumps(fields, ensure_ascii=False)}" for letter, fields in shown.items()]
+    lines = [encoded_sentence(document.text, _subject(document).spans)]
+    lines += [f"{letter}: {encoded(fields)}" for letter, fields in shown.items()]
     return Message("system", wording.task), Message("user", "\n".join([*lines, wording.none]))
 
 
@@ -114,7 +114,7 @@ def relink_verdict(answer: str, letters: Mapping[str, str]) -> str | None:
         letters: from `relink_letters`.
     """
     found = _LETTER.fullmatch(answer) or _LED_LETTER.search(answer) or _STATED.match(answer)
-    return letters.get(found.group(1).upper()) if found else None
+    return letters.get(found.group(1)) if found else None
 
 
 def relink(document: Document, chosen: str | None) -> str | None:
@@ -128,17 +128,10 @@ def _subject(document: Document) -> Mention:
     return next((mention for mention in document.mentions if code in mention.codes), document.mentions[0])
 
 
-def _marked(document: Document) -> str:
-    text, mention = escape_markup(document.text), _subject(document)
-    for span in reversed(mention.spans):
-        text = f"{text[: span.start]}[{text[span.start : span.end]}]{text[span.end :]}"
-    return clean_name(text)
-
-
 def _described(concept: Concept, wording: _Wording, parent_names: Mapping[str, str]) -> dict[str, object]:
-    fields: dict[str, object] = {wording.name: concept.preferred_name}
+    fields: dict[str, object] = {wording.name: cleaned(concept.preferred_name)}
     if concept.definition:
-        fields[wording.definition] = clean_name(concept.definition)[:_DEFINITION]
-    if parents := [parent_names[code] for code in concept.parents if code in parent_names]:
+        fields[wording.definition] = capped(concept.definition, _DEFINITION)
+    if parents := [cleaned(parent_names[code]) for code in concept.parents if code in parent_names]:
         fields[wording.parents] = parents
     return fields

@@ -7,13 +7,15 @@ A chat is held together by tokens like `<|eot_id|>`, `[INST]` or `</s>`, which t
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from data_gen.writer import Shot
 from syncabel.text import clean_name, escape_markup
+from syncabel.types import Span
 
-__all__ = ["capped", "cleaned", "encoded", "encoded_shot"]
+__all__ = ["capped", "cleaned", "encoded", "encoded_sentence", "encoded_shot"]
 
 _ASCII_PRINTABLE = re.compile(r"[ -~]*")
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -77,7 +79,28 @@ def encoded_shot(shot: Shot, most: int = 400) -> str:
     mention = cleaned(text[shot.mention.start : shot.mention.end])
     before, after = _inner(text[: shot.mention.start][-most:]), _inner(text[shot.mention.end :][:most])
     row = encoded({"mention": mention, "sentence": f"{before}{_OPEN}{mention}{_CLOSE}{after}"})
-    return row.replace(_OPEN, "\\u005b" if _LIKE_TOKEN.search(mention) else "[").replace(_CLOSE, "]")
+    return _with_brackets(row, [mention])
+
+
+def encoded_sentence(text: str, spans: Sequence[Span]) -> str:
+    """A sentence as a JSON string, with its spans in brackets and no other ones: its own become parentheses.
+
+    Args:
+        text: the sentence.
+        spans: half-open code points, in text order, none overlapping another.
+    """
+    text, at = escape_markup(text), 0
+    pieces: list[str] = []
+    marked = [cleaned(text[span.start : span.end]) for span in spans]
+    for span, mention in zip(spans, marked, strict=True):
+        pieces.append(f"{_inner(text[at : span.start])}{_OPEN}{mention}{_CLOSE}")
+        at = span.end
+    return _with_brackets(encoded("".join((*pieces, _inner(text[at:])))), marked)
+
+
+def _with_brackets(row: str, mentions: Sequence[str]) -> str:
+    """What was encoded, with real brackets; an opening one is escaped where a mention in brackets looks like a control token."""
+    return row.replace(_OPEN, "\\u005b" if any(map(_LIKE_TOKEN.search, mentions)) else "[").replace(_CLOSE, "]")
 
 
 def _inner(text: str) -> str:

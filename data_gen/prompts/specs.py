@@ -74,10 +74,10 @@ class PromptSettings:
         if self.language not in languages():
             raise UnknownNameError("prompt language", self.language, languages())
         for register in self.registers:
-            if register not in REGISTERS:
-                raise UnknownNameError("register", register, REGISTERS)
+            if register not in tuple(REGISTERS):  # what was read from a file may be no text, and without a hash
+                raise UnknownNameError("register", str(register), REGISTERS)
         shares = (self.contrast, self.defined, self.several, self.negated)
-        if min(shares) < 0 or sum(shares) > 1:
+        if not (min(shares) >= 0 and sum(shares) <= 1):
             raise ConfigError(f"contrast, defined, several and negated are {shares}; give fractions of at least 0 that sum to at most 1")
         if min(self.per_request, self.names, self.related, self.definition_chars, len(self.registers)) < 1:
             raise ConfigError("per_request, names, related, definition_chars and the number of registers are 1 or more; raise the one that is not")

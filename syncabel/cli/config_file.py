@@ -29,13 +29,18 @@ def _taken(context: typer.Context, name: str | None, kind: str) -> str | None:
     if name is None:
         return None
     path = _found(name, kind)
-    known = {parameter.name for parameter in context.command.params if parameter.name not in (None, "config")}
+    known = {_key(parameter): parameter.name for parameter in context.command.params if parameter.name != "config"}
     values = _values(path)
     for key in values:
         if key not in known:
-            raise UnknownNameError(f"key in {path}:", str(key), sorted(str(one) for one in known))
-    context.default_map = {**(context.default_map or {}), **values}
+            raise UnknownNameError(f"key in {path}:", str(key), sorted(known))
+    context.default_map = {**(context.default_map or {}), **{known[key]: value for key, value in values.items()}}
     return name
+
+
+def _key(parameter: Any) -> str:
+    """An option as it is written on the command line, `_` for `-`; an argument by its name."""
+    return str(max(parameter.opts, key=len).lstrip("-").replace("-", "_"))
 
 
 def _found(name: str, kind: str) -> Path:

@@ -38,6 +38,8 @@ def gates(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the tables.")] = False,
 ) -> None:
     """Print the share of human sentences that each gate would refuse, had they been generated, and how often recorded scores would fire."""
+    if held_out_split and not held_out:
+        raise ConfigError("--held-out-split chooses among the documents of --held-out; give those, or leave it out")
     base = KnowledgeBase.load(kb)
     documents = _of_splits(_read(corpus, corpus_format), [split] if split else [])
     kept_apart = _of_splits(_read(held_out, corpus_format), held_out_split or []) if held_out else []

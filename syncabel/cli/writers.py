@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["CHAT", "OFFLINE", "WRITERS", "EngineOptions", "chat_writer", "stored_writer"]
 
 OFFLINE: Mapping[str, Callable[[], Writer]] = {"template": TemplateWriter, "names": NamesWriter}
+_STRUCTURED = {
+    "openai": ("auto", "json_schema", "json_object", "none"),
+    "vllm": ("auto", "json_schema", "none"),
+    "transformers": ("auto", "none"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +56,22 @@ class EngineOptions:
             raise ConfigError("no model is named: give --model, a folder or the name the server knows it by")
         return self.model
 
+    def structured_for(self, engine: str) -> str:
+        """How answers are held to the schema, as far as an engine can.
+
+        Raises:
+            UnknownNameError: it cannot.
+        """
+        if self.structured not in _STRUCTURED[engine]:
+            raise UnknownNameError(f"structured output of {engine}", self.structured, _STRUCTURED[engine])
+        return self.structured
+
 
 def _openai(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
     from data_gen.chat.engine import Sampling
     from data_gen.chat.openai import OpenAIEngine
 
-    if options.structured not in (known := ("auto", "json_schema", "json_object", "none")):
-        raise UnknownNameError("structured output", options.structured, known)
-    structured: Any = options.structured
+    structured: Any = options.structured_for("openai")
     return OpenAIEngine(
         options.base_url,
         options.needed_model(),
@@ -79,7 +92,7 @@ def _vllm(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
     return VLLMEngine(
         options.needed_model(),
         Sampling(options.temperature, options.top_p, options.max_tokens),
-        schema=None if options.structured == "none" else schema,
+        schema=None if options.structured_for("vllm") == "none" else schema,
         tensor_parallel=options.tensor_parallel,
         max_model_len=options.max_model_len,
         enforce_eager=options.eager,
@@ -90,6 +103,7 @@ def _transformers(options: EngineOptions, _schema: Mapping[str, Any]) -> "ChatEn
     from data_gen.chat.engine import Sampling
     from data_gen.chat.transformers import TransformersEngine
 
+    options.structured_for("transformers")
     sampling = Sampling(options.temperature, options.top_p, options.max_tokens)
     return TransformersEngine(options.needed_model(), sampling, batch_size=options.batch_size, load_in_4bit=options.load_in_4bit)
 

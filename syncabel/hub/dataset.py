@@ -84,7 +84,7 @@ def export_dataset(
         ConfigError: the names may not be passed on, a document is human, or something stands at `out`.
         DigestMismatchError: a document was made from another knowledge base.
         FormatError: a row is no document; its text is not repeated.
-        IncompleteFolderError: there are no documents.
+        IncompleteFolderError: there are no documents, or not as many as the report says were kept.
         MissingExtraError: pyarrow is not installed.
     """
     check_redistribution(kb, statement)
@@ -101,6 +101,8 @@ def export_dataset(
         facts = _written(_checked(documents, kb.digest), folder, row_group)
         if not facts.documents:
             raise IncompleteFolderError(f"{documents} holds no documents, so there is nothing to publish")
+        if isinstance(kept := card.recipe.get("kept"), int) and kept != facts.documents:
+            raise IncompleteFolderError(f"{documents} holds {facts.documents:,} documents where {_REPORT} says {kept:,}; {_AGAIN}")
         (folder / _CARD).write_text(card.text(facts), encoding="utf-8")
         facts.files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
         folder.replace(out)
@@ -338,7 +340,7 @@ $front_matter
 # $title
 
 $documents synthetic sentences with $mentions marked mentions of $concepts concepts of $vocabulary, for training entity linkers.  All of it
-was written by programs and language models; no sentence comes from a person's record or an annotated corpus.
+was written by programs and language models.
 $warning
 ## Use
 

@@ -194,6 +194,24 @@ def test_a_wait_beyond_patience_is_an_error(server: StandIn) -> None:
     assert reply == Reply(0, None, "HTTP 429 slow_down, invalid_request_error, asked 1 times")
 
 
+def test_a_wait_that_is_no_number_does_not_outlast_patience(server: StandIn) -> None:
+    server.plan = only("prompt", lambda asked: refusal(429, "slow_down", retry_after="nan"))
+    (reply,) = replies(engine(server, patience_s=0.2), calls(1)).values()
+    assert reply.text is None
+
+
+@pytest.mark.parametrize("wrong", [{"timeout_s": 0.0}, {"timeout_s": float("nan")}, {"retries": -1}, {"patience_s": -1.0}, {"concurrency": 0}])
+def test_numbers_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="give"):
+        OpenAIEngine("http://localhost:1/v1", "m", Sampling(), **wrong)
+
+
+@pytest.mark.parametrize("wrong", [(-0.1, 1.0, 8), (float("nan"), 1.0, 8), (float("inf"), 1.0, 8), (0.5, 0.0, 8), (0.5, 1.1, 8), (0.5, 1.0, 0)])
+def test_a_sampling_that_no_engine_can_do_is_refused(wrong: tuple[float, float, int]) -> None:
+    with pytest.raises(ConfigError, match="give"):
+        Sampling(*wrong)
+
+
 def test_a_poisoned_prompt_fails_alone(server: StandIn) -> None:
     server.plan = only("poison", lambda asked: refusal(500, message="poison in words"))
     found = replies(engine(server, concurrency=4), [*calls(20), call("bad", "some poison")][::-1])
@@ -400,6 +418,15 @@ def test_the_key_goes_to_the_server_and_nowhere_else(server: StandIn, monkeypatc
     assert {one.headers["authorization"] for one in server.asked if one.body} == {"Bearer sk-canary"}
     written = [repr(asked), str(asked.settings), str(raised.value), *(record.getMessage() for record in caplog.records)]
     assert not [text for text in written if "canary" in text]
+
+
+def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "sécret")
+    with pytest.raises(ConfigError, match=KEY_VARIABLE) as refused:
+        engine(server).version  # noqa: B018
+    assert "cret" not in str(refused.value)
+    monkeypatch.setenv(KEY_VARIABLE, "key-of-a-file\n")
+    assert engine(server).version == "stand-in 1.2.3"
 
 
 @pytest.mark.parametrize("url", ["http://me:secret@host/v1", "https://host/v1?key=secret", "localhost:8000", "ftp://host/v1"])

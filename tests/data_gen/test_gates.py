@@ -1,5 +1,6 @@
 """Gates of generated sentences: each refuses what it is for and nothing else, and hardly ever what people wrote."""
 
+import json
 import random
 import re
 import string
@@ -541,7 +542,7 @@ def test_the_prompt_shows_every_candidate_once_and_no_code(language: str, seed: 
     document = sentence("Seen [again]: «MS» of the heart.", "X:1")
     system, user = relink_messages(document, CANDIDATES, language, seed, {"X:9": "valve disease"})
     lines = user.content.split("\n")
-    assert lines[0] == '"Seen (again): [MS] of the heart."'
+    assert json.loads(lines[0]) == "Seen (again): [MS] of the heart."
     assert len(lines) == 5
     assert (system.role, user.role) == ("system", "user")
     assert lines[-1] in system.content
@@ -567,6 +568,7 @@ def test_the_order_depends_on_the_seed_and_not_on_the_order_given() -> None:
         ("B", "X:2"), (" b.", None), ("(B)", "X:2"), ("**B**", "X:2"), ("B. multiple sclerosis", "X:2"), ("B) multiple sclerosis", "X:2"),
         ("The answer is B.", "X:2"), ("Answer: B", "X:2"), ("Réponse : C", "X:3"), ("La respuesta es A", "X:1"), ('{"answer": "A"}', "X:1"),
         ("none", None), ("None.", None), ("aucun", None), ("ninguno", None), ("", None), ("Z", None), ("A patient with B", None), ("A or B", None),
+        ("The answer is a rare disease, none of these.", None),
     ],
 )  # fmt: skip
 def test_a_letter_is_read_and_nothing_is_guessed(answer: str, code: str | None) -> None:
@@ -645,6 +647,8 @@ def test_the_command_prints_the_table(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "near_duplicate" in done.output
     assert "bracket" not in done.output
+    refused = CliRunner().invoke(app, ["gates", str(path), "--kb", "doid", "--held-out-split", "test"])
+    assert isinstance(refused.exception, ConfigError)
     done = CliRunner().invoke(app, ["gates", str(path), "--kb", "doid", "--json", "--held-out", str(path)])
     assert '"held_out_overlap"' not in done.output
     assert '"not_in_tfidf_top_10": {"n": 2, "fired": 0, "rate": 0.0}' in done.output

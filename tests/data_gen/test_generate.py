@@ -18,7 +18,9 @@ import pytest
 
 from data_gen import Context, Failure, NamesWriter, Surroundings, TemplateWriter, generate_documents, reparse, run, shared_short_forms
 from data_gen.branches import all_branches, branches_of
+from data_gen.chat import ChatWriter, Reply, Sampling
 from data_gen.gates import bracket, control, mention_absent, mention_empty, mention_is_other_concept, reason_against, template_judge, too_long
+from data_gen.prompts import PromptSettings
 from syncabel.corpora import read_jsonl
 from syncabel.errors import ConfigError, FormatError, IncompleteFolderError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
@@ -64,10 +66,27 @@ def _answers(writer, kb, code, n, first=0):
     return list(writer.answers(writer.requests(kb.concept(code), Context(), n, 3, first)))
 
 
+class Prompted:
+    """A `ChatEngine` that writes one sentence with the name it was told."""
+
+    name, model, version, local, sampling = "prompted", "p-1", "prompted 1", True, Sampling()
+
+    @property
+    def settings(self):
+        return {}
+
+    def replies(self, calls):
+        for call in calls:
+            found = re.search(r'\{"concept": \{"name": "([^"]*)"', call.messages[-1].content)[1]
+            yield Reply(call.key, json.dumps({"sentences": [{"mention": found, "sentence": f"Number {call.seed}: [{found}] was seen."}]}), finish="stop")
+
+
+TEMPLATES = {"template": TemplateWriter(), "template-train": TemplateWriter(frames="train"), "template-test": TemplateWriter(frames="test")}
+WRITERS = {**TEMPLATES, "names": NamesWriter(), "chat": ChatWriter(Prompted(), PromptSettings(per_request=1))}
+
+
 # Every writer keeps this contract; a further one is a further row.
-@pytest.mark.parametrize(
-    "writer", [TemplateWriter(), TemplateWriter(frames="train"), TemplateWriter(frames="test")], ids=["template", "template-train", "template-test"]
-)
+@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
 class TestWriterContract:
     def test_it_answers_every_request_each_with_its_own_seed(self, writer, kb):
         answers = _answers(writer, kb, "T:1", 9)
@@ -94,6 +113,18 @@ class TestWriterContract:
             assert (document.provenance.writer, document.provenance.kb_digest) == (writer.name, kb.digest)
         assert len({row.id for row in _documents(rows)}) == len(_documents(rows))
 
+    def test_a_name_to_be_avoided_is_written_by_nobody(self, writer, kb):
+        rows = list(generate_documents(kb, writer, per_concept=3, seed=0, codes=["T:6"], exclude_names={("T:6", "quux")}))
+        assert rows
+        assert not _documents(rows)
+
+    def test_its_digest_is_stable(self, writer, kb):
+        assert writer.digest == replace(writer).digest
+        assert len(writer.digest) == 64
+
+
+@pytest.mark.parametrize("writer", TEMPLATES.values(), ids=TEMPLATES)
+class TestTemplateWriter:
     def test_another_seed_writes_other_sentences(self, writer, kb):
         one, other = ({d.text for d in _documents(generate_documents(kb, writer, per_concept=20, seed=seed, codes=["T:1"]))} for seed in (1, 2))
         assert len(one & other) < 10
@@ -101,9 +132,6 @@ class TestWriterContract:
     def test_a_concept_whose_names_are_all_held_out_is_rejected_with_a_reason(self, writer, kb):
         rows = list(generate_documents(kb, writer, per_concept=3, seed=0, codes=["T:6"], exclude_names={("T:6", "quux")}))
         assert [row.reason for row in rows] == ["no_usable_name"] * 3
-
-    def test_its_digest_is_stable(self, writer, kb):
-        assert writer.digest == replace(writer).digest
 
 
 def test_kept_and_rejected_sum_to_generated(kb):

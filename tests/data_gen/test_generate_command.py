@@ -247,6 +247,8 @@ def test_a_shipped_config_opens_with_its_command_and_plans(name, kb, tmp_path):
         (("--writer", "openai", "--model", "m", "--prompt", "per_reqest=2"), "did you mean 'per_request'"),
         (("--writer", "openai", "--model", "m", "--language", "xx"), "xx"),
         (("--writer", "openai", "--model", "m", "--structured", "json"), "json_schema"),
+        (("--writer", "transformers", "--model", "m", "--structured", "json_schema"), "structured output of transformers"),
+        (("--writer", "openai", "--model", "m", "--top-p", "7"), "top_p is 7.0"),
         (("--select", "budget"), "needs a budget"),
         (("--select", "al"), "did you mean 'all'"),
         (("--relink",), "--writer template has none"),
@@ -268,6 +270,12 @@ def test_a_key_that_a_config_file_should_not_have_is_named(kb, tmp_path):
     done = command("generate", kb, "-o", tmp_path / "out", "--config", tmp_path / "mine.yaml")
     assert done.returncode == 2
     assert "did you mean 'per_concept'" in done.stderr
+
+
+def test_a_config_file_calls_options_what_the_command_line_calls_them(kb, tmp_path):
+    (tmp_path / "mine.yaml").write_text("json: true\nwriter: names\nper_concept: 1\n")
+    done = command("generate", kb, "-o", tmp_path / "out", "--config", tmp_path / "mine.yaml")
+    assert json.loads(done.stdout)["generated"] == len(NAMES), done.stderr
 
 
 def test_what_is_given_beside_a_config_file_wins(kb, tmp_path):

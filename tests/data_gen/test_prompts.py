@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from data_gen.gates import relink_messages
 from data_gen.prompts import (
     FORMS,
     OPTIONS,
@@ -152,7 +153,9 @@ class TestLanguages:
 
 
 class TestSettings:
-    @pytest.mark.parametrize("wrong", [{"per_request": 0}, {"negated": 0.9, "several": 0.2}, {"defined": -0.1}, {"registers": ()}, {"names": 0}])
+    @pytest.mark.parametrize(
+        "wrong", [{"per_request": 0}, {"negated": 0.9, "several": 0.2}, {"defined": -0.1}, {"registers": ()}, {"names": 0}, {"contrast": float("nan")}]
+    )
     def test_numbers_out_of_range_are_refused(self, wrong):
         with pytest.raises(ConfigError):
             PromptSettings(**wrong)
@@ -160,6 +163,11 @@ class TestSettings:
     def test_an_unknown_register_names_the_nearest(self):
         with pytest.raises(UnknownNameError, match="'note'"):
             PromptSettings(registers=("notes",))
+
+    @pytest.mark.parametrize("odd", [1, ["note"], {"note": 1}])
+    def test_a_register_that_is_no_text_is_an_unknown_one(self, odd):
+        with pytest.raises(UnknownNameError, match="register"):
+            PromptSettings(registers=(odd,))
 
 
 class TestSpecs:
@@ -398,6 +406,18 @@ class TestHostileTexts:
             messages = asked(replace(CONCEPT, definition=definition), replace(CONTEXT, shots=shots), definition_chars=10**6)
             for message in messages:
                 assert not special & set(tokenizer.encode(message.content).ids)
+
+    def test_no_tokenizer_finds_a_control_token_in_a_re_link_prompt(self):
+        tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        tokenizer.add_special_tokens(CONTROL_TOKENS)
+        for mention in ("fever", "INST", "/INST", "CLS"):
+            text, start = f"{CONTROL_TEXT} {mention} {CONTROL_TEXT}", len(CONTROL_TEXT) + 1
+            document = Document("d", text, (Mention("m0", (Span(start, start + len(mention)),), mention, "Disease", (("D:1",),)),), source="synthetic")
+            concept = Concept("D:1", (Name(CONTROL_TEXT, preferred=True),), ("Disease",), definition=CONTROL_TEXT, parents=("D:9",))
+            for message in relink_messages(document, [concept], "en", 0, {"D:9": CONTROL_TEXT}):
+                assert set(tokenizer.encode(message.content).ids) == {0}
+            assert f"[{mention}]" in json.loads(message.content.split("\n")[0])
 
     def test_names_with_brackets_of_chemistry_stay_as_they_are_written(self):
         assert encoded("benz[a]anthracene") == '"benz[a]anthracene"'

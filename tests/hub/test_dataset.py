@@ -144,6 +144,13 @@ def test_a_report_that_counts_nothing_is_not_believed(tmp_path, report):
     assert "is not known for this file" in card_of(tmp_path, report=report)[1]
 
 
+def test_documents_that_are_not_as_many_as_were_kept_are_not_published(tmp_path):
+    gen = folder_of(tmp_path / "gen", ODD, kept=len(ODD) + 1)
+    with pytest.raises(IncompleteFolderError, match=f"{len(ODD)} documents where report.json says {len(ODD) + 1}"):
+        export_dataset(gen, tmp_path / "out", KB, title="t")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_same_documents_give_the_same_bytes(tmp_path):
     gen = folder_of(tmp_path / "gen", ODD)
     for name in ("one", "two"):
