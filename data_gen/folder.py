@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO
 
+from data_gen.journal import encoded
 from syncabel.errors import ConfigError, FormatError, IncompleteFolderError
 from syncabel.types import from_json, to_json
 
 __all__ = [
     "DOCUMENTS",
+    "FAILURES",
     "FILES",
     "GENERATION",
     "MANIFEST",
@@ -33,6 +35,7 @@ __all__ = [
     "claim",
     "read_manifest",
     "read_only",
+    "refuse_other_settings",
     "refuse_strange_files",
     "verify_answers",
     "write_json",
@@ -41,7 +44,7 @@ __all__ = [
 
 GENERATION, DOCUMENTS, REJECTED, SCORES, RELINK = "generation.jsonl", "documents.jsonl", "rejected.jsonl", "scores.jsonl", "relink.jsonl"
 FILES = (GENERATION, DOCUMENTS, REJECTED, SCORES, RELINK)
-MANIFEST, REPORT, MISSING, SHARDS, SETTINGS = "manifest.json", "report.json", "missing.jsonl", "shards", "settings.json"
+MANIFEST, REPORT, MISSING, SHARDS, SETTINGS, FAILURES = "manifest.json", "report.json", "missing.jsonl", "shards", "settings.json", "failures.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ class Output:
 
     def write(self, items: Sequence[object]) -> None:
         """Add dataclasses, one a line."""
-        data = b"".join(json.dumps(to_json(item), ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n" for item in items)
+        data = b"".join(encoded(item) + b"\n" for item in items)
         self._file.write(data)
         self._hash.update(data)
         self._size += len(data)
@@ -140,9 +143,9 @@ def claim(shards: Path, settings: Settings) -> None:
     """Write down what the shards are of; refuse those of other settings."""
     path = shards / SETTINGS
     if path.exists():
-        _refuse_other_settings(shards.parent, from_json(Settings, _read_json(path), str(path)), settings)
+        refuse_other_settings(shards.parent, from_json(Settings, _read_json(path), str(path)), settings)
         return
-    if any(shards.glob("*.jsonl")):
+    if any(shards.glob("*-*.jsonl")):
         raise IncompleteFolderError(f"{shards} holds answers but no {SETTINGS}; delete the folder and generate again")
     write_json(path, to_json(settings))
 
@@ -170,7 +173,12 @@ def refuse_strange_files(folder: Path) -> None:
         raise ConfigError(f"{folder} holds {strange[0]} but no {MANIFEST}, so it is not a folder of `syncabel generate`; give another folder")
 
 
-def _refuse_other_settings(folder: Path, old: Settings, new: Settings) -> None:
+def refuse_other_settings(folder: Path, old: Settings, new: Settings) -> None:
+    """Refuse to mix two runs.
+
+    Raises:
+        ConfigError: the settings differ; which, and how.
+    """
     differing = [
         f"{f.name} {_brief(getattr(old, f.name))} → {_brief(getattr(new, f.name))}" for f in fields(Settings) if getattr(old, f.name) != getattr(new, f.name)
     ]
@@ -186,12 +194,14 @@ def _brief(value: object) -> str:
 def check_finished(folder: Path, settings: Settings) -> Manifest:
     """The manifest of a folder that was finished with these settings, its files as long as it says."""
     manifest = read_manifest(folder / MANIFEST)
-    _refuse_other_settings(folder, manifest.settings, settings)
+    refuse_other_settings(folder, manifest.settings, settings)
+    if manifest.missing and (folder / SHARDS / SETTINGS).exists():
+        return manifest  # its files are made again, and a kill may have left some of them new and some old
     for name, facts in manifest.files.items():
         found = (folder / name).stat().st_size if (folder / name).exists() else 0
         if found != facts.size:
             raise IncompleteFolderError(f"{folder / name} has {found} bytes where {facts.size} were written; delete the folder and generate again")
-    if manifest.missing and not (folder / SHARDS / SETTINGS).exists():
+    if manifest.missing:
         raise IncompleteFolderError(f"{folder / SHARDS} is gone, and {manifest.missing} sentences are missing; delete the folder and generate again")
     return manifest
 
@@ -202,9 +212,12 @@ def verify_answers(folder: Path, manifest: Manifest) -> None:
     Raises:
         IncompleteFolderError: they were changed.
     """
+    facts = manifest.files.get(GENERATION)
+    if facts is None or not (folder / GENERATION).exists():
+        raise IncompleteFolderError(f"{folder} has no {GENERATION}; delete the folder and generate again")
     with (folder / GENERATION).open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != manifest.files[GENERATION].sha256:
+    if found != facts.sha256:
         raise IncompleteFolderError(f"{folder / GENERATION} was changed since it was written; delete the folder and generate again")
 
 

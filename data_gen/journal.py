@@ -19,7 +19,7 @@ from data_gen.writer import Generation
 from syncabel.errors import ConfigError
 from syncabel.types import from_json, to_json
 
-__all__ = ["SHARD", "Journal", "locked"]
+__all__ = ["SHARD", "Journal", "encoded", "locked"]
 
 SHARD = 1024  # concepts
 OPEN_FILES = 16
@@ -105,8 +105,17 @@ class Journal:
 
 def sealed(generation: Generation) -> bytes:
     """A row with its checksum and line end."""
-    row = json.dumps(to_json(generation), ensure_ascii=False).encode("utf-8", "surrogatepass")[:-1]
+    row = encoded(generation)[:-1]
     return row + _CHECK + f'{zlib.crc32(row):08x}"}}\n'.encode()
+
+
+def encoded(row: object) -> bytes:
+    """A dataclass as one line of JSON in UTF-8, without line end; half a surrogate, which a server may send, as an escape."""
+    plain = to_json(row)
+    try:
+        return json.dumps(plain, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(plain).encode()
 
 
 def checked(line: bytes) -> dict[str, object] | None:
@@ -114,7 +123,7 @@ def checked(line: bytes) -> dict[str, object] | None:
     row, check = line[: -_TAIL - 1], line[-_TAIL - 1 :]
     if check != _CHECK + f'{zlib.crc32(row):08x}"}}\n'.encode():
         return None
-    value: dict[str, object] = json.loads((row + b"}").decode("utf-8", "surrogatepass"))
+    value: dict[str, object] = json.loads(row + b"}")
     return value
 
 

@@ -35,6 +35,7 @@ class Surroundings:
         relatives: whether siblings and namesakes are looked up; only a language model reads them.
         confusable: the nearest names of other concepts, by code.
         shots: style examples, by group.
+        held_out: codes kept out of synthesis: no other concept's sentences are told of them.
     """
 
     kb: "KnowledgeBase"
@@ -43,10 +44,11 @@ class Surroundings:
     relatives: bool = False
     confusable: Mapping[str, tuple[Related, ...]] = field(default_factory=dict)
     shots: Mapping[str, tuple[Shot, ...]] = field(default_factory=dict)
+    held_out: frozenset[str] = frozenset()
 
     def of(self, concept: Concept) -> Context:
         """The context of a concept."""
-        lineage = self._lineages.of(concept)
+        lineage = tuple(row for row in self._lineages.of(concept) if row[0] not in self.held_out)
         names = dict(lineage)
         return Context(
             parents=tuple(names[code] for code in concept.parents if code in names),
@@ -56,7 +58,7 @@ class Surroundings:
             kb_digest=self.kb.digest,
             siblings=self._siblings(concept) if self.relatives else (),
             namesakes=self._namesakes(concept) if self.relatives else (),
-            confusable=self.confusable.get(concept.code, ()),
+            confusable=tuple(other for other in self.confusable.get(concept.code, ()) if other.code not in self.held_out),
             shots=next((self.shots[group] for group in concept.groups if group in self.shots), ()),
         )
 
@@ -66,7 +68,7 @@ class Surroundings:
         return {
             "excluded": digest_of(sorted(self.exclude_names)),
             "short_forms": digest_of(sorted((short, tuple(owners)) for short, owners in self.short_forms.items())),
-            "context": digest_of([self.relatives, sorted(self.confusable.items()), sorted(self.shots.items())]),
+            "context": digest_of([self.relatives, sorted(self.confusable.items()), sorted(self.shots.items()), sorted(self.held_out)]),
         }
 
     @cached_property
@@ -87,7 +89,7 @@ class Surroundings:
     def _siblings(self, concept: Concept) -> tuple[Related, ...]:
         """A few other children of its parents, always the same ones."""
         beside = {code for parent in concept.parents if parent in self.kb for code in self.kb.children(parent, _CANDIDATES)}
-        codes = sorted(beside - {concept.code})
+        codes = sorted(beside - {concept.code} - self.held_out)
         drawn = random.Random(document_seed(0, concept.code, 0)).sample(codes, min(SIBLINGS, len(codes)))
         return tuple(Related(code, self._lineages.name(code)) for code in drawn)
 
@@ -97,9 +99,15 @@ class Surroundings:
         shared = {fold(name.text): name.text for name in concept.names}
         found = [(text, self.kb.codes_of(text)) for key, text in shared.items() if key not in avoid]
         found += [(short, tuple(self.short_forms[short])) for short in self._shorts.get(concept.code, ()) if fold(short) not in avoid]
-        return tuple(Related(code, text) for text, codes in found for code in codes if code != concept.code)[:NAMESAKES]
+        return tuple(Related(code, text) for text, codes in found for code in codes if code != concept.code and code not in self.held_out)[:NAMESAKES]
 
 
-def digest_of(value: Sequence[Any]) -> str:
-    """SHA-256 of plain values and dataclasses."""
-    return hashlib.sha256(json.dumps(value, ensure_ascii=False, default=to_json).encode("utf-8", "surrogatepass")).hexdigest()
+def digest_of(values: Sequence[Any]) -> str:
+    """SHA-256 of plain values and dataclasses, one after the other, so that a million of them are never one text."""
+    found = hashlib.sha256()
+    for value in values:
+        parts = value if isinstance(value, list) else (value,)
+        for part in parts:
+            found.update(json.dumps(part, ensure_ascii=True, default=to_json).encode() + b"\n")
+        found.update(b"\0")
+    return found.hexdigest()

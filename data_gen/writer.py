@@ -103,6 +103,7 @@ class Generation:
         seed: seed of this very request.
         answer: what came back, untouched; "" where the writer had nothing to write with.
         prompt_digest: SHA-256 of what was asked, or "".
+        sentences: how many were asked for.
         model, engine: the model, and what ran it with its version and settings, e.g. "vllm 0.32.0; dtype auto"; "" where no model wrote.
         temperature, top_p: of the sampling; None where no model wrote.
         kb_digest: SHA-256 of the knowledge base; "" where no model wrote.
@@ -124,6 +125,7 @@ class Generation:
     finish: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    sentences: int = 1
 
     @property
     def key(self) -> tuple[str, int]:

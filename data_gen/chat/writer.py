@@ -106,7 +106,7 @@ class ChatWriter:
     def _unasked(self, silent: deque[Request]) -> Iterator[Generation]:
         while silent:
             request = silent.popleft()
-            yield Generation(*request.key, request.run_seed, request.seed, "")
+            yield Generation(*request.key, request.run_seed, request.seed, "", sentences=0)
 
     def _answer(self, request: Request, reply: Reply, engine: str) -> Generation | Failure:
         if reply.text is None:
@@ -125,6 +125,7 @@ class ChatWriter:
             finish=reply.finish,
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens,
+            sentences=request.sentences,
         )
 
     def parse(self, generation: Generation, concept: Concept, context: Context) -> list[Document | Rejection]:

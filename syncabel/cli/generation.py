@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
@@ -16,13 +16,13 @@ from data_gen.gates.overlap import HeldOut
 from data_gen.planning import Budget, Cost, Estimate, Plan, Select, confusability, estimate, expected_use, plan
 from data_gen.relinking import Relinker
 from data_gen.writer import Message, Related, Shot
-from syncabel.cli.console import tracked
+from syncabel.cli.console import err, tracked
 from syncabel.cli.writers import CHAT, OFFLINE, EngineOptions, chat_writer, stored_writer
 from syncabel.corpora import read_corpus
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.kb import KnowledgeBase
 from syncabel.lines import text_lines
-from syncabel.types import Concept, Document, Mention, Query, Ranker, Span, Split
+from syncabel.types import Concept, Document, Mention, Query, Ranker, Span
 
 if TYPE_CHECKING:
     from data_gen.prompts import PromptSettings
@@ -32,6 +32,7 @@ __all__ = ["Order", "Work"]
 T = TypeVar("T")
 
 PRICED = 200  # concepts whose prompts are rendered for an estimate
+RELINK_TOKENS = 400  # of a prompt of the blind re-link
 SENTENCE_TOKENS = 60  # of an answer, its share of JSON included
 WORDS_IN_COMMON = 4
 NEAREST = 5  # other concepts that the blind re-link may choose
@@ -87,14 +88,25 @@ class Work:
         order = self._order
         return run(
             self._kb, self.writer, order.output, per_concept=order.per_concept, seed=order.seed, codes=self.codes, surroundings=self._surroundings,
-            gates=self._judge(), scorer=self._scorer, relinker=self._relinker, rounds=self._rounds, ask=ask, progress=lambda left: tracked(left, "concepts"),
+            gates=self._judge(), scorer=self._scorer, relinker=self._relinker, rounds=self._rounds, facts=self._facts, ask=ask,
+            progress=lambda left: tracked(left, "concepts"),
         )  # fmt: skip
 
     def again(self) -> Manifest:
         """Parse and judge the stored answers of a finished folder."""
+        order = self._order
         return reparse(
-            self._kb, self.writer, self._order.output, surroundings=self._surroundings, gates=self._judge(), scorer=self._scorer, relinker=self._relinker
-        )
+            self._kb, self.writer, order.output, per_concept=order.per_concept, seed=order.seed, codes=self.codes, surroundings=self._surroundings,
+            gates=self._judge(), scorer=self._scorer, relinker=self._relinker, rounds=self._rounds, facts=self._facts,
+        )  # fmt: skip
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        """What whoever publishes has to know of a folder."""
+        if not self._chat:
+            return {}
+        examples = "none" if not self._shots else "shareable" if self._shareable else "private"
+        return {"gates_off": sorted(self._gates.off), "style_examples": examples, "held_out_documents": len(self._held_out)}
 
     def is_private(self, text: str) -> bool:
         """Whether a rejected text may repeat a style example that stays on this machine: it has some words in a row in common with one."""
@@ -145,7 +157,8 @@ class Work:
             return list(planned)
         if not 1 <= order.concepts <= len(planned):
             raise ConfigError(f"--concepts {order.concepts}: there are {len(planned):,} to choose from; give 1 to {len(planned)}")
-        return sorted(random.Random(order.seed).sample(planned, order.concepts))
+        drawn = set(random.Random(order.seed).sample(planned, order.concepts))
+        return [code for code in planned if code in drawn]
 
     @cached_property
     def groups(self) -> Mapping[str, str]:
@@ -156,14 +169,20 @@ class Work:
         order = self._order
         if order.concepts is not None and order.codes is not None:
             raise ConfigError("--concepts and --codes both choose the concepts; give one of them")
-        if order.codes is not None and (order.select != "all" or order.hold_out):
-            raise ConfigError("--codes names the concepts; leave --select and --hold-out out")
-        if not self._chat and (order.prompt or order.gate or order.without_gate or order.held_out):
-            raise ConfigError(f"--prompt, --gate, --without-gate and --held-out are for a language model; --writer {order.writer} has none")
-        if order.relink and not self._chat:
-            raise ConfigError(f"--relink asks a language model; --writer {order.writer} has none")
+        if order.codes is not None and (order.select != "all" or order.hold_out or order.budget_requests or order.budget_tokens):
+            raise ConfigError("--codes names the concepts; leave --select, --hold-out and the budget out")
         if order.texts and order.select != "budget":
             raise ConfigError("--texts counts how often concepts are named, for --select budget; give that, or leave it out")
+        if self._chat:
+            self._gates  # noqa: B018 - a dry run shall refuse what a run would
+            return
+        for_models = {
+            "prompt": order.prompt, "gate": order.gate, "without-gate": order.without_gate, "held-out": order.held_out, "relink": order.relink,
+            "shareable": order.shareable, "model": self._engine.model, "language": order.language != "en",
+            "train": order.train if order.select == "all" and not order.hold_out else None,
+        }  # fmt: skip
+        if strange := next((name for name, given in for_models.items() if given), None):
+            raise ConfigError(f"--{strange} is for a language model, and --writer {order.writer} has none; leave it out, or give another writer")
 
     @cached_property
     def _prompts(self) -> "PromptSettings | None":
@@ -203,7 +222,8 @@ class Work:
         shared = shared_short_forms(self._kb, self._kb.codes)
         if not self._chat:
             return Surroundings(self._kb, short_forms=shared)
-        return Surroundings(self._kb, short_forms=shared, relatives=True, confusable=self._nearest(self._order.confusable), shots=self._shots)
+        nearest, held = self._nearest(self._order.confusable), frozenset(self.plan.held_out if self._order.codes is None else ())
+        return Surroundings(self._kb, short_forms=shared, relatives=True, confusable=nearest, shots=self._shots, held_out=held)
 
     def _nearest(self, k: int) -> Mapping[str, tuple[Related, ...]]:
         """The nearest names of other concepts; looked up once, for what is told and for what is asked."""
@@ -237,11 +257,11 @@ class Work:
 
     @cached_property
     def _train(self) -> tuple[Document, ...]:
-        return _documents(self._order.train, "train")
+        return _as_training(_documents(self._order.train, "train"), ", ".join(map(str, self._order.train or ())))
 
     @cached_property
     def _held_out(self) -> tuple[Document, ...]:
-        return _documents(self._order.held_out, None)
+        return _documents(self._order.held_out, "held-out")
 
     def _lines(self) -> Iterator[str]:
         return (line for path in self._order.texts or () for _, line in text_lines(path))
@@ -256,21 +276,45 @@ class Work:
             return Cost(len(asked))
         from data_gen.prompts import estimated_tokens
 
-        read = sum(estimated_tokens(request.messages) for request in asked)
+        read = sum(estimated_tokens(request.messages, language=self._order.language) for request in asked)
         return Cost(len(asked), read, sum(SENTENCE_TOKENS * request.sentences for request in asked))
 
     @cached_property
     def _typical_cost(self) -> Cost:
-        """The mean over some concepts, without what is only looked up for those chosen: rendering every prompt costs more than it tells."""
-        some = random.Random(self._order.seed).sample(self._kb.codes, min(PRICED, len(self._kb)))
+        """The most one concept may cost, all rounds and the re-link included.
+
+        The mean over some, without what is only looked up for those chosen: rendering every prompt costs more than it tells.
+        """
+        order = self._order
+        some = random.Random(order.seed).sample(self._kb.codes, min(PRICED, len(self._kb)))
         around = Surroundings(self._kb, relatives=self._chat)
         costs = [self._cost(code, around) for code in some]
         columns = zip(*((cost.requests, cost.prompt_tokens, cost.completion_tokens) for cost in costs), strict=True)
-        return Cost(*(round(sum(column) / len(costs)) for column in columns))
+        requests, read, written = (round(sum(column) / len(costs)) * (1 + self._rounds) for column in columns)
+        asked = order.per_concept if order.relink else 0
+        return Cost(requests + asked, read + asked * RELINK_TOKENS, written + asked)
 
 
-def _documents(paths: Sequence[Path] | None, split: Split | None) -> tuple[Document, ...]:
-    return read_corpus(list(paths), split=split).documents if paths else ()
+def _documents(paths: Sequence[Path] | None, what: str) -> tuple[Document, ...]:
+    """The documents of some files; what cannot be read is said, for it may be what was to be kept out."""
+    if not paths:
+        return ()
+    read = read_corpus(list(paths))
+    if read.rejections:
+        err.print(f"--{what}: {len(read.rejections):,} of {read.rows_read:,} rows cannot be read and are left out; see `syncabel corpus check`")
+    return read.documents
+
+
+def _as_training(documents: Sequence[Document], where: str) -> tuple[Document, ...]:
+    """Documents of split train; those that state none are taken at the word of whoever gives them as training documents.
+
+    Raises:
+        ConfigError: a document is of another split: an official file is known by its content, whatever it is called.
+    """
+    strange = next((document for document in documents if document.split not in (None, "train")), None)
+    if strange is not None:
+        raise ConfigError(f"{where}: document {strange.id} is of split {strange.split!r}; give training documents only")
+    return tuple(replace(document, split="train") for document in documents)
 
 
 def _selection(name: str) -> Select:

@@ -25,7 +25,7 @@ from syncabel.lines import json_lines
 from syncabel.types import Document, from_json
 
 if TYPE_CHECKING:
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
 __all__ = ["DATA", "DatasetFacts", "check_redistribution", "export_dataset"]
 
@@ -185,9 +185,9 @@ def _counted(documents: Iterable[Document], facts: DatasetFacts, codes: set[str]
 def _arrow() -> tuple[Any, Any]:
     try:
         import pyarrow
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        import pyarrow.parquet
     except ModuleNotFoundError:
-        raise MissingExtraError("train", "pyarrow") from None
+        raise MissingExtraError("hub", "pyarrow") from None
     return pyarrow, pyarrow.parquet
 
 

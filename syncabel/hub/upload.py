@@ -100,7 +100,7 @@ def _hub() -> Any:
         import huggingface_hub.errors
         import huggingface_hub.utils
     except ModuleNotFoundError:
-        raise MissingExtraError("link", "huggingface_hub") from None
+        raise MissingExtraError("hub", "huggingface_hub") from None
     return huggingface_hub
 
 

@@ -154,6 +154,7 @@ class TestAnswers:
             "stop",
             prompt_tokens=7,
             completion_tokens=5,
+            sentences=3,
         )
 
     def test_what_the_engine_cannot_answer_is_a_failure_and_the_rest_goes_on(self, engine):

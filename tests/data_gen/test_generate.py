@@ -21,6 +21,7 @@ from data_gen.branches import all_branches, branches_of
 from data_gen.chat import ChatWriter, Reply, Sampling
 from data_gen.gates import bracket, control, mention_absent, mention_empty, mention_is_other_concept, reason_against, template_judge, too_long
 from data_gen.prompts import PromptSettings
+from data_gen.writer import Related
 from syncabel.corpora import read_jsonl
 from syncabel.errors import ConfigError, FormatError, IncompleteFolderError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
@@ -470,6 +471,71 @@ def test_a_writer_that_only_fails_is_not_asked_for_everything(kb, tmp_path, monk
     assert failing.requests_answered == 5
 
 
+def test_what_failed_before_does_not_keep_others_from_being_asked(kb, tmp_path, monkeypatch):
+    """Five failures in a row end the asking; in the next run the same five must not end it again."""
+    monkeypatch.setattr("data_gen.generate.MOST_FAILURES", 5)
+    failing = _Failing(TemplateWriter(), set(kb.codes[:3]))
+    first = run(kb, failing, tmp_path, per_concept=4, seed=0)
+    assert first.missing == 36
+    second = run(kb, failing, tmp_path, per_concept=4, seed=0)
+    third = run(kb, failing, tmp_path, per_concept=4, seed=0)
+    assert 12 < second.missing <= 36
+    assert third.missing == 12
+    missing = [json.loads(line) for line in (tmp_path / "missing.jsonl").read_text().splitlines()]
+    assert {row["code"] for row in missing} == set(kb.codes[:3])
+    assert len(missing) == 12
+
+
+def test_every_missing_request_is_listed_those_never_asked_too(kb, tmp_path, monkeypatch):
+    monkeypatch.setattr("data_gen.generate.MOST_FAILURES", 5)
+    run(kb, _Failing(TemplateWriter(), set(kb.codes)), tmp_path, per_concept=4, seed=0)
+    missing = [json.loads(line) for line in (tmp_path / "missing.jsonl").read_text().splitlines()]
+    assert len(missing) == 36
+    assert Counter(row["error"] for row in missing) == {"500 after 5 attempts": 5, "not asked: too many failed before it": 31}
+
+
+def test_a_kill_between_two_files_of_a_folder_with_missing_answers_loses_nothing(kb, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    run(kb, TemplateWriter(), whole, per_concept=4, seed=0)
+    run(kb, _Failing(TemplateWriter(), {"T:1"}), out, per_concept=4, seed=0)
+    (out / "documents.jsonl").write_bytes((whole / "documents.jsonl").read_bytes())  # new, and the manifest still old
+    assert run(kb, TemplateWriter(), out, per_concept=4, seed=0).missing == 0
+    assert _files(out) == _files(whole)
+
+
+def test_reading_again_with_what_the_folder_was_not_made_with_is_refused(kb, tmp_path):
+    run(kb, TemplateWriter(), tmp_path, per_concept=5, seed=0)
+    with pytest.raises(ConfigError, match="per_concept 5 → 9"):
+        reparse(kb, TemplateWriter(), tmp_path, per_concept=9, seed=0, surroundings=Surroundings(kb), gates=template_judge(kb))
+    with pytest.raises(ConfigError, match="context_digest"):
+        reparse(kb, TemplateWriter(), tmp_path, per_concept=5, seed=0, surroundings=Surroundings(kb, relatives=True), gates=template_judge(kb))
+
+
+def test_half_a_surrogate_in_an_answer_is_kept_as_an_escape(kb, tmp_path):
+    class Broken(_Counting):
+        def answers(self, requests):
+            for answer in super().answers(requests):
+                yield replace(answer, answer=f"{answer.answer}\ud83d" if answer.answer else "")
+
+    settings = {"per_concept": 3, "seed": 0, "codes": ["T:6"]}
+    first = run(kb, Broken(NamesWriter()), tmp_path, **settings)
+    assert first.reasons == {"control_character": 1, "no_more_names": 2}
+    (tmp_path / "generation.jsonl").read_text(encoding="utf-8")
+    again = reparse(kb, NamesWriter(), tmp_path, surroundings=Surroundings(kb), gates=template_judge(kb), **settings)
+    assert (again.kept, again.reasons) == (first.kept, first.reasons)
+
+
+def test_nothing_is_told_of_concepts_that_are_held_out(kb):
+    held = frozenset({"DOID:114", "T:3"})
+    around = Surroundings(kb, relatives=True, confusable={"T:1": (Related("T:3", "dilated cardiomyopathy"), Related("T:2", "MS"))}, held_out=held)
+    for concept in kb.concepts():
+        context = around.of(concept)
+        told = {*context.siblings, *context.confusable, *context.namesakes}
+        assert not held & ({other.code for other in told} | {code for code, _ in context.lineage if code != concept.code})
+    assert around.of(kb.concept("T:1")).parents == ()
+    assert around.of(kb.concept("T:1")).confusable == (Related("T:2", "MS"),)
+
+
 def test_concepts_short_of_sentences_are_asked_for_more_in_further_rounds(kb, tmp_path):
     """With sixty sentences a concept, duplicates are refused; rounds fill them up as far as the frames reach."""
     first = run(kb, TemplateWriter(), tmp_path / "one", per_concept=60, seed=0, codes=["T:1", "T:6"])
@@ -510,12 +576,12 @@ def test_stored_answers_are_parsed_again_without_a_writer_being_asked(kb, tmp_pa
     before = _files(tmp_path)
     (tmp_path / "documents.jsonl").write_text("")
     asked = _Counting(TemplateWriter())
-    reparse(kb, asked, tmp_path, surroundings=Surroundings(kb), gates=template_judge(kb))
+    reparse(kb, asked, tmp_path, per_concept=5, seed=0, surroundings=Surroundings(kb), gates=template_judge(kb))
     assert asked.requests_answered == 0
     assert _files(tmp_path) == before
     (tmp_path / "generation.jsonl").write_bytes(before["generation.jsonl"].replace(b"stenosis", b"stenoses"))
     with pytest.raises(IncompleteFolderError, match="was changed"):
-        reparse(kb, asked, tmp_path, surroundings=Surroundings(kb), gates=template_judge(kb))
+        reparse(kb, asked, tmp_path, per_concept=5, seed=0, surroundings=Surroundings(kb), gates=template_judge(kb))
 
 
 def test_the_names_writer_writes_each_name_once_and_says_when_there_are_no_more(kb, tmp_path):

@@ -211,6 +211,25 @@ def test_style_examples_of_a_private_corpus_stay_on_this_machine(kb, private, tm
         assert CANARY not in path.read_text(), path
 
 
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_documents_of_another_split_give_no_style_examples(split, kb, private, tmp_path):
+    private.write_text(private.read_text().replace('"split": "train"', f'"split": "{split}"'))
+    with StandIn(writes) as server:
+        done = generate(kb, tmp_path / "out", server, "--train", private)
+    assert done.returncode == 2
+    assert f"is of split '{split}'" in done.stderr
+    assert CANARY not in done.stderr
+
+
+def test_stored_answers_are_not_read_again_without_the_style_examples_they_must_not_copy(kb, private, tmp_path):
+    with StandIn(writes) as server:
+        assert generate(kb, tmp_path / "out", server, "--train", private).returncode == 0
+    again = command("generate", kb, "-o", tmp_path / "out", "--writer", "openai", "--model", MODEL, "--per-concept", 3, "--reparse")
+    assert again.returncode == 2
+    assert "context_digest" in again.stderr
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["style_examples"] == "private"
+
+
 def test_a_sentence_of_the_held_out_documents_does_not_come_back(kb, tmp_path):
     sentence = "Nothing new about facial neuropathy was said on the ward today."
     (tmp_path / "test.jsonl").write_text(json.dumps(to_json(Document("t1", f"Note.\n{sentence}", (), split="test"))) + "\n")
@@ -252,6 +271,8 @@ def test_a_shipped_config_opens_with_its_command_and_plans(name, kb, tmp_path):
         (("--select", "budget"), "needs a budget"),
         (("--select", "al"), "did you mean 'all'"),
         (("--relink",), "--writer template has none"),
+        (("--language", "fr"), "--writer template has none"),
+        (("--rounds", "-1"), "give 0 or more"),
         (("--gate", "cap=1"), "--writer template has none"),
         (("--reparse",), "holds no answers"),
         (("--concepts", "7"), "give 1 to 6"),
