@@ -1,7 +1,7 @@
 """Which concepts are written about, in which order, and what that costs: pure functions of a knowledge base and counts.
 
 `plan` chooses and orders; what it goes by is made here as well: `expected_use` from unlabelled texts, `confusability` from the
-names themselves.  `estimate` says what a plan will cost, `top_up` which concepts the gates left short.
+names themselves.  `estimate` says what a plan will cost.
 """
 
 import hashlib
@@ -27,11 +27,10 @@ from syncabel.types import Concept
 if TYPE_CHECKING:
     from syncabel.kb import KnowledgeBase
 
-__all__ = ["Budget", "Cost", "Estimate", "Facts", "Plan", "Select", "confusability", "estimate", "expected_use", "plan", "tokens_of", "top_up"]
+__all__ = ["Budget", "Cost", "Estimate", "Facts", "Plan", "Select", "confusability", "estimate", "expected_use", "plan"]
 
 Select = Literal["all", "unseen", "budget"]
 _SHORT = 5  # code points; a name up to here that is written in capitals is a short form
-_CHARS_PER_TOKEN = 4.0  # SmolLM2 (49,152 entries): 4.4 on NCBI disease abstracts, 3.9 on the names of DOID
 _SHARED, _SHORT_FORM, _NEAR = 4, 2, 1  # weights: a shared name misleads more surely than shared initials, these more than a neighbour's name
 _NUMBER = re.compile(r"\d+|[ivx]+|[a-z]|\d+[a-z]|[a-z]\d+")
 _WORD = re.compile(r"\w+")
@@ -237,17 +236,6 @@ def _covered(codes: Iterable[str], budget: Budget, cost: Callable[[str], Cost]) 
         yield code
 
 
-def top_up(kept: Mapping[str, int], wanted: int, codes: Iterable[str]) -> dict[str, int]:
-    """Concepts that the gates left short, in the order given, and how many sentences each misses.
-
-    Args:
-        kept: sentences kept per code; a code that is not there has none.
-        wanted: sentences every concept should have.
-        codes: the planned ones.
-    """
-    return {code: wanted - kept.get(code, 0) for code in codes if kept.get(code, 0) < wanted}
-
-
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a plan will cost.
@@ -295,11 +283,6 @@ def estimate(sample: Sequence[Cost], concepts: int, tokens_per_s: float) -> Esti
     requests = scaled(sum(cost.requests for cost in sample))
     read, written = scaled(sum(cost.prompt_tokens for cost in sample)), scaled(sum(cost.completion_tokens for cost in sample))
     return Estimate(concepts, requests, read, written, tokens_per_s, written / tokens_per_s / 3600)
-
-
-def tokens_of(text: str) -> int:
-    """About how many tokens a text has, where the model's tokenizer is not at hand."""
-    return math.ceil(len(text) / _CHARS_PER_TOKEN)
 
 
 def expected_use(kb: "KnowledgeBase", texts: Iterable[str]) -> dict[str, int]:

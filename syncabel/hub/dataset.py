@@ -81,7 +81,7 @@ def export_dataset(
         row_group: rows written at a time.
 
     Raises:
-        ConfigError: the names may not be passed on, a document is human, or something stands at `out`.
+        ConfigError: the names may not be passed on, a document is human, sentences may be copies of a private corpus, or something stands at `out`.
         DigestMismatchError: a document was made from another knowledge base.
         FormatError: a row is no document; its text is not repeated.
         IncompleteFolderError: there are no documents, or not as many as the report says were kept.
@@ -93,7 +93,9 @@ def export_dataset(
         raise IncompleteFolderError(f"{documents} is missing; give a folder of `syncabel generate` or a documents.jsonl")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigError(f"{out} exists and is not empty; give another folder")
-    card = _Card(" ".join(title.split()), licence, repo or out.name, kb, " ".join(statement.split()), _recipe(source))
+    recipe = _recipe(source)
+    _refuse_copies(recipe, documents)
+    card = _Card(" ".join(title.split()), licence, repo or out.name, kb, " ".join(statement.split()), recipe)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         folder = Path(temporary) / "new"
@@ -118,6 +120,15 @@ def check_redistribution(kb: Manifest, statement: str) -> None:
     if (closed := _closed(kb)) and not statement.strip():
         names = ", ".join(about.source for about in closed)
         raise ConfigError(f"the names of {names} may not be redistributed as far as is known; say --i-may-redistribute REASON if you may")
+
+
+def _refuse_copies(recipe: Mapping[str, Any], documents: Path) -> None:
+    """Refuse sentences that may repeat a corpus whose text must stay where it is: the model was shown it, and nobody looked for copies."""
+    if recipe.get("style_examples") == "private" and "shot_copy" in recipe.get("gates_off", ()):
+        raise ConfigError(
+            f"{documents} was made with style examples of a corpus that is not shareable and without the gate shot_copy; "
+            "run `syncabel generate --reparse` with that gate, then publish"
+        )
 
 
 def _closed(kb: Manifest) -> list[About]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_gen.planning import Budget, Cost, Estimate, confusability, estimate, expected_use, plan, tokens_of, top_up
+from data_gen.planning import Budget, Cost, Estimate, confusability, estimate, expected_use, plan
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
 from syncabel.text import fold
@@ -216,10 +216,6 @@ def test_the_plan_is_the_same_whatever_the_hash_seed():
     assert "planned=700" in runs[0].stdout
 
 
-def test_top_up_lists_the_short_ones_in_order_and_what_they_miss():
-    assert top_up({"A": 3, "B": 1, "C": 4}, 3, ["D", "C", "B", "A"]) == {"D": 3, "B": 2}
-
-
 def test_an_estimate_scales_the_mean_of_a_sample():
     found = estimate([Cost(1, 300, 60), Cost(2, 500, 120)], 1000, tokens_per_s=25)
     assert found == Estimate(1000, 1500, 400_000, 90_000, 25, 1.0)
@@ -230,11 +226,6 @@ def test_an_estimate_scales_the_mean_of_a_sample():
 def test_an_estimate_needs_a_sample_and_a_speed(sample, speed):
     with pytest.raises(ConfigError):
         estimate(sample, 10, speed)
-
-
-def test_tokens_of_a_text_are_about_a_quarter_of_its_characters():
-    assert tokens_of("") == 0
-    assert 22 <= tokens_of("x" * 100) <= 30
 
 
 CLINIC = base(

@@ -151,6 +151,19 @@ def test_documents_that_are_not_as_many_as_were_kept_are_not_published(tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("examples", "off", "refused"), [("private", ["shot_copy"], True), ("private", [], False), ("shareable", ["shot_copy"], False)])
+def test_what_may_be_copies_of_a_private_corpus_does_not_go_out(examples, off, refused, tmp_path):
+    folder = tmp_path / "made"
+    folder.mkdir()
+    write(folder / "documents.jsonl", [synthetic(0)])
+    (folder / "report.json").write_text(json.dumps({"kept": 1, "style_examples": examples, "gates_off": off}))
+    if refused:
+        with pytest.raises(ConfigError, match=r"--reparse.*with that gate"):
+            export_dataset(folder, tmp_path / "out", KB, title="t")
+    else:
+        assert export_dataset(folder, tmp_path / "out", KB, title="t").documents == 1
+
+
 def test_the_same_documents_give_the_same_bytes(tmp_path):
     gen = folder_of(tmp_path / "gen", ODD)
     for name in ("one", "two"):
