@@ -308,9 +308,9 @@ def _flags(recipe: Recipe, work: Path, folder: Path) -> list[str]:
     """The quickstart's configuration with this recipe's files, budget and size, and nothing human to mix."""
     import yaml
 
-    from syncabel.train.arguments import shipped_configs
+    from syncabel.config_files import read_config, shipped_configs
 
-    config: dict[str, Any] = yaml.safe_load(shipped_configs()["tiny-cpu"].read_text(encoding="utf-8"))
+    config: dict[str, Any] = read_config(shipped_configs("sft")["tiny-cpu"])
     config = {key: value for key, value in config.items() if key not in ("human_examples", "mix", "max_repeats", "muon_factor")}
     config |= {
         "init": "pretrained", "model_name_or_path": str(work / "first"), "adam_beta2": 0.99,

@@ -324,10 +324,10 @@ def _examples(documents: Sequence[Document], kb: KnowledgeBase, lexicon: Lexicon
 
 def _config(settings: QuickstartSettings, mixed: bool) -> dict[str, Any]:
     """The shipped tiny-cpu configuration over the quickstart's own files; without human data it has nothing to mix."""
-    from syncabel.train.arguments import shipped_configs
+    from syncabel.config_files import read_config, shipped_configs
 
     data, output = settings.output / "data", settings.output
-    config: dict[str, Any] = yaml.safe_load(shipped_configs()["tiny-cpu"].read_text(encoding="utf-8"))
+    config: dict[str, Any] = read_config(shipped_configs("sft")["tiny-cpu"])
     config |= {key: str(data / f"{key.removesuffix('_examples')}{end}") for key, end in FILES.items()}
     config |= {"output_dir": str(output / "run"), "model_folder": str(output / "model"), "max_steps": settings.steps}
     written = format_to_config(settings.format)

@@ -5,18 +5,17 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-import yaml
 from trl import ModelConfig, SFTConfig, TrlParser  # type: ignore[attr-defined]
 
+from syncabel.config_files import find_config, read_config
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.export.folder import check_place
 from syncabel.prompt import PromptFormat, format_named
 
-__all__ = ["Settings", "TrainArguments", "find_config", "parse", "shipped_configs"]
+__all__ = ["Settings", "TrainArguments", "parse"]
 
 
 @dataclass
@@ -103,26 +102,6 @@ class _Parser(TrlParser):
         raise ConfigError(f"{message}; see `python -m syncabel.train --help`")
 
 
-def shipped_configs() -> dict[str, Path]:
-    """Name -> file of the configurations that come with the project, from the installed package or the checkout."""
-    places = (Path(str(files("syncabel"))) / "configs" / "sft", Path(__file__).resolve().parents[2] / "configs" / "sft")
-    return {path.stem: path for place in reversed(places) for path in sorted(place.glob("*.yaml"))}
-
-
-def find_config(name: str) -> Path:
-    """A configuration file by its path, or a shipped one by its bare name.
-
-    Raises:
-        UnknownNameError: there is neither.
-    """
-    path, shipped = Path(name), shipped_configs()
-    if path.is_file():
-        return path
-    if name in shipped:
-        return shipped[name]
-    raise UnknownNameError("configuration", name, shipped)
-
-
 def parse(argv: Sequence[str]) -> Settings:
     """Read `--config` and flags; flags win.
 
@@ -154,20 +133,15 @@ def parse(argv: Sequence[str]) -> Settings:
 def _take_config(arguments: list[str]) -> tuple[list[str], Path | None]:
     for i, argument in enumerate(arguments):
         if argument == "--config" and i + 1 < len(arguments):
-            return arguments[:i] + arguments[i + 2 :], find_config(arguments[i + 1])
+            return arguments[:i] + arguments[i + 2 :], find_config(arguments[i + 1], "sft")
         if argument.startswith("--config="):
-            return arguments[:i] + arguments[i + 1 :], find_config(argument.removeprefix("--config="))
+            return arguments[:i] + arguments[i + 1 :], find_config(argument.removeprefix("--config="), "sft")
     return arguments, None
 
 
 def _read(path: Path, known: Mapping[str, argparse.Action]) -> dict[str, Any]:
     """The keys and values of a YAML file, each known and of its type: argparse checks only what comes as text."""
-    try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(written, dict):
-        raise ConfigError(f"{path}: holds no `key: value` lines")
+    written = read_config(path)
     for key, value in written.items():
         if key not in known:
             raise UnknownNameError(f"key in {path}:", str(key), sorted(known))

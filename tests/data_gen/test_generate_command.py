@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from stand_in import MODEL, Answer, StandIn
 
-from syncabel.cli.config_file import shipped
+from syncabel.config_files import shipped_configs
 from syncabel.corpora import read_jsonl
 from syncabel.kb import About, KnowledgeBase
 from syncabel.types import Concept, Document, Mention, Name, Span, to_json
@@ -246,9 +246,9 @@ def test_a_dry_run_shows_three_prompts_and_the_cost_and_writes_nothing(tmp_path)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", shipped("generate"))
+@pytest.mark.parametrize("name", shipped_configs("generate"))
 def test_a_shipped_config_opens_with_its_command_and_plans(name, kb, tmp_path):
-    path = shipped("generate")[name]
+    path = shipped_configs("generate")[name]
     assert path.read_text().splitlines()[0].startswith("# syncabel generate ")
     assert f"--config {name}" in path.read_text().splitlines()[0]
     done = command("generate", kb, "-o", tmp_path / "out", "--config", name, "--dry-run", "--json")

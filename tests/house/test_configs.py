@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from syncabel.config_files import shipped_configs
 from syncabel.errors import ConfigError, UnknownNameError
-from syncabel.train.arguments import Settings, parse, shipped_configs
+from syncabel.train.arguments import Settings, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "sft").rglob("*.y*ml"))
@@ -46,7 +47,7 @@ def test_the_promised_configs_exist() -> None:
 
 
 def test_the_shipped_configs_are_those_of_the_checkout() -> None:
-    assert set(shipped_configs()) == {path.stem for path in CONFIGS if path.parent.name == "sft"}
+    assert set(shipped_configs("sft")) == {path.stem for path in CONFIGS if path.parent.name == "sft"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=named)

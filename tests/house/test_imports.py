@@ -24,6 +24,7 @@ SOURCES = (
     "syncabel.archive",
     "syncabel.lines",
     "syncabel.abbreviations",
+    "syncabel.config_files",
 )
 PREPARATION = ("syncabel.groups", "syncabel.lexicon", "syncabel.targets", "syncabel.sft", "syncabel.mixing", "syncabel.evaluate", "syncabel.baselines")
 MODEL = (

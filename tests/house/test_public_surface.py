@@ -16,7 +16,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("syncabel", "data_gen", "constrained")
 NEEDS_VLLM = ("constrained.vllm.v1", "constrained.vllm.v2")  # looked at by `make test-vllm`
 PUBLIC = (
-    *("syncabel", "syncabel.kb", "syncabel.corpora", "syncabel.decoding", "syncabel.serving", "syncabel.evaluate", "syncabel.export", "data_gen", "data_gen.chat"),
+    *(
+        "syncabel",
+        "syncabel.kb",
+        "syncabel.corpora",
+        "syncabel.decoding",
+        "syncabel.serving",
+        "syncabel.evaluate",
+        "syncabel.export",
+        "data_gen",
+        "data_gen.chat",
+    ),
     *("constrained", "constrained.search", "constrained.logits_processor", "constrained.vllm", "constrained.vllm.v1", "constrained.vllm.v2"),
 )
 

@@ -125,7 +125,7 @@ def test_the_wheel_alone_trains_with_a_shipped_config(installed: Path, tmp_path:
     places |= {"types": "examples/types.json", "tokenizer": "tokenizer", "lexicon": "lexicon", "output_dir": "run", "model_folder": "model"}
     small = {"max_steps": "3", "per_device_train_batch_size": "4", "hidden_size": "32", "intermediate_size": "64", "num_layers": "1", "warmup_steps": "1"}
     flags = [part for key, value in (places | small).items() for part in (f"--{key}", value)]
-    where = done("-c", "import syncabel.train.arguments as a; print(a.__file__, a.find_config('tiny-cpu'))")
+    where = done("-c", "import syncabel.config_files as a; print(a.__file__, a.find_config('tiny-cpu', 'sft'))")
     assert all(Path(place).is_relative_to(installed) for place in where.split())
     done("-m", "syncabel.train", "--config", "tiny-cpu", *flags)
     assert json.loads((tmp_path / "run" / "training.json").read_text())["steps"] == 3

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from syncabel.config_files import find_config, shipped_configs
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.train import main
-from syncabel.train.arguments import Settings, find_config, parse, shipped_configs
+from syncabel.train.arguments import Settings, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "sft").glob("*.yaml"))
@@ -34,7 +35,7 @@ def test_every_shipped_configuration_parses_and_opens_with_the_line_that_launche
 
 
 def test_the_published_recipe_is_in_the_full_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = parse_shipped(find_config("llama3-8b-h100"), tmp_path, monkeypatch)
+    settings = parse_shipped(find_config("llama3-8b-h100", "sft"), tmp_path, monkeypatch)
     assert (settings.sft.learning_rate, settings.schedule, settings.sft.warmup_steps) == (3e-5, "linear", 0.03)
     assert (settings.sft.seed, settings.sft.num_train_epochs, settings.sft.packing, settings.own.mix) == (42, 3, True, "1:1")
     assert settings.sft.per_device_train_batch_size == 1
@@ -43,16 +44,16 @@ def test_the_published_recipe_is_in_the_full_configuration(tmp_path: Path, monke
 
 
 def test_qlora_is_parsed_into_a_four_bit_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = parse_shipped(find_config("llama3-8b-qlora"), tmp_path, monkeypatch)
+    settings = parse_shipped(find_config("llama3-8b-qlora", "sft"), tmp_path, monkeypatch)
     assert settings.model.load_in_4bit
     assert settings.model.bnb_4bit_quant_type == "nf4"
     assert len(settings.model.lora_target_modules or ()) == 7
 
 
 def test_a_bare_name_finds_a_shipped_configuration_and_a_wrong_one_names_the_nearest() -> None:
-    assert find_config("tiny-cpu") == shipped_configs()["tiny-cpu"]
+    assert find_config("tiny-cpu", "sft") == shipped_configs("sft")["tiny-cpu"]
     with pytest.raises(UnknownNameError, match="did you mean 'tiny-cpu'"):
-        find_config("tiny_cpu")
+        find_config("tiny_cpu", "sft")
 
 
 def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
