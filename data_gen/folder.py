@@ -200,7 +200,9 @@ def check_finished(folder: Path, settings: Settings) -> Manifest:
     for name, facts in manifest.files.items():
         found = (folder / name).stat().st_size if (folder / name).exists() else 0
         if found != facts.size:
-            raise IncompleteFolderError(f"{folder / name} has {found} bytes where {facts.size} were written; delete the folder and generate again")
+            raise IncompleteFolderError(
+                f"{folder / name} has {found} bytes where {facts.size} were written; try --reparse, or delete the folder and generate again"
+            )
     if manifest.missing:
         raise IncompleteFolderError(f"{folder / SHARDS} is gone, and {manifest.missing} sentences are missing; delete the folder and generate again")
     return manifest

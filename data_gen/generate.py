@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from data_gen.folder import (
     DOCUMENTS,
     FAILURES,
-    FILES,
     GENERATION,
     MANIFEST,
     MISSING,
@@ -209,7 +208,7 @@ def run(
     if (folder / MANIFEST).exists():
         manifest = check_finished(folder, settings)
         if not manifest.missing:
-            shutil.rmtree(folder / SHARDS, ignore_errors=True)  # of a run that was killed while it cleared up
+            _clear_up(folder / SHARDS)
             return manifest
     else:
         refuse_strange_files(folder)
@@ -328,6 +327,8 @@ class _Work:
         judged = self._shards / "out" / "judged.jsonl"
         os.replace(judged.with_name(DOCUMENTS), judged)
         self._out[DOCUMENTS] = self._opened(DOCUMENTS)
+        # Answers about sentences that today's gates refuse stay: tomorrow's may keep them.
+        self._out[RELINK].write(list((stored or {}).values()))
         if ask:
             for item in self._relinker.answers(self._unrelinked(judged, self._relinker)):
                 self._store(RELINKING, item)
@@ -350,7 +351,7 @@ class _Work:
         self._missing.flush()
         if not manifest.missing:
             (part / MISSING).unlink()
-        for name in (*FILES, MISSING):
+        for name in (SCORES, MISSING):
             if name not in files and not (part / name).exists():
                 (self._folder / name).unlink(missing_ok=True)
         for name in (*files, MISSING, REPORT, MANIFEST):
@@ -488,7 +489,7 @@ class _Work:
             if may_miss:
                 self._miss((document.id, 0), 1)
         else:
-            self._out[RELINK].write([answer])
+            self._out[RELINK].write([answer] if may_miss else [])
             reason = relinker.reason(document, answer)
         if reason is None:
             self._out[DOCUMENTS].write([document])
@@ -498,6 +499,13 @@ class _Work:
         self._counts.update(kept=-1, rejected=1)
         self._reasons[reason] += 1
         self._kept[code] = 0  # short of it now, whatever it had
+
+
+def _clear_up(shards: Path) -> None:
+    """Remove what a run left that was killed after its manifest was in place."""
+    if shards.exists():
+        with locked(shards):
+            shutil.rmtree(shards)
 
 
 def _plan(codes: Iterable[str], wanted: Sequence[_Wanted] | None, per_concept: int) -> Iterator[_Wanted]:

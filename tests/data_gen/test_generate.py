@@ -579,6 +579,9 @@ def test_stored_answers_are_parsed_again_without_a_writer_being_asked(kb, tmp_pa
     reparse(kb, asked, tmp_path, per_concept=5, seed=0, surroundings=Surroundings(kb), gates=template_judge(kb))
     assert asked.requests_answered == 0
     assert _files(tmp_path) == before
+    (tmp_path / "shards").mkdir()  # what a kill leaves that comes when all is done
+    assert run(kb, asked, tmp_path, per_concept=5, seed=0).kept
+    assert not (tmp_path / "shards").exists()
     (tmp_path / "generation.jsonl").write_bytes(before["generation.jsonl"].replace(b"stenosis", b"stenoses"))
     with pytest.raises(IncompleteFolderError, match="was changed"):
         reparse(kb, asked, tmp_path, per_concept=5, seed=0, surroundings=Surroundings(kb), gates=template_judge(kb))

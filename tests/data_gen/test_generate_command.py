@@ -165,7 +165,9 @@ def test_the_blind_re_link_keeps_only_what_the_model_links_back(kb, tmp_path):
     stored = [json.loads(line) for line in (tmp_path / "out" / "relink.jsonl").read_text().splitlines()]
     assert len(stored) == counts["kept"] + 3
     fixed = ("generate", kb, "-o", tmp_path / "out", "--writer", "openai", "--model", MODEL, "--per-concept", 3, "--rounds", 0, "--reparse", "--json")
+    assert json.loads(command(*fixed).stdout)["kept"] == counts["kept"] + 3
     assert json.loads(command(*fixed, "--relink").stdout)["kept"] == counts["kept"]
+    assert len((tmp_path / "out" / "relink.jsonl").read_text().splitlines()) == len(stored)
 
 
 def test_what_is_missing_is_the_exit_code_and_the_same_command_asks_for_it(kb, tmp_path):
