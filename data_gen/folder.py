@@ -140,13 +140,21 @@ class Output:
 
 
 def claim(shards: Path, settings: Settings) -> None:
-    """Write down what the shards are of; refuse those of other settings."""
-    path = shards / SETTINGS
-    if path.exists():
-        refuse_other_settings(shards.parent, from_json(Settings, _read_json(path), str(path)), settings)
+    """Write down what the shards are of.
+
+    Raises:
+        ConfigError: there are answers of other settings; where nothing was answered yet, a mistake may be mended.
+        IncompleteFolderError: there are answers, and nothing says of what.
+    """
+    path, answered = shards / SETTINGS, any(shards.glob("*-*.jsonl"))
+    old = from_json(Settings, _read_json(path), str(path)) if path.exists() else None
+    if old == settings:
         return
-    if any(shards.glob("*-*.jsonl")):
+    if answered and old is None:
         raise IncompleteFolderError(f"{shards} holds answers but no {SETTINGS}; delete the folder and generate again")
+    if answered and old is not None:
+        refuse_other_settings(shards.parent, old, settings)
+    (shards / FAILURES).unlink(missing_ok=True)
     write_json(path, to_json(settings))
 
 

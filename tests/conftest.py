@@ -67,29 +67,41 @@ def tiny_llama() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_chat_folder(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of transformers with a random Llama that chats, its heads as wide as vLLM's attention on a CPU needs."""
+def wide_llama_config(tiny_tokenizer: Any) -> Callable[..., Any]:
+    """`wide_llama_config(positions, **more)`: of a small Llama whose heads are as wide as vLLM's attention on a CPU needs."""
+
+    def make(positions: int, **more: float) -> Any:
+        from transformers import LlamaConfig
+
+        return LlamaConfig(
+            vocab_size=len(tiny_tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=32,
+            max_position_embeddings=positions,
+            bos_token_id=None,
+            eos_token_id=tiny_tokenizer.eos_token_id,
+            pad_token_id=tiny_tokenizer.eos_token_id,
+            tie_word_embeddings=False,
+            **more,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_chat_folder(tiny_tokenizer: Any, wide_llama_config: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of transformers with a random Llama that chats."""
     import copy
 
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tiny_tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,
-        max_position_embeddings=512,
-        bos_token_id=None,
-        eos_token_id=tiny_tokenizer.eos_token_id,
-        pad_token_id=tiny_tokenizer.eos_token_id,
-        tie_word_embeddings=False,
-        initializer_range=0.2,  # wide enough for an answer to depend on its prompt
-    )
+    config = wide_llama_config(512, initializer_range=0.2)  # wide enough for an answer to depend on its prompt
     folder = tmp_path_factory.mktemp("chat") / "tiny-chat"
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer = copy.deepcopy(tiny_tokenizer)

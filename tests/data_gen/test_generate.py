@@ -300,6 +300,16 @@ def test_other_settings_in_a_folder_are_refused_with_the_difference(kb, tmp_path
         run(kb.subset(["T:1", "T:2"]), TemplateWriter(), tmp_path, per_concept=2, seed=0, codes=["T:1"])
 
 
+def test_a_mistake_before_the_first_answer_does_not_bind_the_folder(kb, tmp_path):
+    with pytest.raises(_StopError):
+        run(kb, _Stopping(TemplateWriter(), 0), tmp_path, per_concept=2, seed=7)
+    assert run(kb, TemplateWriter(), tmp_path, per_concept=2, seed=0).missing == 0
+    with pytest.raises(_StopError):
+        run(kb, _Stopping(TemplateWriter(), 1), tmp_path / "two", per_concept=2, seed=7)
+    with pytest.raises(ConfigError, match="seed 7 → 0"):
+        run(kb, TemplateWriter(), tmp_path / "two", per_concept=2, seed=0)
+
+
 def test_files_of_another_origin_are_not_overwritten(kb, tmp_path):
     (tmp_path / "documents.jsonl").write_text("mine\n")
     with pytest.raises(ConfigError, match="not a folder of"):

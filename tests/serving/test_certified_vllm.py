@@ -18,7 +18,7 @@ import torch
 
 pytest.importorskip("vllm", reason="needs vLLM: run `make test-vllm`")
 
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 from vllm import LLM, SamplingParams
 from vllm.exceptions import VLLMValidationError
 
@@ -57,23 +57,9 @@ def query(concept: Concept, template: str, mention: str = "") -> Query:
     return Query(document, document.mentions[0], concept.groups)
 
 
-def trained(tokenizer: Any, known: list[Concept], fmt: PromptFormat) -> Any:
-    """A Llama with heads as wide as vLLM's attention on a CPU needs, sure of the concepts it was trained on and of few others."""
+def trained(config: Any, tokenizer: Any, known: list[Concept], fmt: PromptFormat) -> Any:
+    """A Llama sure of the concepts it was trained on and of few others."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,
-        max_position_embeddings=256,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.eos_token_id,
-        tie_word_embeddings=False,
-    )
     model = LlamaForCausalLM(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     rows = [(encode_prompt(prompt(each, "We found {}.", fmt), tokenizer), encode_name(each.preferred_name, tokenizer)) for each in known]
@@ -97,10 +83,10 @@ def prompt(concept: Concept, template: str, fmt: PromptFormat) -> Any:
 
 
 @pytest.fixture(scope="module")
-def folder(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tiny_tokenizer: Any, wide_llama_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     base, fmt, everything = tmp_path_factory.mktemp("served"), PromptFormat(), list(concepts())
     build_lexicon(KnowledgeBase.build(everything, About(source="test", release="1", licence="CC0-1.0")), tiny_tokenizer).save(base / "lexicon")
-    model = trained(tiny_tokenizer, everything[:30], fmt)
+    model = trained(wide_llama_config(256), tiny_tokenizer, everything[:30], fmt)
     return export_model(model, tiny_tokenizer, base / "lexicon", base / "model", fmt, Facts("test", "trained here"))
 
 
