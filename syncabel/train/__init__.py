@@ -2,19 +2,23 @@
 
     python -m syncabel.train --config tiny-cpu            accelerate launch -m syncabel.train --config FILE.yaml
 
-`arguments` what can be set, `data` examples to token ids and their order, `model` what is trained, `scratch` models and
-tokenizers from nothing, `trainer` TRL's trainer with constrained Recall@1 as its evaluation, `checkpoints` what a rerun
-goes on from, `run` all of it in order.
+`arguments` what can be set, `sources` and `data` examples to token ids and their order, `model` what is trained, `scratch` models
+and tokenizers from nothing, `trainer` TRL's trainer with constrained Recall@1 on `dev` as its evaluation, `callbacks` what
+watches it, `contrast` hard negatives, `checkpoints` what a rerun goes on from, `record` what a run's folder says of itself, `run`
+one training in order, `repeats` several of one configuration, `notify` word of how it ended, `plan` what it will take.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
 from constrained.trie import TrieError
-from syncabel.errors import MissingExtraError, SyncabelError
+from syncabel.errors import ConfigError, MissingExtraError, PreemptedError, SyncabelError, UnknownNameError
 from syncabel.progress import bars_on_terminals_only
 
-__all__ = ["main"]
+__all__ = ["PREEMPTED", "main"]
+
+PREEMPTED = 85  # the exit status that a scheduler's script starts the job again for
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,17 +28,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; the command line's where None.
 
     Returns:
-        The exit status: 0 done, 2 an error, 130 interrupted.
+        The exit status: 0 done, 2 an error, 85 stopped by a scheduler's signal and 130 by Ctrl-C, both with a checkpoint.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     bars_on_terminals_only()
     try:
         _train([argument for argument in arguments if argument != "--debug"])
+    except PreemptedError as error:
+        print(f"syncabel: {error}", file=sys.stderr)
+        return PREEMPTED
     except (SyncabelError, TrieError, OSError) as error:
         if debug:
             raise
-        print(f"syncabel: error: {' '.join(str(error).split())}", file=sys.stderr)
+        # What is wrong with the settings all processes of a machine find at once; its first one says so.
+        if not isinstance(error, ConfigError | UnknownNameError) or os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"syncabel: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("syncabel: interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
@@ -51,7 +60,6 @@ def _train(arguments: list[str]) -> None:
     except ImportError as error:
         raise MissingExtraError("train", str(error.name)) from None
     del datasets, peft, transformers, trl
-    from syncabel.train.arguments import parse
-    from syncabel.train.run import train
+    from syncabel.train.repeats import train_all
 
-    train(parse(arguments))
+    train_all(arguments)

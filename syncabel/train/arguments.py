@@ -5,15 +5,18 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+import torch
 from trl import ModelConfig, SFTConfig, TrlParser  # type: ignore[attr-defined]
 
 from syncabel.config_files import find_config, read_config
-from syncabel.errors import ConfigError, UnknownNameError
+from syncabel.errors import ConfigError, MissingExtraError, UnknownNameError
 from syncabel.export.folder import check_place
 from syncabel.prompt import PromptFormat, format_named
+from syncabel.train.launch import check_launch, check_world
 
 __all__ = ["Settings", "TrainArguments", "parse"]
 
@@ -23,16 +26,18 @@ class TrainArguments:
     """Everything that is not TRL's.  Files are what `syncabel examples` and `syncabel lexicon build` wrote."""
 
     lexicon: str = field(metadata={"help": "Lexicon folder, built for the tokenizer."})
-    human_examples: str | None = field(default=None, metadata={"help": "Examples made from human annotation (JSON Lines)."})
-    synthetic_examples: str | None = field(default=None, metadata={"help": "Examples made from synthetic documents (JSON Lines)."})
+    human_examples: str | None = field(default=None, metadata={"help": "Examples made from human annotation (JSON Lines or Parquet)."})
+    synthetic_examples: str | None = field(default=None, metadata={"help": "Examples made from synthetic documents (JSON Lines or Parquet)."})
+    names_examples: str | None = field(default=None, metadata={"help": "Examples made from names alone (JSON Lines or Parquet)."})
     dev_documents: str | None = field(default=None, metadata={"help": "Documents that checkpoints are judged on (JSON Lines); never test data."})
     types: str | None = field(default=None, metadata={"help": "JSON table from annotated types to groups, written by `syncabel examples`."})
     prompt_format: str = field(default="sentence", metadata={"help": "Format the examples were made with: sentence, syncabel or document-first."})
     language: str = field(default="en", metadata={"help": "ISO 639-1 code the examples were made with."})
     context_chars: int | None = field(default=None, metadata={"help": "Context of the examples, in code points on either side; 600, of document-first 25."})
     document_chars: int | None = field(default=None, metadata={"help": "Of document-first: most code points of the document in the examples; 2,000."})
-    mix: str | None = field(default=None, metadata={"help": "human:synthetic in loss tokens; 1:1 where both are given and this is not."})
+    mix: str | None = field(default=None, metadata={"help": "human:synthetic[:names] in loss tokens; or human-only, synthetic-only, names-only, concatenate."})
     max_repeats: int = field(default=100, metadata={"help": "Most passes over one source in a mix."})
+    token_cache: str | None = field(default=None, metadata={"help": "Folder of tokenised examples; `tokens` beside the examples where not given."})
     bucket_batches: int = field(default=1, metadata={"help": "Window, in steps, within which examples of like length are put together; 1 is off."})
     max_minutes: float | None = field(default=None, metadata={"help": "Stop training cleanly after so many minutes, the learning rate decayed by then."})
     init: Literal["pretrained", "random"] = field(default="pretrained", metadata={"help": "Start from model_name_or_path, or from a small random Llama."})
@@ -45,6 +50,14 @@ class TrainArguments:
     initializer_range: float = field(default=0.02, metadata={"help": "Of the random Llama: standard deviation of its first weights."})
     word_cuts: float = field(default=0.0, metadata={"help": "Share of the places inside a prompt's words where it is tokenised apart, a fraction."})
     muon_factor: float | None = field(default=None, metadata={"help": "Train the random Llama's matrices with Muon, at so many times learning_rate."})
+    dev_part: Literal["select", "all"] = field(default="select", metadata={"help": "Dev documents checkpoints are judged on; the rest calibrates."})
+    selection: Literal["best", "last"] = field(default="best", metadata={"help": "Checkpoint that is exported: best on dev, where there is dev, or last."})
+    early_stopping: int | None = field(default=None, metadata={"help": "Stop after so many evaluations without a better one."})
+    seeds: str | None = field(default=None, metadata={"help": "Train once per seed, e.g. 0,1,2; the figures' mean and interval go to seeds.json."})
+    refit_examples: str | None = field(default=None, metadata={"help": "Examples of dev: train again on human and these, for as long as selection chose."})
+    contrast: float = field(default=0.0, metadata={"help": "Weight of the loss that tells a name from others under the trie; 0 is off."})
+    negatives: int = field(default=4, metadata={"help": "Of contrast: names that each target is told from."})
+    webhook: Literal["none", "discord", "slack"] = field(default="none", metadata={"help": "Tell SYNCABEL_WEBHOOK's address how the run ended."})
     dev_sample: int = field(default=200, metadata={"help": "Mentions of the dev documents that are linked at each evaluation."})
     dev_beams: int = field(default=2, metadata={"help": "Width of the beam in evaluations."})
     dev_seed: int = field(default=0, metadata={"help": "Decides which mentions."})
@@ -85,6 +98,11 @@ class Settings:
         return Path(self.own.model_folder or self.output / "model")
 
     @property
+    def selects(self) -> bool:
+        """Whether the best checkpoint on dev is exported, and not the last one."""
+        return self.own.selection == "best" and str(getattr(self.sft.eval_strategy, "value", self.sft.eval_strategy)) != "no"
+
+    @property
     def max_length(self) -> int:
         """Longest example, or size of a pack, in tokens."""
         return int(self.sft.max_length or 0)
@@ -114,6 +132,8 @@ def parse(argv: Sequence[str]) -> Settings:
     known = {action.dest: action for action in parser._actions if action.dest != "help"}
     arguments, path = _take_config(list(argv))
     written = _read(path, known) if path else {}
+    # Before transformers looks for this process' device: there it fails with a number and no reason.
+    check_launch(os.environ, torch.accelerator.device_count(), _asked(written, arguments, "use_cpu"))
     parser.set_defaults_with_config(**_defaults(written, arguments))
     config = ["--config", str(path)] if path else []
     with warnings.catch_warnings():
@@ -178,13 +198,13 @@ def _no_number(value: Any, kind: str) -> str | None:
 
 def _defaults(written: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
     """This project's defaults where they differ from TRL's, before the file and the flags are read."""
-    import torch
-
     bare = not torch.accelerator.is_available()
     on_cpu = bare or _asked(written, arguments, "use_cpu")
     # TRL turns bf16 on everywhere; on a CPU it is slower than float32 and costs accuracy.  Who asks for it there gets it.
     half = {"bf16": False, "use_cpu": bare} if on_cpu else {}
-    return {"train_sampling_strategy": "sequential", "dataset_kwargs": {"skip_prepare_dataset": True}, **half}
+    # Every step uses every trained weight; looking for unused ones, transformers' default under DDP, walks the graph once more.
+    fixed = {"train_sampling_strategy": "sequential", "dataset_kwargs": {"skip_prepare_dataset": True}, "ddp_find_unused_parameters": False}
+    return {**fixed, **half}
 
 
 def _asked(written: Mapping[str, Any], arguments: Sequence[str], key: str) -> bool:
@@ -194,7 +214,8 @@ def _asked(written: Mapping[str, Any], arguments: Sequence[str], key: str) -> bo
 def _check(settings: Settings) -> None:
     """Refuse what contradicts itself before anything is loaded."""
     own, sft, model = settings.own, settings.sft, settings.model
-    if not own.human_examples and not own.synthetic_examples:
+    check_world(os.environ, sft.world_size, own.contrast)
+    if not (own.human_examples or own.synthetic_examples or own.names_examples):
         raise ConfigError("no training data: give human_examples, synthetic_examples or both")
     if own.init == "pretrained" and not model.model_name_or_path:
         raise ConfigError("init is 'pretrained': give model_name_or_path, or init: random")
@@ -214,21 +235,43 @@ def _check(settings: Settings) -> None:
         raise ConfigError("max_minutes goes with lr_scheduler_type linear, constant or constant_with_warmup")
     if sft.eval_strategy != "no" and not own.dev_documents:
         raise ConfigError(f"eval_strategy is {str(getattr(sft.eval_strategy, 'value', ''))!r} without dev_documents; give them, or eval_strategy: 'no'")
+    if own.refit_examples is not None and not own.human_examples:
+        raise ConfigError("refit_examples goes with human_examples; give both")
+    if "tensorboard" in (sft.report_to or ()) and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
+        raise MissingExtraError("train", "tensorboardX")
+    _check_selection(settings)
     if not 0 <= own.word_cuts <= 1:
         raise ConfigError(f"word_cuts is {own.word_cuts}; it is a fraction, give 0 to 1")
     if own.muon_factor is not None and (own.init != "random" or own.muon_factor <= 0):
         raise ConfigError(f"muon_factor is {own.muon_factor} with init {own.init!r}; it is a positive factor and goes with init: random, leave it out")
     if own.bucket_batches < 1 or own.dev_sample < 1 or own.dev_beams < 1:
         raise ConfigError("bucket_batches, dev_sample and dev_beams count from 1")
-    for name in ("human_examples", "synthetic_examples", "dev_documents", "types"):
+    for name in ("human_examples", "synthetic_examples", "names_examples", "refit_examples", "dev_documents", "types"):
         if (path := getattr(own, name)) and not os.path.isfile(path):
             raise ConfigError(f"{name}: there is no file {path}")
     own.format  # noqa: B018 - an unknown format or language is refused now
     check_place(settings.model_folder, own.lexicon, [settings.output, *_inputs(settings)])
 
 
+def _check_selection(settings: Settings) -> None:
+    """Refuse settings under which the best checkpoint would not be there at the end."""
+    own, sft = settings.own, settings.sft
+    if own.early_stopping is not None and (own.early_stopping < 1 or not settings.selects):
+        raise ConfigError(f"early_stopping is {own.early_stopping}; it counts evaluations from 1 and goes with eval_strategy and selection: best")
+    if own.contrast < 0 or own.negatives < 1:
+        raise ConfigError(f"contrast is {own.contrast}, negatives {own.negatives}; give a weight of 0 or more, and 1 or more negatives")
+    if not settings.selects:
+        return
+    saved, judged = (str(getattr(strategy, "value", strategy)) for strategy in (sft.save_strategy, sft.eval_strategy))
+    if saved != judged or (saved == "steps" and sft.save_steps != sft.eval_steps):
+        raise ConfigError("selection is 'best': set save_strategy and save_steps to those of eval_strategy and eval_steps, or selection: last")
+    if sft.save_total_limit == 1:
+        raise ConfigError("selection is 'best' with save_total_limit 1: the best and the last checkpoint are both needed, give 2 or more")
+
+
 def _inputs(settings: Settings) -> list[str]:
     """The files and folders that a run reads, where they are no names on a hub."""
     own, sft, model = settings.own, settings.sft, settings.model
-    named = (own.human_examples, own.synthetic_examples, own.dev_documents, own.types, own.tokenizer, model.model_name_or_path, sft.resume_from_checkpoint)
+    examples = (own.human_examples, own.synthetic_examples, own.names_examples, own.refit_examples)
+    named = (*examples, own.dev_documents, own.types, own.tokenizer, model.model_name_or_path, sft.resume_from_checkpoint)
     return [place for place in named if place and os.path.exists(place)]

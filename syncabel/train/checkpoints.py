@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from syncabel.errors import IncompleteFolderError
 
-__all__ = ["checkpoints", "flaw", "last_complete", "of_other_runs", "require_complete", "run_of", "seconds_used", "set_aside"]
+__all__ = ["checkpoints", "flaw", "last_complete", "of_other_runs", "parts_of", "require_complete", "run_of", "seconds_used", "set_aside"]
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 STATE = "trainer_state.json"
@@ -110,6 +110,11 @@ def run_of(checkpoint: Path) -> str | None:
     """
     digest = _kept(checkpoint, "RunMark").get("args", {}).get("digest")
     return None if digest is None else str(digest)
+
+
+def parts_of(checkpoint: Path) -> dict[str, str]:
+    """What decided the weights of the run that wrote a checkpoint, by name; empty where it does not say."""
+    return dict(_kept(checkpoint, "RunMark").get("args", {}).get("parts", {}))
 
 
 def of_other_runs(folder: Path, digest: str) -> list[Path]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from peft import PeftModel
 from safetensors import SafetensorError
 from trl import ModelConfig, SFTConfig, get_peft_config, get_quantization_config  # type: ignore[attr-defined]
@@ -32,8 +33,20 @@ def load_tokenizer(settings: Settings) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, revision=settings.model.model_revision, trust_remote_code=settings.sft.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"tokenizer: nothing can be loaded from {place!r}: {error}") from None
+        raise ConfigError(f"tokenizer: nothing can be loaded from {place!r}: {_why(error)}") from None
     return prepare_tokenizer(tokenizer, settings.own.format)
+
+
+def _why(error: BaseException) -> str:
+    """What the hub's client found, in a line; transformers writes a paragraph around it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, GatedRepoError):
+            return "its owners give access on request; ask for it on the model's page, then run `hf auth login` or set HF_TOKEN"
+        if isinstance(cause, RepositoryNotFoundError):
+            return "there is no such repository, or the token may not see it; check the name, or run `hf auth login`"
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(error).split())
 
 
 def _check_tokenizer_file(path: Path) -> None:
@@ -92,7 +105,7 @@ def _pretrained(sft: SFTConfig, arguments: ModelConfig) -> Any:
         sft.model_init_kwargs = None
         return create_model_from_path(place, **options)
     except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"model_name_or_path: {place!r} cannot be loaded: {error}") from None
+        raise ConfigError(f"model_name_or_path: {place!r} cannot be loaded: {_why(error)}") from None
     except SafetensorError as error:
         raise IncompleteFolderError(f"model_name_or_path: the weights in {place!r} are damaged ({error}); download or save them again") from None
 

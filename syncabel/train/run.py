@@ -1,39 +1,39 @@
 """A training from its settings to the exported folder."""
 
-import hashlib
 import json
+import logging
 import math
-import os
-import platform
 import sys
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from transformers import set_seed
 
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, PreemptedError
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
-from syncabel.sft import read_examples, read_type_table
+from syncabel.sft import read_type_table
 from syncabel.train.arguments import Settings
-from syncabel.train.checkpoints import checkpoints, last_complete, of_other_runs, require_complete, seconds_used, set_aside
-from syncabel.train.data import RunData, Tokens, build_run, check_format, encode_examples
+from syncabel.train.callbacks import Budget, Interrupt, Patience, RunMark, StepLog
+from syncabel.train.checkpoints import checkpoints, last_complete, of_other_runs, parts_of, require_complete, run_of, seconds_used, set_aside
+from syncabel.train.curves import CURVES, draw_curves
+from syncabel.train.data import RunData, build_run
+from syncabel.train.dev import DevSample
 from syncabel.train.model import adapter_config, load_model, load_tokenizer, merged
+from syncabel.train.notify import Outcome, State, Webhook
 from syncabel.train.optimizer import muon_factory
-from syncabel.train.trainer import Budget, DevSample, Interrupt, LinkingTrainer, RunMark
+from syncabel.train.record import LOG, as_written, decisive, differences, digest_of, file_digests, items_per_step, outcome, plan_of, public, read_run, write_run
+from syncabel.train.sources import load_sources, mode_of
+from syncabel.train.trainer import RECALL, LinkingTrainer
 from syncabel.types import to_json
 
 __all__ = ["Result", "make_trainer", "train"]
-
-# Settings that decide the weights; a checkpoint is gone on from only under the same ones.
-_DECISIVE = (
-    *("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "bf16", "fp16", "packing"),
-    *("learning_rate", "lr_scheduler_type", "warmup_steps", "max_grad_norm"),
-    *("optim", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
-)
 
 
 @dataclass(frozen=True)
@@ -43,40 +43,122 @@ class Result:
     Attributes:
         folder: the exported model.
         steps: optimizer steps.
+        chosen_step: the step whose weights are exported.
         loss: mean loss over the last logged steps, natural log per loss token; NaN where nothing was logged.
         seconds: of training, reruns added up.
-        recall_at_1: constrained, on the dev sample; None without dev documents.
+        dev: n, recall_at_1 (constrained, a fraction) and its interval on the dev sample; None without dev documents.
         training: label -> value, as the model card has it.
     """
 
     folder: Path
     steps: int
+    chosen_step: int
     loss: float
     seconds: float
-    recall_at_1: float | None
+    dev: dict[str, Any] | None
     training: dict[str, str]
+
+    @property
+    def recall_at_1(self) -> float | None:
+        """On the dev sample, a fraction; None without dev documents."""
+        return None if self.dev is None else float(self.dev["recall_at_1"])
 
 
 def train(settings: Settings) -> Result:
-    """Train and export; with a complete checkpoint of the same run in output_dir, go on from it.
+    """Train and export; with a complete checkpoint of the same run in output_dir, go on from it, and a finished run is not done again.
 
     Raises:
         SyncabelError: settings or files that do not fit together; nothing has been trained then.
+        TrainingError: a loss that is no number, or a checkpoint that cannot be written.
+        PreemptedError: after SIGTERM or SIGUSR1; a checkpoint was saved.
         KeyboardInterrupt: after Ctrl-C; a checkpoint was saved.
     """
+    with _telling(settings) as told:
+        result = _trained(settings)
+        told |= _figures(result)
+    return result
+
+
+def _trained(settings: Settings) -> Result:
     trainer, data, interrupt = make_trainer(settings)
+    if (done := _finished(settings, trainer)) is not None:
+        return done
     checkpoint = _checkpoint(settings, trainer)
-    with interrupt.listening(), warnings.catch_warnings():
+    if settings.sft.process_index == 0:
+        write_run(settings.output, trainer.plan)
+    with interrupt.listening(), _without_noise():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if interrupt.asked is not None and interrupt.preempted:
+        raise PreemptedError(interrupt.asked.name, settings.output)
+    if interrupt.asked is not None:
+        raise KeyboardInterrupt
+    trainer.budget.stop()
+    return _finish(settings, trainer, data)
+
+
+@contextmanager
+def _telling(settings: Settings) -> Iterator[dict[str, str]]:
+    """Tell the webhook, where there is one, how the run ends; the figures are what the body put into the dictionary."""
+    own, figures = settings.own, dict[str, str]()
+    hook = None if own.webhook == "none" or settings.sft.process_index else Webhook.from_environment(own.webhook)
+
+    def tell(state: State) -> None:
+        if hook is not None:
+            hook.tell(Outcome(state, settings.model_folder.resolve().name, figures))
+
+    try:
+        yield figures
+    except PreemptedError:
+        tell("requeued")
+        raise
+    except KeyboardInterrupt:
+        tell("interrupted")
+        raise
+    except BaseException as error:
+        # The kind only: a message may name files, and somebody else's exception may hold text.
+        figures["error"] = type(error).__name__
+        tell("failed")
+        raise
+    tell("finished")
+
+
+def _figures(result: Result) -> dict[str, str]:
+    figures = {"steps": f"{result.steps:,}", "loss": f"{result.loss:.4f}", "seconds": f"{result.seconds:.0f}"}
+    return figures if result.dev is None else figures | {"dev Recall@1": f"{result.dev['recall_at_1']:.3f} (n = {result.dev['n']:,})"}
+
+
+def _finished(settings: Settings, trainer: LinkingTrainer) -> Result | None:
+    """What the very same run gave when it ended before; None where it did not end, or its model is gone."""
+    run = read_run(settings.output)
+    same = run is not None and run["result"] is not None and all(run[key] == as_written(trainer.plan[key]) for key in ("config", "digests"))
+    if run is None or not same or not settings.own.resume or not (settings.model_folder / "config.json").exists():
+        return None
+    result = run["result"]
+    if settings.sft.process_index == 0:
+        print(f"{settings.model_folder}: finished before, with these very settings and files; set resume: false to train again", file=sys.stderr)
+    loss = math.nan if result["loss"] is None else result["loss"]
+    return Result(settings.model_folder, result["steps"], result["chosen_step"], loss, result["seconds"], result["dev"], _facts(settings, run))
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Warnings that say nothing here."""
+    with warnings.catch_warnings():
         # CPU machines: torch's loader warns that there is nothing to pin memory for.
         warnings.filterwarnings("ignore", message=".*pin_memory.*", category=UserWarning)
         # peft says that it keeps the embedding beside an adapter where a separator was added: what a checkpoint needs.
         warnings.filterwarnings("ignore", message="Setting `save_embedding_layers`", category=UserWarning)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if interrupt.asked:
-        raise KeyboardInterrupt
-    trainer.budget.seconds_before, trainer.budget.started = trainer.budget.seconds, None
-    recall = trainer.dev.recall_at_1(trainer.model) if trainer.dev is not None else None
-    return _finish(settings, trainer, data, recall)
+        logger = logging.getLogger("transformers.trainer")
+        logger.addFilter(_is_news)
+        try:
+            yield
+        finally:
+            logger.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """A checkpoint of a model with tied embeddings has no output layer of its own, and transformers warns of it each time."""
+    return record.getMessage() != "There were missing keys in the checkpoint model loaded: ['lm_head.weight']."
 
 
 def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt]:
@@ -87,13 +169,12 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
     lexicon = Lexicon.load(own.lexicon)
     lexicon.check_tokenizer(tokenizer)
     dev = _dev(settings, lexicon, tokenizer)
-    sources = {name: _tokens(path, settings, lexicon, tokenizer) for name, path in _example_files(settings).items()}
     data = build_run(
-        sources,
-        ratio=_ratio(settings),
+        load_sources(settings, lexicon, tokenizer),
+        ratio=mode_of(settings),
         max_steps=sft.max_steps,
         epochs=sft.num_train_epochs,
-        items_per_step=sft.per_device_train_batch_size * sft.gradient_accumulation_steps * sft.world_size,
+        items_per_step=items_per_step(settings),
         packing=settings.max_length if sft.packing else None,
         bucket_batches=own.bucket_batches,
         max_repeats=own.max_repeats,
@@ -102,7 +183,10 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
     if sft.process_index == 0:
         _report(data, settings.output)
     sft.max_steps, sft.num_train_epochs = data.steps, 1
-    budget, interrupt, mark = Budget(own.max_minutes), Interrupt(), RunMark(_digest(settings, data))
+    _set_selection(settings)
+    files = file_digests(settings)
+    parts = decisive(settings, data, files, lexicon)
+    budget, interrupt, mark = Budget(own.max_minutes), Interrupt(), RunMark(digest_of(parts), parts)
     trainer = LinkingTrainer(
         model=load_model(settings, tokenizer),
         args=sft,
@@ -111,19 +195,39 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
         processing_class=tokenizer,
         peft_config=adapter_config(settings, tokenizer),
         optimizer_cls_and_kwargs=_optimizer(settings),
-        callbacks=[budget, interrupt, mark],
+        callbacks=[budget, interrupt, mark, StepLog(settings.output / LOG), *_patience(settings)],
         dev=dev,
         budget=budget,
         mark=mark,
+        trie=lexicon.trie,
+        contrast_weight=own.contrast,
+        negatives=own.negatives,
+        where_is=partial(_where_is, settings, data),
     )
+    trainer.plan = plan_of(settings, data, lexicon, tokenizer, trainer.model, files)
     return trainer, data, interrupt
 
 
-def _tokens(path: str, settings: Settings, lexicon: Lexicon, tokenizer: Any) -> Tokens:
-    """The examples of a file, which were made as this run says."""
-    examples = read_examples(path)
-    check_format(examples, path, settings.own.format, lexicon)
-    return encode_examples(examples, lexicon, tokenizer, settings.max_length, settings.own.word_cuts)
+def _set_selection(settings: Settings) -> None:
+    """Tell transformers which checkpoint is to be exported; `selection` is the only word on it."""
+    sft = settings.sft
+    sft.load_best_model_at_end = settings.selects
+    sft.metric_for_best_model, sft.greater_is_better = (RECALL, True) if settings.selects else (None, None)
+    # A loss that is no number ends training here, so it need not be hidden in the log.
+    sft.logging_nan_inf_filter = False
+
+
+def _patience(settings: Settings) -> list[Patience]:
+    return [] if settings.own.early_stopping is None else [Patience(settings.own.early_stopping, RECALL)]
+
+
+def _where_is(settings: Settings, data: RunData, step: int) -> str:
+    """A step and the examples of its batch, by source and number."""
+    size, mixture = items_per_step(settings), data.mixture
+    starts = np.cumsum([0, *(len(side.loss_tokens) for side in mixture.sides)])
+    picked = data.order[step * size : (step + 1) * size]
+    parts = [(side.name, picked[(starts[k] <= picked) & (picked < starts[k + 1])] - starts[k] + 1) for k, side in enumerate(mixture.sides)]
+    return f"step {step + 1}, its batch: " + "; ".join(f"{name} items {', '.join(map(str, numbers))}" for name, numbers in parts if len(numbers))
 
 
 def _optimizer(settings: Settings) -> tuple[Any, dict[str, Any]] | None:
@@ -135,29 +239,17 @@ def _optimizer(settings: Settings) -> tuple[Any, dict[str, Any]] | None:
     return muon_factory, {"lr": sft.learning_rate, "muon_factor": factor, "betas": betas, "eps": sft.adam_epsilon, "weight_decay": sft.weight_decay}
 
 
-def _example_files(settings: Settings) -> dict[str, str]:
-    files = {"human": settings.own.human_examples, "synthetic": settings.own.synthetic_examples}
-    return {name: path for name, path in files.items() if path}
-
-
-def _ratio(settings: Settings) -> str | None:
-    """The ratio as written; one that speaks of a source without a file is refused."""
-    files = _example_files(settings)
-    if settings.own.mix is not None and len(files) < 2:
-        absent = "human" if "human" not in files else "synthetic"
-        raise ConfigError(f"mix is {settings.own.mix!r}, but there are no {absent}_examples; give them or leave mix out")
-    return settings.own.mix
-
-
 def _dev(settings: Settings, lexicon: Lexicon, tokenizer: Any) -> DevSample | None:
     own = settings.own
     if not own.dev_documents:
         return None
     from syncabel.corpora import read_jsonl
     from syncabel.corpora.corpus import refuse_test
+    from syncabel.corpora.split import part_of_dev
 
     documents = read_jsonl(own.dev_documents).documents
     refuse_test(documents, own.dev_documents)
+    documents = part_of_dev(documents, own.dev_part)
     type_map = TypeMap(lexicon.groups, _type_table(own.types))
     rest = {"lexicon": lexicon, "tokenizer": tokenizer, "fmt": own.format, "type_map": type_map, "num_beams": own.dev_beams}
     return DevSample.draw(documents, own.dev_sample, own.dev_seed, **rest)
@@ -187,19 +279,24 @@ def _checkpoint(settings: Settings, trainer: LinkingTrainer) -> Path | None:
     """The checkpoint to go on from, if there is one; says which were passed over and why, and moves those of other runs away.
 
     Raises:
-        ConfigError: output_dir holds checkpoints, all of other runs.
+        ConfigError: output_dir holds checkpoints, all of other runs, or the one named by hand is; with what changed.
         IncompleteFolderError: the one named by hand is not whole.
     """
-    sft, folder = settings.sft, settings.output
+    sft, folder, mark = settings.sft, settings.output, trainer.mark
     passed: list[str] = []
     aside: list[Path] = []
     if sft.resume_from_checkpoint:
         checkpoint: Path | None = require_complete(Path(sft.resume_from_checkpoint))
+        if run_of(Path(sft.resume_from_checkpoint)) != mark.digest:
+            raise ConfigError(f"{checkpoint} is of another run ({_changed(Path(sft.resume_from_checkpoint), mark)}); leave resume_from_checkpoint out")
     elif settings.own.resume:
-        checkpoint, passed = last_complete(folder, trainer.mark.digest)
-        aside = of_other_runs(folder, trainer.mark.digest)
+        checkpoint, passed = last_complete(folder, mark.digest)
+        aside = of_other_runs(folder, mark.digest)
         if checkpoint is None and aside:
-            raise ConfigError(f"{folder}: its checkpoints are of a run with other data or settings; give another output_dir, delete it, or set resume: false")
+            changed = _changed(aside[-1], mark)
+            raise ConfigError(
+                f"{folder}: its checkpoints are of a run with other data or settings ({changed}); give another output_dir, delete it, or set resume: false"
+            )
     else:
         checkpoint, aside = None, checkpoints(folder)
     trainer.accelerator.wait_for_everyone()  # all have looked before one moves
@@ -215,33 +312,40 @@ def _checkpoint(settings: Settings, trainer: LinkingTrainer) -> Path | None:
     return checkpoint
 
 
-def _digest(settings: Settings, data: RunData) -> str:
-    decisive = {name: str(getattr(settings.sft, name)) for name in _DECISIVE}
-    shape = {
-        name: getattr(settings.own, name)
-        for name in ("init", "hidden_size", "intermediate_size", "num_layers", "num_heads", "initializer_range", "muon_factor", "prompt_format")
-    }
-    base = {name: getattr(settings.model, name) for name in ("model_name_or_path", "use_peft", "lora_r", "lora_alpha", "load_in_4bit", "dtype")}
-    return hashlib.sha256(json.dumps([data.digest, decisive, shape, base], sort_keys=True).encode()).hexdigest()
+def _changed(checkpoint: Path, mark: RunMark) -> str:
+    return differences(parts_of(checkpoint), mark.parts)
 
 
-def _finish(settings: Settings, trainer: LinkingTrainer, data: RunData, recall: float | None) -> Result:
-    """Merge, export, and write down what was measured; one process does."""
+def _finish(settings: Settings, trainer: LinkingTrainer, data: RunData) -> Result:
+    """Judge, merge, export, and write down what was measured; one process writes."""
+    judged = None if trainer.dev is None else trainer.dev.judged(trainer.model)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    steps = trainer.state.global_step
+    chosen = int(trainer.state.best_global_step or steps) if settings.selects else steps
     loss = float(losses[-1]) if losses else math.nan
-    facts = _facts(settings, trainer, data, loss)
-    result = Result(settings.model_folder, trainer.state.global_step, loss, trainer.budget.seconds, recall, facts)
+    run = trainer.plan | outcome(settings, data, steps, chosen, loss, trainer.budget.seconds, judged)
+    result = Result(settings.model_folder, steps, chosen, loss, run["result"]["seconds"], run["result"]["dev"], _facts(settings, run))
     model = _whole_model(trainer, settings)
     if trainer.is_world_process_zero():
-        _export(settings, trainer, model, result)
+        _export(settings, trainer, model, result, run)
+        draw_curves(trainer.state.log_history, settings.output / CURVES, result.folder.resolve().name, chosen if settings.selects else None)
+        write_run(settings.output, run)
+        print(f"{result.folder}: {steps:,} steps, loss {loss:.4f}, {result.seconds:.0f} s{_chosen(result)}", file=sys.stderr)
     trainer.accelerator.wait_for_everyone()
     return result
+
+
+def _chosen(result: Result) -> str:
+    return "" if result.dev is None else f"; step {result.chosen_step:,}: Recall@1 {result.dev['recall_at_1']:.3f} on {result.dev['n']:,} dev mentions"
 
 
 def _whole_model(trainer: LinkingTrainer, settings: Settings) -> Any:
     """The trained model in one piece, its adapter merged; None in the processes that do not export."""
     scratch = settings.output / "last"
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if trainer.is_fsdp_enabled:
+        # Checkpoints lie in shards, one per process; of the type that they have, `save_model` would write nothing.
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     if sharded:
         trainer.save_model(str(scratch))  # all processes gather
     if not trainer.is_world_process_zero():
@@ -258,63 +362,43 @@ def _whole_model(trainer: LinkingTrainer, settings: Settings) -> Any:
     return AutoModelForCausalLM.from_pretrained(scratch, dtype="auto")
 
 
-def _export(settings: Settings, trainer: LinkingTrainer, model: Any, result: Result) -> None:
+def _export(settings: Settings, trainer: LinkingTrainer, model: Any, result: Result, run: Mapping[str, Any]) -> None:
     from syncabel.export import export_model
     from syncabel.export.card import Facts
 
-    own = settings.own
-    recall = (
-        {}
-        if result.recall_at_1 is None or trainer.dev is None
-        else {f"constrained Recall@1 on {len(trainer.dev.queries)} dev mentions": f"{result.recall_at_1:.3f}"}
-    )
+    own, dev = settings.own, result.dev
     facts = Facts(
         name=result.folder.resolve().name,
         base_model=settings.model.model_name_or_path or "random",
         language=own.language,
         licence=own.licence,
         training=result.training,
-        results=recall,
+        results={} if dev is None else {f"constrained Recall@1 on {dev['n']} dev mentions": f"{dev['recall_at_1']:.3f}"},
         types=_type_table(own.types),
+        run=public(run),
     )
     # TRL patched forward on this very object; the class' own is what the exported weights are run with.
     model.__dict__.pop("forward", None)
     export_model(model.to("cpu"), trainer.processing_class, own.lexicon, result.folder, own.format, facts)
-    numbers = {"steps": result.steps, "loss": result.loss, "seconds": round(result.seconds, 1), "dev_recall_at_1": result.recall_at_1}
-    summary = {**result.training, **numbers}
-    for name, value in (("training.json", summary), ("log.json", trainer.state.log_history)):
-        (settings.output / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    print(f"{result.folder}: {result.steps:,} steps, loss {result.loss:.4f}, {result.seconds:.0f} s", file=sys.stderr)
 
 
-def _facts(settings: Settings, trainer: LinkingTrainer, data: RunData, loss: float) -> dict[str, str]:
-    """What was measured, for the card."""
-    config = hashlib.sha256(json.dumps(dict(settings.written), sort_keys=True, default=str).encode()).hexdigest()
+def _facts(settings: Settings, run: Mapping[str, Any]) -> dict[str, str]:
+    """What was measured, in words, for the card."""
+    result, hardware = run["result"], run["hardware"]
+    device = f"{hardware['cpus']} × {hardware['device']}" if hardware["device"].endswith("CPU") else hardware["device"]
     facts = {
-        "steps": f"{trainer.state.global_step:,}",
-        "loss at the end": f"{loss:.4f} nats per loss token",
-        "seconds": f"{trainer.budget.seconds:.0f}",
-        "parameters": f"{sum(p.numel() for p in trainer.accelerator.unwrap_model(trainer.model).parameters()):,}",
+        "steps": f"{result['steps']:,}",
+        "loss at the end": "not logged" if result["loss"] is None else f"{result['loss']:.4f} nats per loss token",
+        "seconds": f"{result['seconds']:.0f}",
+        "parameters": f"{run['model']['parameters']:,}",
         "learning rate": f"{settings.sft.learning_rate:g}, {settings.schedule}",
-        "dropped by max_length": f"{len(data.rejected):,} examples",
-        "configuration (SHA-256)": config,
-        "data and order (SHA-256)": data.digest,
-        "hardware": _hardware(settings),
-        "software": _software(),
+        "dropped by max_length": f"{run['schedule']['dropped_by_max_length']:,} examples",
+        "configuration (SHA-256)": run["digests"]["config"],
+        "data and order (SHA-256)": run["digests"]["data"],
+        "hardware": f"{hardware['processes']} × {device}" if hardware["processes"] > 1 else device,
+        "software": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
     }
-    # Of what was seen: the clock may have ended training before the order did.
-    for side in data.mixture.report_of(len(data.mixture.order) * trainer.state.global_step // data.steps).sides:
-        seen = f"{side.examples:,} examples × {side.repeats:.2f}, {side.loss_tokens:,} loss tokens ({side.share:.1%})"
-        facts[f"{side.name} data"] = seen
+    for side in run["sources"]:
+        seen = f"{side['examples']:,} examples × {side['repeats']:.2f}, {side['loss_tokens']:,} loss tokens ({side['share']:.1%})"
+        facts[f"{side['name']} data"] = seen
     return facts
-
-
-def _hardware(settings: Settings) -> str:
-    where = torch.cuda.get_device_name() if settings.sft.device.type == "cuda" else f"{os.cpu_count()} × {platform.machine()} CPU"
-    return f"{settings.sft.world_size} × {where}" if settings.sft.world_size > 1 else where
-
-
-def _software() -> str:
-    from importlib.metadata import version
-
-    return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in ("torch", "transformers", "trl", "peft"))])

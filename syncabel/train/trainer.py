@@ -1,179 +1,27 @@
-"""TRL's SFTTrainer with three changes: it evaluates by linking, it can stop by the clock, and Ctrl-C leaves a checkpoint."""
+"""TRL's SFTTrainer told what to do differently: it evaluates by linking, stops by the clock, and never steps on a loss that is no number."""
 
-import random
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from transformers.trainer_callback import ExportableState
+from safetensors import SafetensorError
+from torch.distributed.tensor import DTensor
+from transformers import PrinterCallback, ProgressCallback
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
-from syncabel.errors import ConfigError, PromptTooLongError
-from syncabel.groups import TypeMap
-from syncabel.lexicon.store import Lexicon
+from syncabel.errors import CheckpointError, LossError
 from syncabel.progress import on_a_terminal
-from syncabel.prompt import PromptFormat, encode_prompt
+from syncabel.train.callbacks import Budget, RunMark, largest
+from syncabel.train.checkpoints import last_complete
+from syncabel.train.contrast import contrast, siblings
 from syncabel.train.data import IGNORED
-from syncabel.types import Document, Query
+from syncabel.train.dev import DevSample
 
-__all__ = ["Budget", "DevSample", "Interrupt", "LinkingTrainer", "RunMark"]
+__all__ = ["RECALL", "LinkingTrainer"]
 
-
-@dataclass(frozen=True)
-class DevSample:
-    """Mentions of dev documents that evaluations link.
-
-    Attributes:
-        queries: annotated mentions with an answer, in document order.
-        lexicon: names to link to.
-        tokenizer: the model's.
-        fmt: the prompt format.
-        type_map: from annotated types to groups.
-        num_beams: width of the beam.
-    """
-
-    queries: tuple[Query, ...]
-    lexicon: Lexicon
-    tokenizer: Any
-    fmt: PromptFormat
-    type_map: TypeMap
-    num_beams: int
-
-    @classmethod
-    def draw(cls, documents: Sequence[Document], size: int, seed: int, **rest: Any) -> "DevSample":
-        """A random sample of the mentions that have an answer.
-
-        Raises:
-            ConfigError: there is no such mention.
-            UnknownNameError: a type the table does not know.
-        """
-        asked = [(document, mention) for document in documents for mention in document.mentions if mention.answers]
-        if not asked:
-            raise ConfigError("dev_documents: not one mention has an answer; nothing to evaluate")
-        chosen = sorted(random.Random(seed).sample(range(len(asked)), min(size, len(asked))))
-        type_map: TypeMap = rest["type_map"]
-        queries = tuple(Query(*asked[i], type_map.of(asked[i][1].type)) for i in chosen)
-        return cls(queries, **rest)
-
-    def recall_at_1(self, model: Any) -> float:
-        """Constrained Recall@1, a fraction: any gold code suffices, a prompt that does not fit counts as a miss.
-
-        Args:
-            model: in any mode; it is left in evaluation mode.
-        """
-        from syncabel.decoding import DecodingSettings, check_length
-        from syncabel.linker import Linker
-
-        settings = DecodingSettings(num_beams=self.num_beams)
-        linker = Linker(model.eval(), self.tokenizer, self.lexicon, self.fmt, self.type_map, settings)
-        fitting = []
-        for query in self.queries:
-            try:
-                check_length(len(encode_prompt(linker.prompt(query), self.tokenizer)), model, self.tokenizer, self.lexicon, settings, query.mention.id)
-            except PromptTooLongError:
-                continue
-            fitting.append(query)
-        answers = linker.rank(fitting, 1)
-        right = sum(bool(row) and row[0].code in query.mention.codes for query, row in zip(fitting, answers, strict=True))
-        return right / len(self.queries)
-
-
-def _any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process; all of them must stop at the same step."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return flag
-    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-    flags = torch.tensor([int(flag)], device=device)
-    torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
-    return bool(flags.item())
-
-
-class Budget(TrainerCallback, ExportableState):
-    """Training time: counted over reruns, and the end of training where it is limited.
-
-    Args:
-        minutes: of training; None is no limit.
-        seconds_before: spent before the checkpoint that training goes on from.
-    """
-
-    def __init__(self, minutes: float | None = None, seconds_before: float = 0.0) -> None:
-        self.minutes, self.seconds_before = minutes, seconds_before
-        self.started: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Training seconds so far."""
-        return self.seconds_before + (0.0 if self.started is None else time.monotonic() - self.started)
-
-    @property
-    def spent(self) -> float:
-        """The part of the budget that is used up, a fraction; 0 without a limit."""
-        return 0.0 if self.minutes is None else self.seconds / (60 * self.minutes)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
-        """Start the clock."""
-        self.started = time.monotonic()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
-        """Stop in all processes as soon as the time of one is over."""
-        if self.minutes is not None and _any_process(self.spent >= 1):
-            control.should_training_stop = True
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {"args": {"minutes": self.minutes}, "attributes": {"seconds_before": self.seconds}}
-
-
-class RunMark(TrainerCallback, ExportableState):
-    """Writes into every checkpoint which run it is of.
-
-    Args:
-        digest: over the data, their order and the settings that decide the weights.
-    """
-
-    def __init__(self, digest: str) -> None:
-        self.digest = digest
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {"args": {"digest": self.digest}, "attributes": {}}
-
-
-class Interrupt(TrainerCallback):
-    """The first Ctrl-C ends training after the step, with a checkpoint; the second one ends it at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
-        """Save and stop where it was asked for."""
-        if _any_process(self.asked):
-            self.asked = control.should_save = control.should_training_stop = True
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take the signal while training runs."""
-
-        def note(_number: int, _frame: FrameType | None) -> None:
-            self.asked = True
-            signal.signal(signal.SIGINT, before)
-
-        before = signal.getsignal(signal.SIGINT)
-        try:
-            signal.signal(signal.SIGINT, note)
-        except ValueError:  # not the main thread: signals are its own
-            yield
-            return
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+RECALL = "eval_recall_at_1"
 
 
 def _by_clock(name: str, warmup_steps: int, steps: int, budget: Budget) -> Callable[[int], float]:
@@ -196,13 +44,29 @@ class LinkingTrainer(SFTTrainer):
         dev: the sample, or None.
         budget: the training time; also among the callbacks.
         mark: which run it is; also among the callbacks.
+        trie, contrast_weight, negatives: see `syncabel.train.contrast`; without weight the trie is not looked at.
+        where_is: names the examples of a step, for the error about a loss that is no number.
         rest: of SFTTrainer.
     """
 
-    def __init__(self, *rest: Any, dev: DevSample | None, budget: Budget, mark: RunMark, **named: Any) -> None:
+    def __init__(
+        self,
+        *rest: Any,
+        dev: DevSample | None,
+        budget: Budget,
+        mark: RunMark,
+        trie: Any = None,
+        contrast_weight: float = 0.0,
+        negatives: int = 0,
+        where_is: Callable[[int], str] = lambda step: f"step {step}",
+        **named: Any,
+    ) -> None:
         self.dev, self.budget, self.mark = dev, budget, mark
+        self._trie, self._contrast_weight, self._negatives, self._where_is = trie, contrast_weight, negatives, where_is
+        self._broken = False
+        self.plan: dict[str, Any] = {}  # see `syncabel.train.record.plan_of`
         super().__init__(*rest, **named)
-        if not on_a_terminal():  # what is logged stays in the trainer's state and goes to log.json
+        if not on_a_terminal():  # what is logged goes to log.jsonl
             self.remove_callback(ProgressCallback)
             self.remove_callback(PrinterCallback)
         self._complete_tied_head()
@@ -219,16 +83,18 @@ class LinkingTrainer(SFTTrainer):
         """Link the sample; every process does, for with sharded weights all must run the model."""
         assert self.dev is not None
         begun = time.monotonic()
-        recall = self.dev.recall_at_1(self.model)
-        metrics = {f"{metric_key_prefix}_recall_at_1": recall, f"{metric_key_prefix}_seconds": round(time.monotonic() - begun, 1)}
+        judged = self.dev.judged(self.model)
+        low, high = judged.ci95
+        metrics = {"recall_at_1": judged.recall_at_1, "recall_at_1_low": low, "recall_at_1_high": high, "seconds": round(time.monotonic() - begun, 1)}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """TRL's loss.  On one CPU process it is computed here: TRL's fused head, made for GPUs, scores every position there, and
-        scoring only those with loss takes a quarter off the time of a small model."""
-        if return_outputs or not self._scores_few():
+        scoring only those with loss takes a quarter off the time of a small model.  So it is with a contrast term, which needs the logits."""
+        if return_outputs or not (self._contrast_weight or self._scores_few()):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[no-untyped-call]
         whole: Any = self.model
         rest = {name: value for name, value in inputs.items() if name != "labels"}
@@ -237,7 +103,16 @@ class LinkingTrainer(SFTTrainer):
         mask = labels != IGNORED
         logits = whole.get_output_embeddings()(hidden[mask]).float()
         total = torch.nn.functional.cross_entropy(logits, labels[mask], reduction="sum")
+        if self._contrast_weight:
+            total = total + self._contrast_weight * self._contrast(logits, labels, mask)
         return total / (mask.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+
+    def _contrast(self, logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        before = torch.nn.functional.pad(mask, (1, 0))[:, :-1]
+        targets, starts = labels[mask], (mask & ~before)[mask]
+        seed = int(torch.randint(2**31, (1,)))  # torch's own numbers: a checkpoint keeps where they are
+        others = siblings(self._trie, targets.cpu().numpy(), starts.cpu().numpy(), self._negatives, seed)
+        return contrast(logits, targets, torch.from_numpy(others).to(logits.device))
 
     def _scores_few(self) -> bool:
         whole: Any = self.model
@@ -245,6 +120,43 @@ class LinkingTrainer(SFTTrainer):
         plain = whole.config.model_type == "llama" and not hasattr(whole, "peft_config")
         usual = arguments.loss_type == "nll" and self.label_smoother is None and not (arguments.bf16 or arguments.fp16)
         return bool(plain and usual and self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1)
+
+    def training_step(self, *rest: Any, **named: Any) -> Any:
+        """TRL's; a loss that is no number is noticed before it reaches the weights."""
+        loss = super().training_step(*rest, **named)  # type: ignore[no-untyped-call]
+        self._broken |= not bool(torch.isfinite(loss))
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Called between the backward pass and the optimizer's step: the last moment at which the weights are still good.
+
+        Raises:
+            LossError: loss or gradient is no number in one of the processes; all raise it.
+        """
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
+        # With float16 a gradient out of range is normal: the scaler skips that step and goes on with a smaller scale.
+        self._broken |= not self.args.fp16 and norm is not None and not bool(torch.isfinite(torch.as_tensor(norm)))
+        self._stop_if(self._broken, self.state.global_step)
+        return norm
+
+    def _stop_if(self, broken: bool, step: int) -> None:
+        if largest(float(broken)):
+            raise LossError(self._where_is(step), _good(Path(str(self.args.output_dir)), self.mark.digest))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Transformers'; a disk that takes no more is an error of one line, and the checkpoint before stays.
+
+        Raises:
+            CheckpointError: it cannot be written.
+            LossError: the step just made left a weight that is no number; a checkpoint of it would not be a good one.
+        """
+        self._stop_if(not _finite(model), self.state.global_step - 1)
+        try:
+            super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
+        except (OSError, SafetensorError, RuntimeError) as error:  # torch's writer says RuntimeError of a full disk
+            folder = Path(str(self.args.output_dir))
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(folder / f"checkpoint-{self.state.global_step}", reason, _good(folder, self.mark.digest)) from error
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """By the clock where time is limited, so that the rate has come down when it is over."""
@@ -265,3 +177,15 @@ class LinkingTrainer(SFTTrainer):
 
     def _send_telemetry(self) -> None:
         """Nothing about a run leaves the machine."""
+
+
+def _finite(model: Any) -> bool:
+    """Whether every trained weight of this process is a number."""
+    trained = (p.detach() for p in model.parameters() if p.requires_grad)
+    return all(bool(torch.isfinite(p.to_local() if isinstance(p, DTensor) else p).all()) for p in trained)
+
+
+def _good(folder: Path, digest: str) -> str:
+    """The checkpoint that a rerun goes on from, for a message."""
+    checkpoint, _ = last_complete(folder, digest)
+    return "no checkpoint was written before" if checkpoint is None else f"the last good checkpoint is {checkpoint}"

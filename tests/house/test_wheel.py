@@ -128,7 +128,7 @@ def test_the_wheel_alone_trains_with_a_shipped_config(installed: Path, tmp_path:
     where = done("-c", "import syncabel.config_files as a; print(a.__file__, a.find_config('tiny-cpu', 'sft'))")
     assert all(Path(place).is_relative_to(installed) for place in where.split())
     done("-m", "syncabel.train", "--config", "tiny-cpu", *flags)
-    assert json.loads((tmp_path / "run" / "training.json").read_text())["steps"] == 3
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["result"]["steps"] == 3
     assert {"model.safetensors", "tokenizer.json", "modeling_syncabel.py"} <= {path.name for path in (tmp_path / "model").iterdir()}
 
 

@@ -141,6 +141,6 @@ def test_a_run_that_is_interrupted_goes_on_when_started_again(number: signal.Sig
     assert second.returncode == 0, second.stderr
     assert f"going on from {before}" in second.stderr
     whole = train(parse(flags("--max_steps", "150", "--logging_steps", "10", output=tmp_path / "whole")))
-    resumed = json.loads((tmp_path / "run" / "training.json").read_text())
+    resumed = json.loads((tmp_path / "run" / "run.json").read_text())["result"]
     assert resumed["steps"] == whole.steps == 150
     assert resumed["loss"] == pytest.approx(whole.loss, rel=1e-3)

@@ -17,14 +17,14 @@ from syncabel.train.run import make_trainer, train
 def test_a_run_writes_a_whole_model_folder_and_what_it_measured(flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path) -> None:
     from syncabel.linker import Linker
 
-    more = ["--dev_documents", str(prepared() / "dev.jsonl"), "--types", str(prepared() / "types.json"), "--eval_strategy", "steps", "--eval_steps", "6"]
+    more = ["--dev_documents", str(prepared() / "dev.jsonl"), "--types", str(prepared() / "types.json")]
     result = train(parse(flags(*more)))
     assert result.steps == 12
     assert result.loss < 6.5
     assert 0 <= (result.recall_at_1 or 0) <= 1
-    measured = json.loads((tmp_path / "run" / "training.json").read_text())
-    assert measured["dev_recall_at_1"] == result.recall_at_1
-    assert "human data" in measured
+    measured = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert measured["result"]["dev"]["recall_at_1"] == result.recall_at_1
+    assert [side["name"] for side in measured["sources"]] == ["human", "synthetic"]
     linker = Linker.from_pretrained(result.folder)
     assert linker.lexicon is not None
     assert linker.type_map.table["Disease"] == ("Disease",)
@@ -182,7 +182,7 @@ def test_training_stops_at_the_end_of_its_time_with_the_rate_decayed(flags: Call
     result = train(parse(flags("--max_minutes", "0.02", "--max_steps", "100000", "--max_repeats", "100000")))
     assert 0 < result.steps < 100000
     assert 1.2 <= result.seconds < 10
-    rates = [entry["learning_rate"] for entry in json.loads((result.folder.parent / "log.json").read_text()) if "learning_rate" in entry]
+    rates = [entry["learning_rate"] for entry in map(json.loads, (result.folder.parent / "log.jsonl").read_text().splitlines()) if "learning_rate" in entry]
     assert rates[-1] < 0.35 * max(rates)
 
 

@@ -1,0 +1,177 @@
+"""What watches a training: its clock, its signals, its health, its log, and which run its checkpoints are of."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+__all__ = ["Budget", "Interrupt", "Patience", "RunMark", "StepLog", "largest"]
+
+PREEMPTED = (signal.SIGTERM, signal.SIGUSR1)  # a scheduler wants the machine back
+
+
+def largest(value: float) -> float:
+    """The largest of all processes' values: what one of them has seen all of them act on, at the same step."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    values = torch.tensor([value], device=device)
+    torch.distributed.all_reduce(values, op=torch.distributed.ReduceOp.MAX)
+    return float(values.item())
+
+
+class Budget(TrainerCallback, ExportableState):
+    """Training time: counted over reruns, and the end of training where it is limited.
+
+    Args:
+        minutes: of training; None is no limit.
+        seconds_before: spent before the checkpoint that training goes on from.
+    """
+
+    def __init__(self, minutes: float | None = None, seconds_before: float = 0.0) -> None:
+        self.minutes, self.seconds_before = minutes, seconds_before
+        self.started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Training seconds so far."""
+        return self.seconds_before + (0.0 if self.started is None else time.monotonic() - self.started)
+
+    @property
+    def spent(self) -> float:
+        """The part of the budget that is used up, a fraction; 0 without a limit."""
+        return 0.0 if self.minutes is None else self.seconds / (60 * self.minutes)
+
+    def stop(self) -> None:
+        """Stop the clock: what comes after training is not training time."""
+        self.seconds_before, self.started = self.seconds, None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
+        """Stop in all processes as soon as the time of one is over."""
+        if self.minutes is not None and largest(self.spent) >= 1:
+            control.should_training_stop = True
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"args": {"minutes": self.minutes}, "attributes": {"seconds_before": self.seconds}}
+
+
+class RunMark(TrainerCallback, ExportableState):
+    """Writes into every checkpoint which run it is of.
+
+    Args:
+        digest: over `parts`.
+        parts: what decides the weights, by name: settings, digests of files, of the data and their order.
+    """
+
+    def __init__(self, digest: str, parts: Mapping[str, str]) -> None:
+        self.digest, self.parts = digest, dict(parts)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"args": {"digest": self.digest, "parts": self.parts}, "attributes": {}}
+
+
+class Interrupt(TrainerCallback):
+    """Ctrl-C, SIGTERM and SIGUSR1 end training after the step, with a checkpoint; a second Ctrl-C ends it at once.
+
+    Attributes:
+        asked: the signal that all processes stop for; None while there is none.
+    """
+
+    def __init__(self) -> None:
+        self.asked: signal.Signals | None = None
+        self._seen = 0
+
+    @property
+    def preempted(self) -> bool:
+        """Whether a scheduler asked, and not a person."""
+        return self.asked in PREEMPTED
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
+        """Save and stop where it was asked for."""
+        if number := int(largest(self._seen)):
+            self.asked = signal.Signals(number)
+            control.should_save = control.should_training_stop = True
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals while training runs."""
+        numbers = (signal.SIGINT, *PREEMPTED)
+        before = {number: signal.getsignal(number) for number in numbers}
+
+        def note(number: int, _frame: FrameType | None) -> None:
+            self._seen = number
+            if number == signal.SIGINT:
+                signal.signal(number, before[signal.SIGINT])
+
+        try:
+            for number in numbers:
+                signal.signal(number, note)
+        except ValueError:  # not the main thread: signals are its own
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Patience(TrainerCallback):
+    """Stops after so many evaluations without a better one; it counts in the log, which resuming brings back.
+
+    Args:
+        evaluations: how many.
+        metric: its name in the log; more is better.
+    """
+
+    def __init__(self, evaluations: int, metric: str) -> None:
+        self.evaluations, self.metric = evaluations, metric
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
+        """Count from the first of the best."""
+        values = [entry[self.metric] for entry in state.log_history if self.metric in entry]
+        if len(values) - 1 - values.index(max(values)) >= self.evaluations:
+            control.should_training_stop = True
+
+
+class StepLog(TrainerCallback):
+    """Appends what is logged to a file of JSON Lines as training goes, so that a run can be watched and a killed one looked at.
+
+    Args:
+        path: the file.  Rows of steps that a rerun does again are dropped when it begins.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
+        """Write the rows of the checkpoint that training goes on from; all others come as they are logged."""
+        if state.is_world_process_zero:
+            part = self.path.with_suffix(".part")
+            part.write_text("".join(map(_line, state.log_history)), encoding="utf-8")
+            os.replace(part, self.path)
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
+        """Append the newest row."""
+        if state.is_world_process_zero and state.log_history:
+            with self.path.open("a", encoding="utf-8") as lines:
+                lines.write(_line(state.log_history[-1]))
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry) + "\n"

@@ -1,0 +1,141 @@
+"""Several trainings of one configuration: one a seed, and one more on train and dev once dev has chosen."""
+
+import copy
+import gc
+import json
+import math
+import shutil
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.trainer_utils import IntervalStrategy
+
+from syncabel.errors import ConfigError
+from syncabel.sft import FORMAT
+from syncabel.train.arguments import Settings, parse
+from syncabel.train.run import Result, train
+
+__all__ = ["SUMMARY", "mean_and_interval", "parse_seeds", "train_all"]
+
+SUMMARY = "seeds.json"
+
+
+def train_all(arguments: Sequence[str]) -> list[Result]:
+    """Train once, or once per seed; each training goes on where it stopped, a finished one is not done again.
+
+    With `seeds` the runs and models are in seed-N of output_dir, and output_dir/seeds.json has mean and interval of
+    the figures.  With `refit_examples` each training is followed by one on human and these examples, in `refit`.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        One result a training; of a seed the one that dev judged.
+    """
+    settings = parse(arguments)
+    if settings.own.seeds is None:
+        return [_with_refit(settings)]
+    seeds = parse_seeds(settings.own.seeds)
+    results = []
+    for seed in seeds:
+        results.append(_with_refit(_varied(settings, settings.output / f"seed-{seed}", {"seeds": None}, {"seed": seed})))
+        _free()
+    if settings.sft.process_index == 0:
+        _summarise(settings.output / SUMMARY, seeds, results)
+    return results
+
+
+def _varied(settings: Settings, folder: Path, own: Mapping[str, Any], sft: Mapping[str, Any]) -> Settings:
+    """The same settings but for some, and with a folder of its own."""
+    arguments = copy.deepcopy(settings.sft)
+    for name, value in {**sft, "output_dir": str(folder)}.items():
+        setattr(arguments, name, value)
+    changed = {**own, "model_folder": str(folder / "model")}
+    written = {**settings.written, **{name: str(value) for name, value in {**changed, **sft}.items()}}
+    return Settings(replace(settings.own, **changed), arguments, copy.deepcopy(settings.model), written)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,2` as numbers.
+
+    Raises:
+        ConfigError: something else, or a seed twice.
+    """
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"seeds is {text!r}; give different whole numbers with commas between them, e.g. 0,1,2")
+    return seeds
+
+
+def _with_refit(settings: Settings) -> Result:
+    first = copy.deepcopy(settings)  # a training writes into its settings how many steps there are
+    result = train(settings)
+    if first.own.refit_examples is not None:
+        _free()
+        train(_refit(first, result))
+    return result
+
+
+def _refit(settings: Settings, result: Result) -> Settings:
+    """Train again on human and dev examples together, for as many passes over them as selection chose; nothing is left to judge it by."""
+    folder = settings.output / "refit"
+    joined, factor = _join(str(settings.own.human_examples), str(settings.own.refit_examples), folder)
+    steps = max(1, round(result.chosen_step * factor))
+    own = {"human_examples": str(joined), "dev_documents": None, "refit_examples": None, "early_stopping": None, "selection": "last"}
+    return _varied(settings, folder, own, {"max_steps": steps, "eval_strategy": IntervalStrategy.NO})
+
+
+def _join(human: str, more: str, folder: Path) -> tuple[Path, float]:
+    """Both files of examples in one, and by how much it is longer than the first."""
+    if not (human.endswith(".jsonl") and more.endswith(".jsonl")):
+        raise ConfigError("refit_examples goes with human_examples, both as JSON Lines; give both")
+    folder.mkdir(parents=True, exist_ok=True)
+    joined = folder / "human.jsonl"
+    first, second = Path(human).read_bytes(), Path(more).read_bytes()
+    joined.write_bytes(first + second)
+    if (declared := Path(human).with_name(FORMAT)).exists():
+        shutil.copyfile(declared, folder / FORMAT)
+    lines = first.count(b"\n")
+    return joined, (lines + second.count(b"\n")) / lines
+
+
+def _free() -> None:
+    """Hand back what the training before held, so that the next one has the memory."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def mean_and_interval(values: Sequence[float]) -> dict[str, Any]:
+    """Mean over seeds and its 95 % interval by Student's t; no interval for a single seed."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return {"value": mean, "ci95": None, "per_seed": list(values)}
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return {"value": mean, "ci95": [mean - half, mean + half], "per_seed": list(values)}
+
+
+def _summarise(path: Path, seeds: Sequence[int], results: Sequence[Result]) -> None:
+    figures: dict[str, list[float | None]] = {
+        "dev_recall_at_1": [result.recall_at_1 for result in results],
+        "loss": [result.loss for result in results],
+        "seconds": [result.seconds for result in results],
+        "chosen_step": [float(result.chosen_step) for result in results],
+    }
+    known = {name: [value for value in values if value is not None and not math.isnan(value)] for name, values in figures.items()}
+    metrics = {name: mean_and_interval(values) for name, values in known.items() if len(values) == len(results)}
+    summary = {"seeds": list(seeds), "models": [result.folder.as_posix() for result in results], "metrics": metrics}
+    path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    for name, row in metrics.items():
+        interval = "" if row["ci95"] is None else f" ({row['ci95'][0]:.4g} to {row['ci95'][1]:.4g}, Student's t over {len(seeds)} seeds)"
+        print(f"{name}: {row['value']:.4g}{interval}", file=sys.stderr)

@@ -1,0 +1,167 @@
+"""What can go wrong while a model is trained: loss that is no number, full disks, changed data, a scheduler that wants the machine back."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from syncabel.errors import ConfigError, LossError
+from syncabel.train.arguments import parse
+from syncabel.train.checkpoints import checkpoints, flaw, last_complete
+from syncabel.train.record import FORMAT, read_run
+from syncabel.train.run import train
+
+ROOT = Path(__file__).resolve().parents[2]
+SAVING = ["--save_strategy", "steps", "--save_steps", "4"]
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("rate", ["1e19", "1e38"], ids=["loss", "weights"])
+def test_what_is_no_number_ends_training_and_no_checkpoint_holds_it(rate: str, flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    said = r"step \d+, its batch: (human|synthetic) items \d+.*; the last good checkpoint is .*checkpoint-\d+: lower learning_rate"
+    with pytest.raises(LossError, match=said):
+        train(parse(flags("--save_strategy", "steps", "--save_steps", "1", "--learning_rate", rate, "--max_grad_norm", "0")))
+    good, _ = last_complete(tmp_path / "run")
+    assert good is not None
+    assert all(np.isfinite(values).all() for values in weights(good).values())
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_the_batch_that_is_named_is_the_one_that_was_read(flags: Callable[..., list[str]]) -> None:
+    from syncabel.train.run import _where_is, make_trainer
+
+    settings = parse(flags())
+    _, data, _ = make_trainer(settings)
+    humans = len(data.mixture.sides[0].loss_tokens)
+    for step in (0, 7):
+        batch = data.order[step * 8 : (step + 1) * 8].tolist()
+        human, synthetic = [i + 1 for i in batch if i < humans], [i - humans + 1 for i in batch if i >= humans]
+        assert _where_is(settings, data, step) == (
+            f"step {step + 1}, its batch: human items {', '.join(map(str, human))}; synthetic items {', '.join(map(str, synthetic))}"
+        )
+
+
+@pytest.mark.parametrize("change", ["human", "rate", "both"])
+def test_a_resume_with_changed_data_or_settings_says_what_changed(
+    change: str, flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
+) -> None:
+    mine = tmp_path / "examples"
+    mine.mkdir()
+    shutil.copyfile(prepared() / "human.jsonl", mine / "human.jsonl")
+    files = ["--human_examples", str(mine / "human.jsonl")]
+    train(parse(flags(*SAVING, *files)))
+    more = []
+    if change in ("human", "both"):
+        lines = (mine / "human.jsonl").read_text().splitlines(keepends=True)
+        (mine / "human.jsonl").write_text("".join(lines[:-1]))
+    if change in ("rate", "both"):
+        more = ["--learning_rate", "0.01"]
+    said = {"human": "human_examples changed", "rate": "learning_rate was 0.003, is 0.01", "both": "learning_rate was 0.003, is 0.01, human_examples changed"}
+    with pytest.raises(ConfigError) as refused:
+        train(parse(flags(*SAVING, *files, *more)))
+    assert f"({said[change]});" in str(refused.value)
+    with pytest.raises(ConfigError) as refused:
+        train(parse(flags(*SAVING, *files, *more, "--resume_from_checkpoint", str(tmp_path / "run" / "checkpoint-8"))))
+    assert f"is of another run ({said[change]})" in str(refused.value)
+
+
+def test_a_run_says_itself_what_was_done(flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path) -> None:
+    import hashlib
+
+    from syncabel.lexicon.store import Lexicon
+
+    dev = prepared() / "dev.jsonl"
+    result = train(parse(flags("--dev_documents", str(dev), "--types", str(prepared() / "types.json"), "--report_to", "tensorboard")))
+    run = read_run(tmp_path / "run")
+    assert run is not None
+    lexicon = Lexicon.load(prepared() / "lexicon")
+    assert run["format"] == FORMAT
+    assert run["digests"]["files"]["dev_documents"] == hashlib.sha256(dev.read_bytes()).hexdigest()
+    assert (run["digests"]["lexicon"], run["digests"]["kb"]) == (lexicon.digest, lexicon.header["kb_digest"])
+    assert run["model"]["parameters"] == run["model"]["trained_parameters"] == sum(values.size for values in weights(result.folder).values())
+    assert run["schedule"] | {"steps": 12, "items_per_step": 8, "learning_rate": 0.003} == run["schedule"]
+    assert run["seeds"] == {"train": 42, "dev": 0}
+    assert {"syncabel", "python", "torch", "transformers", "trl"} <= run["versions"].keys()
+    assert sum(side["loss_tokens"] for side in run["sources"]) > 0
+    assert run["result"]["steps"] == 12
+    assert run["result"]["tokens_per_second"] > 0
+    low, high = run["result"]["dev"]["ci95"]
+    assert 0 <= low <= run["result"]["dev"]["recall_at_1"] <= high <= 1
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    logged = [row for row in rows if "loss" in row]
+    assert [row["step"] for row in logged] == [2, 4, 6, 8, 10, 12]
+    assert all({"learning_rate", "grad_norm", "loss"} <= row.keys() for row in logged)
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((tmp_path / "run").rglob("events.out.tfevents.*")), "TensorBoard's"
+    travelling = json.loads((result.folder / "training.json").read_text())
+    assert travelling["result"] == run["result"]
+    assert str(prepared()) not in json.dumps(travelling), "no place of this machine"
+
+
+# Writes of more than `limit` bytes fail from the first file of a checkpoint on that is larger, as on a disk that is full.
+STARVED = textwrap.dedent("""
+    import resource, sys
+    from syncabel.train import main
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+    sys.exit(main(sys.argv[2:]))
+""")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["weights", "optimizer"])
+def test_a_full_disk_ends_training_with_the_last_good_checkpoint_intact(place: str, flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    again = flags(*SAVING)
+    whole = train(parse(flags(*SAVING, output=tmp_path / "whole")))
+    shutil.copytree(tmp_path / "whole" / "checkpoint-4", tmp_path / "run" / "checkpoint-4")
+    sizes = {"weights": "model.safetensors", "optimizer": "optimizer.pt"}
+    limit = (tmp_path / "whole" / "checkpoint-8" / sizes[place]).stat().st_size - 1000
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run" / "checkpoint-4").iterdir()}
+    starved = subprocess.run([sys.executable, "-c", STARVED, str(limit), *again], cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=120)
+    assert starved.returncode == 2, starved.stderr
+    (said,) = [line for line in starved.stderr.splitlines() if "error:" in line]
+    assert "checkpoint-8 cannot be written (" in said
+    assert said.endswith("checkpoint-4: make room and run the same command again")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run" / "checkpoint-4").iterdir()} == before
+    assert flaw(tmp_path / "run" / "checkpoint-8") is not None
+    resumed = train(parse(again))
+    assert all(abs(weights(resumed.folder)[name] - values).max() < 1e-6 for name, values in weights(whole.folder).items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_schedulers_signal_saves_a_checkpoint_and_ends_with_status_85(number: signal.Signals, flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    again = flags("--save_strategy", "steps", "--save_steps", "1000", "--max_steps", "400", "--logging_steps", "10")
+    command = [sys.executable, "-m", "syncabel.train", *again]
+    run = subprocess.Popen(command, cwd=ROOT, env=ALONE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    log, until = tmp_path / "run" / "log.jsonl", time.monotonic() + 90
+    while not (log.exists() and log.stat().st_size):
+        assert time.monotonic() < until
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.02)
+    run.send_signal(number)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 85, err
+    assert f"stopped by {number.name}, with a checkpoint" in err
+    (saved,) = checkpoints(tmp_path / "run")
+    assert flaw(saved) is None
+    assert 10 <= int(saved.name.removeprefix("checkpoint-")) < 400
+    assert train(parse(again)).steps == 400
+    whole = train(parse(flags("--max_steps", "400", "--logging_steps", "10", output=tmp_path / "whole")))
+    resumed = weights(tmp_path / "run" / "model")
+    assert all(abs(resumed[name] - values).max() < 1e-6 for name, values in weights(whole.folder).items())
