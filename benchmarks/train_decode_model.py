@@ -212,7 +212,7 @@ def train_model(stuff: Material, recipe: Recipe, given: Path | None, work: Path,
     sample = [len(lexicon.trie.path(entry)) for entry in range(0, len(lexicon), 97)]
     return {
         "names": len(lexicon), "codes": len(lexicon.codes), "shared_names": lexicon.header["shared"], "tokens_a_name": round(float(np.mean(sample)), 2),
-        "vocabulary": len(tokenizer), "parameters": result.training["parameters"], "examples": examples, "steps": result.steps,
+        "vocabulary": len(tokenizer), "parameters": f"{result.run['model']['parameters']:,}", "examples": examples, "steps": result.steps,
         "loss": round(result.loss, 4), "seconds_prepared": round(prepared), "seconds_trained": round(result.seconds),
     }  # fmt: skip
 

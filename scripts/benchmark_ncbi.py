@@ -39,6 +39,7 @@ from syncabel.progress import bars_on_terminals_only
 from syncabel.prompt import PromptFormat, encode_prompts, encode_shared, format_named, from_document, prepare_tokenizer
 from syncabel.sft import make_examples, write_examples, write_format
 from syncabel.train.arguments import parse
+from syncabel.train.record import public
 from syncabel.train.run import train
 from syncabel.train.scratch import train_tokenizer
 from syncabel.types import Document, Ranker, SFTExample
@@ -118,7 +119,7 @@ def fine_tuned(args: argparse.Namespace, kb: KnowledgeBase, human: Sequence[Docu
     write_format(data, fmt, lexicon)
     result = train(parse(training_flags(args, data)))
     linker = Linker.from_pretrained(args.output / "model", DecodingSettings(num_beams=args.beams))
-    return linker, synthetic, {"examples": counts, "lexicon_entries": len(lexicon), "training_seconds": round(result.seconds), **result.training}
+    return linker, synthetic, {"examples": counts, "lexicon_entries": len(lexicon), "training_seconds": round(result.seconds), "run": public(result.run)}
 
 
 def format_of(args: argparse.Namespace) -> PromptFormat:
@@ -190,7 +191,7 @@ def write_results(args: argparse.Namespace, kb: KnowledgeBase, scores: Mapping[s
         "data": {"baselines": "NCBI disease train + dev", "model": "NCBI disease train, and template sentences for every concept", "test": "NCBI disease test"},
         "seed": 42,
         "threads": torch.get_num_threads(),
-        "hardware": recipe.get("hardware") or f"{os.cpu_count()} × {platform.machine()} CPU",
+        "hardware": f"{os.cpu_count()} × {platform.machine()} CPU",
         "software": {"syncabel": __version__, "python": platform.python_version(), "torch": version("torch"), "transformers": version("transformers")},
         "seconds": round(seconds),
         "protocol": "any",

@@ -2,7 +2,8 @@
 
 import sys
 
+from syncabel.slurm import keep_status
 from syncabel.train import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep_status(main()))

@@ -1,6 +1,8 @@
 """Prompts in, predictions out: the search over a model and a lexicon, shared by `Linker` and by the exported model's `sample`."""
 
+import json
 import math
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +19,24 @@ from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import NAME_JOIN, PromptFormat, encode_join, encode_prompts, fitted
 from syncabel.types import Prediction, Prompt
 
-__all__ = ["LEXICON_FOLDER", "DecodingSettings", "candidate_scope", "check_candidates", "check_length", "decode", "fitted_prompt", "load_lexicon"]
+__all__ = [
+    "LEXICON_FOLDER",
+    "LEXICON_MANIFEST",
+    "DecodingSettings",
+    "build_command",
+    "candidate_scope",
+    "check_candidates",
+    "check_length",
+    "decode",
+    "exported_tokenizer",
+    "fitted_prompt",
+    "load_lexicon",
+    "missing_lexicon",
+    "own_ranking",
+]
 
 LEXICON_FOLDER = "lexicon"  # inside a model folder
+LEXICON_MANIFEST = "lexicon.json"  # beside the weights: what the lexicon is, for those who have to build it themselves
 Ranking = Literal["sum", "mean"]
 SearchName = Literal["greedy", "beam", "exact"]
 
@@ -81,24 +98,86 @@ class DecodingSettings:
             raise ConfigError(f"exact_ranks is {self.exact_ranks} and num_beams, the most answers, {self.num_beams}; give num_beams as many or more")
 
 
-def load_lexicon(model_folder: Path, config: Mapping[str, Any]) -> Lexicon | None:
-    """The lexicon beside a model's weights, None where the folder has none.
+def own_ranking(config: Mapping[str, Any]) -> str:
+    """How a model ranks where the caller does not say: `sum`, but for a converted model, which keeps the published score.
+
+    Args:
+        config: the `syncabel` entry of its config.json.
+    """
+    return str(config.get("ranking", "sum"))
+
+
+def load_lexicon(model_folder: Path, config: Mapping[str, Any], place: Path | str | None = None, verify: bool = False) -> Lexicon | None:
+    """The lexicon of a model, None where its folder has none.
 
     Args:
         model_folder: an exported model folder.
         config: the `syncabel` entry of its config.json.
+        place: a folder with the lexicon, e.g. one built again; None for the one beside the weights.
+        verify: read all of it and compare its content with its digest, which takes seconds where there are millions of names.
 
     Raises:
-        DigestMismatchError: it is not the lexicon the model was exported with.
+        MissingLexiconError: there is no such place.
+        DigestMismatchError: it is not the lexicon the model was exported with, or a file of it was altered.
         LexiconError, IncompleteFolderError, FormatError: it cannot be read.
     """
-    folder = model_folder / LEXICON_FOLDER
-    if not folder.exists():
+    folder = model_folder / LEXICON_FOLDER if place is None else Path(place)
+    if place is None and not folder.exists():
         return None
     lexicon = Lexicon.load(folder)
     if lexicon.digest != (expected := str(config.get("lexicon_digest"))):
-        raise DigestMismatchError(str(folder), expected, lexicon.digest, "put back the lexicon that the model was exported with, or export it again")
+        hint = "put back the lexicon that the model was exported with, build it from the same knowledge base, or export the model again"
+        raise DigestMismatchError(str(folder), expected, lexicon.digest, hint)
+    if verify:
+        lexicon.verify()
     return lexicon
+
+
+def exported_tokenizer(model_folder: Path | str) -> Any:
+    """The tokenizer of an exported folder, just as its tokenizer.json has it.
+
+    `AutoTokenizer` takes the class that goes with the kind of model, and some classes (Qwen 2's) put rules and tokens of their own in the
+    place of the file's.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(model_folder)
+
+
+def missing_lexicon(model_folder: Path, config: Mapping[str, Any], model: str, then: str) -> MissingLexiconError:
+    """The error for a model without its lexicon: from what, and with which command, to build it.
+
+    Args:
+        model_folder: the exported model folder.
+        config: the `syncabel` entry of its config.json.
+        model: what the user calls it: a folder, or a repository of the Hub.
+        then: what to do with the lexicon once it is built.
+    """
+    try:
+        manifest = json.loads((model_folder / LEXICON_MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        manifest = {}
+    source = " ".join(str(manifest[key]) for key in ("source", "release") if manifest.get(key)) or "the model's terminology"
+    digest = manifest.get("digests", {}).get("kb", "")
+    known = f" (digest {digest[:8]}…)" if digest else ""
+    command = build_command(model, config, manifest.get("nil"))
+    return MissingLexiconError(
+        f"{model}: no {LEXICON_FOLDER}/ beside the weights; with {source} as a knowledge base KB{known} run `{command}`, then {then}; "
+        "or ask for constrained=False"
+    )
+
+
+def build_command(model: str, config: Mapping[str, Any], nil: str | None, kb: str = "KB") -> str:
+    """The shell command that builds a model's lexicon.
+
+    Args:
+        model: its folder, or its repository on the Hub; its tokenizer is what counts.
+        config: the `syncabel` entry of its config.json.
+        nil: name of its leaf for "not in the knowledge base", None without one.
+        kb: the knowledge base.
+    """
+    words = ["syncabel", "lexicon", "build", kb, "--tokenizer", model, "--prompt-format", str(config.get("format", "sentence"))]
+    return shlex.join([*words, *(["--nil", nil] if nil else []), "-o", LEXICON_FOLDER])
 
 
 def check_length(prompt_tokens: int, model: Any, tokenizer: Any, lexicon: Lexicon | None, settings: DecodingSettings, where: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syncabel.errors import ConfigError, IncompleteFolderError, MissingExtraError, ModelError, PromptTooLongError, UnknownNameError
+from syncabel.fetch import fetched
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat, format_from_config, from_document
@@ -19,13 +20,17 @@ from syncabel.types import Document, LinkedMention, Mention, Prediction, Prompt,
 if TYPE_CHECKING:
     from syncabel.decoding import DecodingSettings
 
-__all__ = ["Linker", "place_of"]
+__all__ = ["Linker", "model_entry", "place_of"]
 
 MENTIONS_AT_ONCE = 512
 
 
-def _checked_entry(folder: Path) -> dict[str, Any]:
-    """The `syncabel` entry of a model folder whose files are all there, before anything large is loaded."""
+def model_entry(folder: Path) -> dict[str, Any]:
+    """The `syncabel` entry of a model folder whose files are all there, before anything large is loaded.
+
+    Raises:
+        IncompleteFolderError: a file is missing or damaged, or training did not export it.
+    """
     config = _json_object(folder / "config.json")
     if "model" not in _json_object(folder / "tokenizer.json"):  # the tokenizers library raises a bare Exception
         raise IncompleteFolderError(f"{folder / 'tokenizer.json'}: holds no tokenizer; export the model again")
@@ -74,45 +79,62 @@ class Linker:
     hard_groups: bool = True
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, settings: "DecodingSettings | None" = None, device: str | None = None) -> "Linker":
-        """Load an exported model folder, without running any code from it.
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        settings: "DecodingSettings | None" = None,
+        device: str | None = None,
+        *,
+        lexicon: str | Path | None = None,
+        revision: str | None = None,
+        verify: bool = False,
+    ) -> "Linker":
+        """Load an exported model, without running any code from its folder.
 
         Args:
-            folder: what `syncabel.export.export_model` wrote.
-            settings: how to decode; the defaults of `DecodingSettings` where None.
+            model: a folder that `syncabel.export.export_model` wrote, or ORG/NAME of one on the Hugging Face Hub.
+            settings: how to decode; the defaults of `DecodingSettings`, with the model's own ranking, where None.
             device: e.g. "cpu" or "cuda"; a GPU where there is one.
+            lexicon: folder with the model's lexicon, for one that came without; None for the one beside the weights.
+            revision: of a model on the Hub: commit, branch or tag.
+            verify: read the whole lexicon and compare its digest; seconds where it holds millions of names.
 
         Raises:
             IncompleteFolderError: the folder is no complete exported model, or a file of it is damaged.
-            DigestMismatchError: its lexicon is not the one it was exported with.
+            ConfigError: no folder here, and no such model on the Hub, or the Hub cannot be reached.
+            MissingLexiconError: the settings hold answers to a lexicon and there is none; the message has the command that builds it.
+            DigestMismatchError: its lexicon is not the one it was exported with, or was altered.
             MissingExtraError: torch or transformers is not installed.
         """
         try:
             import torch
             from safetensors import SafetensorError
-            from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+            from transformers import AutoConfig, AutoModelForCausalLM
         except ImportError as error:
             raise MissingExtraError("link", str(error.name)) from None
-        from syncabel.decoding import DecodingSettings, load_lexicon
+        from syncabel.decoding import DecodingSettings, exported_tokenizer, load_lexicon, missing_lexicon, own_ranking
 
-        folder = Path(folder)
-        entry = _checked_entry(folder)
-        lexicon = load_lexicon(folder, entry)
+        folder = fetched(model, revision=revision)
+        entry = model_entry(folder)
+        settings = settings or DecodingSettings(ranking=own_ranking(entry))
+        names = load_lexicon(folder, entry, lexicon, verify)
+        if names is None and settings.constrained:
+            raise missing_lexicon(folder, entry, str(model), "give lexicon='lexicon' (or `--lexicon lexicon`)")
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False)
+            weights: Any = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False)
         except SafetensorError as error:
             raise IncompleteFolderError(f"{folder}: its *.safetensors cannot be read ({error}); copy the folder again, or export it again") from None
-        groups = lexicon.groups if lexicon else entry.get("groups", ())
+        groups = names.groups if names else entry.get("groups", ())
         types = {kind: tuple(mapped) for kind, mapped in entry.get("types", {}).items()}
         return cls(
-            model.to(where).eval(),
-            AutoTokenizer.from_pretrained(folder),
-            lexicon,
+            weights.to(where).eval(),
+            exported_tokenizer(folder),
+            names,
             format_from_config(entry),
             TypeMap(tuple(groups), types),
-            settings or DecodingSettings(),
+            settings,
         )
 
     def prompt(self, query: Query) -> Prompt:

@@ -1,11 +1,12 @@
 """Which example comes when: sources mixed by a ratio that is counted in loss tokens and holds at every moment of a run.
 
 An item is what the model is given at once: an example, or a pack of examples of one source.  At each position the source
-that is furthest behind its share is drawn; the smaller side starts over, reshuffled, as often as needed.
+that is furthest behind its share is drawn; the smaller side starts over, reshuffled, as often as needed.  `concatenated` balances
+nothing: every item once an epoch, shuffled over all sources.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,10 @@ from numpy.typing import NDArray
 
 from syncabel.errors import ConfigError
 
-__all__ = ["MixReport", "Mixture", "Side", "SideReport", "bucketed", "mix", "parse_ratio"]
+__all__ = ["CONCATENATE", "MixReport", "Mixture", "Side", "SideReport", "bucketed", "concatenated", "mix", "parse_ratio"]
+
+CONCATENATE = "concatenate"  # the word for `concatenated` where a ratio could stand
+_BLOCK = 1 << 16  # loss-token counts that are Python numbers at the same time
 
 Ints = NDArray[np.int64]
 
@@ -105,14 +109,14 @@ class Mixture:
 
     Attributes:
         order: item numbers; those of side k start at the number of items of the sides before it. Shape: (length,).
-        side: the side of each. Shape: (length,).
+        side: the side of each. Shape: (length,), uint8.
         sides: the sources that have items.
         shares: loss tokens wanted of each, fractions.
         stopped: why the order ends before what was asked for, or "".
     """
 
     order: Ints
-    side: Ints
+    side: NDArray[np.uint8]
     sides: tuple[Side, ...]
     shares: tuple[float, ...]
     stopped: str = ""
@@ -124,15 +128,14 @@ class Mixture:
 
     def report_of(self, length: int) -> MixReport:
         """The accounting of the first `length` items, for a run that ended early."""
-        picked = self.side[:length]
-        loss = np.concatenate([side.loss_tokens for side in self.sides])[self.order[:length]]
-        tokens = np.concatenate([side.total_tokens for side in self.sides])[self.order[:length]]
+        starts = _starts(self.sides)
+        shown = np.bincount(self.order[:length], minlength=starts[-1] + len(self.sides[-1].loss_tokens))
+        times = [shown[start : start + len(side.loss_tokens)] for start, side in zip(starts, self.sides, strict=True)]
+        loss = [int(side.loss_tokens @ count) for side, count in zip(self.sides, times, strict=True)]
         rows = []
-        for k, side in enumerate(self.sides):
-            mine = picked == k
-            counts = (side.examples, side.dropped, len(side.loss_tokens), int(loss[mine].sum()), int(tokens[mine].sum()))
-            share = float(loss[mine].sum() / max(loss.sum(), 1))
-            rows.append(SideReport(side.name, *counts, float(mine.sum() / len(side.loss_tokens)), share, self.shares[k]))
+        for k, (side, count) in enumerate(zip(self.sides, times, strict=True)):
+            counts = (side.examples, side.dropped, len(side.loss_tokens), loss[k], int(side.total_tokens @ count))
+            rows.append(SideReport(side.name, *counts, float(count.mean()), loss[k] / max(sum(loss), 1), self.shares[k]))
         return MixReport(tuple(rows), length, self.stopped if length == len(self.order) else "")
 
 
@@ -164,7 +167,8 @@ def mix(
 ) -> Mixture:
     """The order of a whole run.
 
-    Over any prefix the loss tokens of a source differ from its share by less than those of one item.
+    Over any prefix a source's loss tokens exceed its share by less than those of one item of its own, and fall behind by less
+    than those of one item of each other source.
 
     Args:
         sides: sources with at least one item; empty ones are absent ones.
@@ -184,19 +188,51 @@ def mix(
         raise ConfigError(f"max_repeats is {max_repeats}; give 1 or more")
     wanted = [math.ceil(epochs * len(side.loss_tokens)) for side in present]
     limits = [max_repeats * len(side.loss_tokens) if len(present) > 1 else None for side in present]
-    order, stopped_by = _draw(present, shares, wanted if items is None else None, items, multiple, limits, seed)
+    drawn, stopped_by = _draw(present, shares, wanted if items is None else None, items, multiple, limits, seed)
     if stopped_by is not None and items is not None:
-        raise ConfigError(
-            f"{items:,} items at this ratio show {present[stopped_by].name!r} more than max_repeats={max_repeats} times "
-            f"(it ends after {len(order):,}); raise max_repeats, change mix, or train for fewer steps"
-        )
-    stopped = (
-        "" if stopped_by is None else f"stopped by max_repeats={max_repeats} of {present[stopped_by].name!r}: the other source is not seen {epochs:g} times"
+        raise _out_of_reach(items, len(drawn), f"show {present[stopped_by].name!r} more than", max_repeats)
+    stopped = "" if stopped_by is None else f"stopped by max_repeats={max_repeats} of {present[stopped_by].name!r}: other sources are not seen {epochs:g} times"
+    numbers = np.empty(len(drawn), np.int64)
+    for k, (side, start) in enumerate(zip(present, _starts(present), strict=True)):
+        places = np.flatnonzero(drawn == k)
+        numbers[places] = start + _passes(len(side.loss_tokens), len(places), (seed, k))
+    return Mixture(numbers, drawn, tuple(present), tuple(shares), stopped)
+
+
+def concatenated(sides: Sequence[Side], *, items: int | None = None, epochs: float = 1.0, multiple: int = 1, max_repeats: int = 100, seed: int = 0) -> Mixture:
+    """The order of a run that shows every item of every source once an epoch, shuffled over all of them, and balances nothing.
+
+    Args:
+        sides, items, epochs, multiple, max_repeats, seed: as `mix` has them; an order by epochs is filled up to whole steps with the
+            first items of the next epoch.
+
+    Raises:
+        ConfigError: nothing to show, or `items` out of reach of `max_repeats`.
+    """
+    present = [side for side in sides if len(side.loss_tokens)]
+    _shares(present, None)
+    sizes = [len(side.loss_tokens) for side in present]
+    length = math.ceil(math.ceil(epochs * sum(sizes)) / multiple) * multiple if items is None else items
+    limit = max_repeats * sum(sizes) if len(present) > 1 else length
+    if length > limit and items is not None:
+        raise _out_of_reach(items, limit, "show every source more than", max_repeats)
+    stopped = f"stopped by max_repeats={max_repeats}: nothing is seen {epochs:g} times" if length > limit else ""
+    order = _passes(sum(sizes), min(length, limit // multiple * multiple), (seed, 0))
+    side = np.repeat(np.arange(len(sizes), dtype=np.uint8), sizes)[order]
+    loss = [int(side.loss_tokens.sum()) for side in present]
+    return Mixture(order, side, tuple(present), tuple(tokens / max(sum(loss), 1) for tokens in loss), stopped)
+
+
+def _out_of_reach(items: int, reached: int, shown: str, max_repeats: int) -> ConfigError:
+    return ConfigError(
+        f"{items:,} items at this ratio {shown} max_repeats={max_repeats} times "
+        f"(it ends after {reached:,}); raise max_repeats, change mix, or train for fewer steps"
     )
-    picked = np.array([k for k, _ in order], np.int64)
-    starts = np.cumsum([0] + [len(side.loss_tokens) for side in present])[:-1]
-    numbers = np.array([starts[k] + i for k, i in order], np.int64)
-    return Mixture(numbers, picked, tuple(present), tuple(shares), stopped)
+
+
+def _starts(sides: Sequence[Side]) -> list[int]:
+    """The number of the first item of each side."""
+    return [0, *np.cumsum([len(side.loss_tokens) for side in sides]).tolist()[:-1]]
 
 
 def _shares(present: Sequence[Side], ratio: Mapping[str, float] | None) -> list[float]:
@@ -212,19 +248,27 @@ def _shares(present: Sequence[Side], ratio: Mapping[str, float] | None) -> list[
     return [ratio[name] / sum(ratio.values()) for name in names]
 
 
-class _Cycle:
-    """Items of one side, over and over, each pass shuffled by itself."""
+def _pass(size: int, key: tuple[int, int], number: int) -> Ints:
+    """The items of one pass over a source, shuffled by itself."""
+    return np.random.default_rng((*key, number)).permutation(size)
 
-    def __init__(self, side: Side, number: int, seed: int) -> None:
-        self.size, self.number, self.seed, self.drawn = len(side.loss_tokens), number, seed, 0
-        self.turn: list[int] = []
 
-    def next(self) -> int:
-        place = self.drawn % self.size
-        if place == 0:
-            self.turn = np.random.default_rng((self.seed, self.number, self.drawn // self.size)).permutation(self.size).tolist()
-        self.drawn += 1
-        return self.turn[place]
+def _passes(size: int, count: int, key: tuple[int, int]) -> Ints:
+    """The first `count` items of pass after pass. Shape: (count,)."""
+    items = np.empty(count, np.int64)
+    for number, start in enumerate(range(0, count, size)):
+        items[start : start + size] = _pass(size, key, number)[: count - start]
+    return items
+
+
+def _weights(side: Side, key: tuple[int, int]) -> Iterator[int]:
+    """Loss tokens of a source's items in the order they are drawn, without end, a block of them in memory as Python numbers."""
+    size, number = len(side.loss_tokens), 0
+    while True:
+        turn = _pass(size, key, number)
+        for start in range(0, size, _BLOCK):
+            yield from side.loss_tokens[turn[start : start + _BLOCK]].tolist()
+        number += 1
 
 
 def _draw(
@@ -235,30 +279,35 @@ def _draw(
     multiple: int,
     limits: Sequence[int | None],
     seed: int,
-) -> tuple[list[tuple[int, int]], int | None]:
-    """(side, item) pairs, and the side whose limit ended them, if one did."""
-    cycles = [_Cycle(side, k, seed) for k, side in enumerate(sides)]
-    weights = [side.loss_tokens.tolist() for side in sides]
+) -> tuple[NDArray[np.uint8], int | None]:
+    """The side drawn at each place, and the one whose limit ended them, if one did.
+
+    Millions of draws: one byte is kept of each, and which items they are follows from how often a side was drawn.
+    """
+    weights = [_weights(side, (seed, k)) for k, side in enumerate(sides)]
+    others = range(1, len(sides))
+    left = [math.inf if limit is None else limit for limit in limits]
+    owed = [0] * len(sides) if wanted is None else list(wanted)
+    unseen = sum(least > 0 for least in owed)
     given, total = [0] * len(sides), 0
-    order: list[tuple[int, int]] = []
-
-    def complete() -> bool:
-        if items is not None:
-            return len(order) >= items
-        assert wanted is not None
-        return len(order) % multiple == 0 and all(cycle.drawn >= least for cycle, least in zip(cycles, wanted, strict=True))
-
-    while not complete():
+    drawn = bytearray()
+    while len(drawn) < items if items is not None else unseen or len(drawn) % multiple:
         # The source with the largest deficit; giving it one item cannot overshoot by more than that item.
-        k = max(range(len(sides)), key=lambda k: shares[k] * total - given[k])
-        limit = limits[k]
-        if limit is not None and cycles[k].drawn >= limit:
-            return order[: len(order) // multiple * multiple], k
-        item = cycles[k].next()
-        order.append((k, item))
-        given[k] += weights[k][item]
-        total += weights[k][item]
-    return order, None
+        k, most = 0, shares[0] * total - given[0]
+        for other in others:
+            deficit = shares[other] * total - given[other]
+            if deficit > most:
+                k, most = other, deficit
+        if not left[k]:
+            return np.frombuffer(drawn, np.uint8)[: len(drawn) // multiple * multiple], k
+        left[k] -= 1
+        owed[k] -= 1
+        unseen -= owed[k] == 0
+        drawn.append(k)
+        tokens = next(weights[k])
+        given[k] += tokens
+        total += tokens
+    return np.frombuffer(drawn, np.uint8), None
 
 
 def bucketed(mixture: Mixture, lengths: Ints, batch: int, window: int, seed: int = 0) -> Ints:

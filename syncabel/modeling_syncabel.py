@@ -1,30 +1,67 @@
-"""The model class that an exported folder brings along (`trust_remote_code=True`): a Llama with `sample`.
+"""The model classes that an exported folder brings along (`trust_remote_code=True`): those of transformers with `sample`.
 
 Inside the project this module is imported like any other; the export copies it and what it imports flat into the
 model's folder.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, LlamaForCausalLM
+from transformers import (
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    GemmaForCausalLM,
+    LlamaForCausalLM,
+    MistralForCausalLM,
+    Qwen2ForCausalLM,
+    Qwen3ForCausalLM,
+)
 
-from syncabel.decoding import LEXICON_FOLDER, DecodingSettings, decode, fitted_prompt, load_lexicon
+from syncabel.decoding import (
+    LEXICON_FOLDER,
+    LEXICON_MANIFEST,
+    DecodingSettings,
+    decode,
+    exported_tokenizer,
+    fitted_prompt,
+    load_lexicon,
+    missing_lexicon,
+    own_ranking,
+)
 from syncabel.errors import MarkupError, MissingLexiconError
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat, format_from_config, from_sentence
 from syncabel.types import Prediction, Prompt
 
-__all__ = ["SyncabelForCausalLM", "SyncabelMixin", "as_public"]
+__all__ = [
+    "CLASSES",
+    "SyncabelForCausalLM",
+    "SyncabelGemma2ForCausalLM",
+    "SyncabelGemma3ForCausalLM",
+    "SyncabelGemmaForCausalLM",
+    "SyncabelMistralForCausalLM",
+    "SyncabelMixin",
+    "SyncabelQwen2ForCausalLM",
+    "SyncabelQwen3ForCausalLM",
+    "as_public",
+]
+
+_LOG = logging.getLogger(__name__)
 
 
 class SyncabelMixin:
     """Adds `sample` to a causal language model whose folder holds a tokenizer and a lexicon."""
 
     config: Any
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)  # type: ignore[call-arg]
+        if not getattr(config, "syncabel", {}).get("lexicon_included", True) and not Path(config._name_or_path, LEXICON_FOLDER).exists():
+            _LOG.warning("%s", self._missing_lexicon())
 
     @cached_property
     def syncabel_folder(self) -> Path:
@@ -35,17 +72,34 @@ class SyncabelMixin:
         from huggingface_hub import snapshot_download
 
         revision = getattr(self.config, "_commit_hash", None)
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[f"{LEXICON_FOLDER}/*", "tokenizer*", "special_tokens_map.json"]))
+        wanted = [f"{LEXICON_FOLDER}/*", LEXICON_MANIFEST, "tokenizer*", "special_tokens_map.json"]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
 
     @cached_property
     def syncabel_tokenizer(self) -> Any:
         """The tokenizer beside the weights."""
-        return AutoTokenizer.from_pretrained(self.syncabel_folder)
+        return exported_tokenizer(self.syncabel_folder)
 
     @cached_property
     def syncabel_lexicon(self) -> Lexicon | None:
-        """The lexicon beside the weights, None where the folder has none."""
+        """The lexicon beside the weights, or the one given to `use_lexicon`; None where there is neither."""
         return load_lexicon(self.syncabel_folder, self.config.syncabel)
+
+    def use_lexicon(self, folder: str | Path) -> None:
+        """Take the lexicon from a folder of its own: for a model that came without, because its terminology may not be passed on.
+
+        Args:
+            folder: what `syncabel lexicon build` wrote.
+
+        Raises:
+            MissingLexiconError: there is no such folder.
+            DigestMismatchError: it is not the lexicon the model was exported with.
+        """
+        self.syncabel_lexicon = load_lexicon(self.syncabel_folder, self.config.syncabel, folder)
+
+    def _missing_lexicon(self) -> MissingLexiconError:
+        name = self.config._name_or_path
+        return missing_lexicon(self.syncabel_folder, self.config.syncabel, name, f"call model.use_lexicon({LEXICON_FOLDER!r})")
 
     def sample(
         self,
@@ -53,7 +107,7 @@ class SyncabelMixin:
         constrained: bool = True,
         num_beams: int = 5,
         language: str | None = None,
-        ranking: str = "sum",
+        ranking: str | None = None,
         max_new_tokens: int = 128,
         max_batch_tokens: int = 16384,
         search: str = "beam",
@@ -71,7 +125,7 @@ class SyncabelMixin:
             constrained: hold the model to names of the lexicon; else it writes freely.
             num_beams: width of the beam.
             language: overrides the model's own (`en`, `fr`, `es`).
-            ranking: `sum` or `mean`, see `DecodingSettings`.
+            ranking: `sum` or `mean`, see `DecodingSettings`; the model's own where None: `sum`, of a converted model `mean`.
             max_new_tokens: most tokens of a free generation.
             max_batch_tokens: see `DecodingSettings`.
             search: `greedy`, `beam`, or `exact`, which proves its first answers.
@@ -90,7 +144,7 @@ class SyncabelMixin:
             more), `text`.
 
         Raises:
-            MissingLexiconError: constrained, and the folder has no lexicon.
+            MissingLexiconError: constrained, and there is no lexicon beside the weights; the message says how to build it for `use_lexicon`.
             DigestMismatchError: the folder's lexicon is not the one the model was exported with.
             MarkupError: a sentence does not mark exactly one mention.
             UnknownNameError: an unknown group or language.
@@ -101,16 +155,14 @@ class SyncabelMixin:
         if isinstance(sentences, str):
             sentences = [sentences]
         if self.syncabel_lexicon is None and constrained:
-            raise MissingLexiconError(
-                f"{self.syncabel_folder}: no {LEXICON_FOLDER}/ beside the weights; run `syncabel lexicon build`, or ask for constrained=False"
-            )
+            raise self._missing_lexicon()
         fmt = format_from_config(self.config.syncabel)
         if language is not None:
             fmt = replace(fmt, language=language)
         settings = DecodingSettings(
             constrained,
             num_beams,
-            ranking,
+            own_ranking(self.config.syncabel) if ranking is None else ranking,
             max_new_tokens,
             max_batch_tokens,
             search=search,
@@ -161,3 +213,39 @@ def as_public(answer: Prediction, prompt: Prompt, windowed: bool, text: str) -> 
 
 class SyncabelForCausalLM(SyncabelMixin, LlamaForCausalLM):  # type: ignore[no-untyped-call]
     """A Llama that links mentions."""
+
+
+class SyncabelMistralForCausalLM(SyncabelMixin, MistralForCausalLM):  # type: ignore[no-untyped-call]
+    """A Mistral that links mentions."""
+
+
+class SyncabelQwen2ForCausalLM(SyncabelMixin, Qwen2ForCausalLM):  # type: ignore[no-untyped-call]
+    """A Qwen 2 or 2.5 that links mentions."""
+
+
+class SyncabelQwen3ForCausalLM(SyncabelMixin, Qwen3ForCausalLM):  # type: ignore[no-untyped-call]
+    """A Qwen 3 that links mentions."""
+
+
+class SyncabelGemmaForCausalLM(SyncabelMixin, GemmaForCausalLM):  # type: ignore[no-untyped-call]
+    """A Gemma that links mentions."""
+
+
+class SyncabelGemma2ForCausalLM(SyncabelMixin, Gemma2ForCausalLM):  # type: ignore[no-untyped-call]
+    """A Gemma 2 that links mentions."""
+
+
+class SyncabelGemma3ForCausalLM(SyncabelMixin, Gemma3ForCausalLM):  # type: ignore[no-untyped-call]
+    """A Gemma 3, its text part, that links mentions."""
+
+
+# `model_type` of a configuration → the class that its folder names in `auto_map`; the one list of what can be exported.
+CLASSES = {
+    "llama": "SyncabelForCausalLM",
+    "mistral": "SyncabelMistralForCausalLM",
+    "qwen2": "SyncabelQwen2ForCausalLM",
+    "qwen3": "SyncabelQwen3ForCausalLM",
+    "gemma": "SyncabelGemmaForCausalLM",
+    "gemma2": "SyncabelGemma2ForCausalLM",
+    "gemma3_text": "SyncabelGemma3ForCausalLM",
+}

@@ -318,7 +318,8 @@ def _examples(documents: Sequence[Document], kb: KnowledgeBase, lexicon: Lexicon
         write_examples((row for row in examples if row.source == source), data / f"{source}.jsonl")
     (data / "types.json").write_text(json.dumps(dict(types.table)) + "\n", encoding="utf-8")
     write_rejections(rejected, data / "rejected.jsonl")
-    write_format(data, fmt, lexicon)
+    # The sentences were written and checked among all concepts of the vocabulary, and hold among the few that are linked to.
+    write_format(data, fmt, lexicon, rebased_to=kb.digest)
     return f"{len(rows):,} mentions = {len(examples):,} examples + {len(rejected):,} left out {dict(Counter(row.reason for row in rejected)) or ''}".rstrip()
 
 

@@ -24,6 +24,7 @@ from constrained.trie import TokenTrie
 from constrained.vllm import EXTRA_ARG, FOLDER_VARIABLE
 from syncabel.decoding import LEXICON_FOLDER, DecodingSettings, candidate_scope
 from syncabel.errors import ConfigError, MissingExtraError, MissingLexiconError, ModelError
+from syncabel.fetch import fetched
 from syncabel.lexicon.store import TRIE, Lexicon
 from syncabel.linker import Linker, place_of
 from syncabel.prompt import encode_prompts
@@ -95,6 +96,7 @@ def load_vllm(
     max_num_seqs: int = 256,
     gpu_memory_utilization: float = 0.5,
     enforce_eager: bool = False,
+    lexicon: str | Path | None = None,
 ) -> Any:
     """Start vLLM on an exported model folder, with the trie of its lexicon and the processor for the model runner it uses.
 
@@ -105,6 +107,7 @@ def load_vllm(
         max_num_seqs: most requests decoded at once.
         gpu_memory_utilization: vLLM's share of a GPU, a fraction; the engine needs the rest.
         enforce_eager: without CUDA graphs.
+        lexicon: folder with the model's lexicon, for one that came without; None for the one beside the weights.
 
     Returns:
         A `vllm.LLM`.
@@ -118,7 +121,7 @@ def load_vllm(
         from vllm import LLM, EngineArgs
     except ImportError as error:
         raise MissingExtraError("vllm", str(error.name)) from None
-    trie = Path(folder, LEXICON_FOLDER, TRIE).resolve()
+    trie = Path(lexicon or Path(folder, LEXICON_FOLDER), TRIE).resolve()
     if not trie.is_dir():
         raise MissingLexiconError(f"{folder}: no lexicon in it, and vLLM is held to the names of one; export the model with a lexicon")
     if Path(taken := os.environ.get(FOLDER_VARIABLE) or trie).resolve() != trie:
@@ -193,11 +196,20 @@ class CertifiedVLLM(Linker):
         return cls(**own, llm=llm, epsilon=epsilon, top_logprobs=top_logprobs)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, settings: DecodingSettings | None = None, device: str | None = None) -> "CertifiedVLLM":
-        """Load an exported model folder twice: for the engine and, with the defaults of `load_vllm`, for vLLM.
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        settings: DecodingSettings | None = None,
+        device: str | None = None,
+        *,
+        lexicon: str | Path | None = None,
+        revision: str | None = None,
+        verify: bool = False,
+    ) -> "CertifiedVLLM":
+        """Load an exported model twice: for the engine and, with the defaults of `load_vllm`, for vLLM.
 
         Args:
-            folder: what `syncabel.export.export_model` wrote.
+            model, lexicon, revision, verify: as `Linker.from_pretrained` has them.
             settings: how the engine decodes the rest; exact search where None.
             device: the engine's; a GPU where there is one.
 
@@ -206,8 +218,9 @@ class CertifiedVLLM(Linker):
             SyncabelError: see `Linker.from_pretrained`.
         """
         # vLLM first: it takes its share of the GPU that is free.
-        llm = load_vllm(folder)
-        return cls.over(Linker.from_pretrained(folder, settings or DecodingSettings(search="exact"), device), llm)
+        folder = fetched(model, revision=revision)
+        llm = load_vllm(folder, lexicon=lexicon)
+        return cls.over(Linker.from_pretrained(folder, settings or DecodingSettings(search="exact"), device, lexicon=lexicon, verify=verify), llm)
 
     def _ranked(self, prompts: Sequence[Prompt], queries: Sequence[Query], candidates: Sequence[Sequence[int] | None] | None) -> list[list[Prediction]]:
         certain = self._certain(prompts, queries, candidates)

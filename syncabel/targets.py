@@ -1,20 +1,23 @@
 """Which of a concept's names the model is taught to write for a mention ("adaptive concept representation").
 
-Of the concept's names that no other concept shares, the one closest to the mention or its long form.
+Of the concept's names that no other concept shares, the one closest to the mention or its long form; or one drawn among them in
+proportion to how close they are, so that over many mentions a model sees them all.
 """
 
+import hashlib
+import random
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from syncabel.errors import UnknownNameError
+from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.lexicon.store import Lexicon
 
 __all__ = ["METHODS", "TargetMethod", "TargetNames"]
 
-TargetMethod = Literal["tfidf", "levenshtein", "preferred"]
+TargetMethod = Literal["tfidf", "levenshtein", "preferred", "sampled"]
 Pair = tuple[str, NDArray[np.int64]]
 
 
@@ -23,16 +26,23 @@ class TargetNames:
 
     Args:
         lexicon: names and codes.
-        method: `tfidf` (cosine of character 3-grams), `levenshtein` (normalised similarity), or `preferred`.
+        method: `tfidf` (cosine of character 3-grams), `levenshtein` (normalised similarity), `preferred`, or `sampled`: drawn
+            with a probability in proportion to cosine ** (1 / temperature); a name that has nothing in common with the
+            mention is drawn only where no name has.
+        temperature: of `sampled`: 1 is in proportion to similarity, towards 0 the closest name, above 1 more evenly.
+        seed: of `sampled`.
 
     Raises:
         UnknownNameError: no such method.
+        ConfigError: a temperature that is not above 0.
     """
 
-    def __init__(self, lexicon: Lexicon, method: str = "tfidf") -> None:
+    def __init__(self, lexicon: Lexicon, method: str = "tfidf", temperature: float = 1.0, seed: int = 0) -> None:
         if method not in METHODS:
             raise UnknownNameError("target method", method, METHODS)
-        self.lexicon = lexicon
+        if not temperature > 0:
+            raise ConfigError(f"the temperature of targets is {temperature}; give a number above 0")
+        self.lexicon, self.method, self.temperature, self.seed = lexicon, method, temperature, seed
         self._scores = METHODS[method](lexicon)
 
     def candidates(self, code: str) -> NDArray[np.int64]:
@@ -41,18 +51,36 @@ class TargetNames:
         own = entries[~np.array([self.lexicon.shared(entry) for entry in entries], bool)]
         return own if len(own) else entries
 
-    def choose(self, pairs: Sequence[tuple[str, str]]) -> list[int | None]:
+    def choose(self, pairs: Sequence[tuple[str, str]], keys: Sequence[str] | None = None) -> list[int | None]:
         """The target entry per (code, mention or its long form); None where the lexicon lacks the code.
 
         Ties go to the first name in entry order, so that results reproduce.
+
+        Args:
+            pairs: codes and texts.
+            keys: what decides the draw of `sampled` for each pair, e.g. document and mention; the pairs themselves where not given.
         """
         asked = [(text, self.candidates(code)) for code, text in pairs]
         known = [i for i, (_, entries) in enumerate(asked) if len(entries)]
         chosen: list[int | None] = [None] * len(asked)
         for i, scores in zip(known, self._scores([asked[i] for i in known]), strict=True):
-            # A small rounding difference is no preference: equal to 9 digits is a tie.
-            chosen[i] = int(asked[i][1][int(np.argmax(np.round(scores, 9)))])
+            key = "\0".join(pairs[i]) if keys is None else keys[i]
+            chosen[i] = int(asked[i][1][self._place(scores, key)])
         return chosen
+
+    def _place(self, scores: NDArray[np.float64], key: str) -> int:
+        # A small rounding difference is no preference: equal to 9 digits is a tie.
+        rounded = np.round(scores, 9)
+        return int(np.argmax(rounded)) if self.method != "sampled" else self._drawn(rounded, key)
+
+    def _drawn(self, similarity: NDArray[np.float64], key: str) -> int:
+        """A place drawn by the key's own random number, so that neither order nor company of the pairs matters."""
+        # Relative to the largest: a power of small numbers would vanish at low temperatures.
+        largest = similarity.max()
+        weights = (similarity / largest) ** (1 / self.temperature) if largest > 0 else np.ones(len(similarity))
+        ends = np.cumsum(weights)
+        number = random.Random(hashlib.sha256(f"{self.seed}\0target\0{key}".encode()).hexdigest()).random()
+        return min(int(np.searchsorted(ends, number * ends[-1], side="right")), len(ends) - 1)
 
 
 def _tfidf(lexicon: Lexicon) -> Callable[[Sequence[Pair]], list[NDArray[np.float64]]]:
@@ -91,4 +119,4 @@ def _preferred(lexicon: Lexicon) -> Callable[[Sequence[Pair]], list[NDArray[np.f
     return scores
 
 
-METHODS: dict[str, Callable[[Lexicon], Any]] = {"tfidf": _tfidf, "levenshtein": _levenshtein, "preferred": _preferred}
+METHODS: dict[str, Callable[[Lexicon], Any]] = {"tfidf": _tfidf, "levenshtein": _levenshtein, "preferred": _preferred, "sampled": _tfidf}

@@ -498,6 +498,8 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
+    if type(value) is kind and kind in _PLAIN:  # most values; millions of rows are read this way
+        return value
     origin = get_origin(kind)
     if dataclasses.is_dataclass(kind):
         return _convert_object(typing.cast(type, kind), value, where)

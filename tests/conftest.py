@@ -142,3 +142,20 @@ def small_lexicon(small_kb: Any, tiny_tokenizer: Any) -> Any:
     from syncabel.lexicon.build import build_lexicon
 
     return build_lexicon(small_kb, tiny_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def launched() -> Callable[..., dict[str, str]]:
+    """The environment that `accelerate launch` gives a process, by its own parser, for a shipped configuration and flags."""
+
+    def of(name: str, *flags: str) -> dict[str, str]:
+        from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+        from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
+
+        path = Path(__file__).resolve().parents[1] / "configs" / "accelerate" / f"{name}.yaml"
+        given = launch_command_parser().parse_args(["--config_file", str(path), "--main_process_port", "0", *flags, "-m", "syncabel.train"])
+        arguments, *_ = _validate_launch_command(given)
+        several = arguments.use_fsdp or arguments.multi_gpu
+        return dict(prepare_multi_gpu_env(arguments) if several else prepare_simple_launcher_cmd_env(arguments)[1])
+
+    return of

@@ -11,7 +11,7 @@ import typer
 
 from constrained.trie import TrieError
 from syncabel import __version__
-from syncabel.cli import corpus, evaluate, examples, gates, generate, kb, lexicon, link, publish, quickstart
+from syncabel.cli import convert, corpus, evaluate, examples, gates, generate, kb, lexicon, link, plan, publish, quickstart, slurm
 from syncabel.cli.console import err
 from syncabel.errors import SyncabelError
 from syncabel.progress import bars_on_terminals_only
@@ -30,12 +30,15 @@ app = typer.Typer(
 app.add_typer(kb.app, name="kb")
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(lexicon.app, name="lexicon")
+app.add_typer(slurm.app, name="slurm")
 app.command("generate")(generate.generate)
 app.command("gates")(gates.gates)
 app.command("examples")(examples.examples)
 app.command("link")(link.link)
 app.command("evaluate")(evaluate.evaluate)
+app.command("plan")(plan.plan)
 app.command("publish")(publish.publish)
+app.command("convert")(convert.convert)
 app.command("quickstart")(quickstart.quickstart)
 
 

@@ -2,10 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,8 +19,8 @@ from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import format_named
-from syncabel.sft import FORMAT, ExampleSettings, make_examples, read_type_table, write_examples, write_format
-from syncabel.types import Document, Mention, Rejection, SFTExample
+from syncabel.sft import FORMAT, ExampleSettings, codes_held_out, examples_file, make_examples, read_type_table, write_format
+from syncabel.types import NIL_CODE, Document, Mention, Rejection, SFTExample
 
 __all__ = ["examples"]
 
@@ -34,40 +35,65 @@ def examples(
     corpus_format: Annotated[str, typer.Option("--format", help="auto, jsonl, pubtator-ncbi or pubtator-bc5cdr.")] = "auto",
     prompt_format: Annotated[str, typer.Option(help="sentence, syncabel or document-first.")] = "sentence",
     language: Annotated[str, typer.Option(help="en, fr or es.")] = "en",
-    target: Annotated[str, typer.Option(help="How the name to write is chosen: tfidf, levenshtein or preferred.")] = "tfidf",
+    target: Annotated[str, typer.Option(help="How the name to write is chosen: tfidf, levenshtein, preferred, or sampled by similarity.")] = "tfidf",
+    target_temperature: Annotated[
+        float, typer.Option(help="Of sampled: 1 draws in proportion to similarity, towards 0 the closest name, above 1 more evenly.")
+    ] = 1.0,
     context_chars: Annotated[
         int | None, typer.Option(help="Most characters of the sentence on either side of a mention; 600, of document-first 25.", show_default=False)
     ] = None,
     document_chars: Annotated[int | None, typer.Option(help="Of document-first: most characters of the document; 2,000.", show_default=False)] = None,
     type_dropout: Annotated[float, typer.Option(help="Share of prompts that do not say the type, a fraction.")] = 0.15,
     context_dropout: Annotated[float, typer.Option(help="Share of prompts that are the bare mention, a fraction.")] = 0.0,
+    nil: Annotated[
+        bool, typer.Option("--nil", help="Teach NIL for mentions annotated as not in the knowledge base; the lexicon must have been built with --nil.")
+    ] = False,
+    nil_hold_out: Annotated[float, typer.Option(help="Share of the concepts whose mentions are all taught as NIL, a fraction; format.json lists them.")] = 0.0,
     dev_fraction: Annotated[float, typer.Option(help="Share of the human training documents split off as dev, a fraction.")] = 0.1,
     types: Annotated[Path | None, typer.Option(help="JSON table from annotated types to groups; counted on the training documents where not given.")] = None,
     rebase: Annotated[
         bool, typer.Option("--rebase", help="Take synthetic documents made for another knowledge base; each is checked again, what falls out is listed.")
     ] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write human.parquet and synthetic.parquet instead of JSON Lines.")] = False,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Turn documents into training examples; dev is split off by document, test documents are refused."""
     fmt = format_named(prompt_format, language, context_chars, document_chars)
-    settings = ExampleSettings(target=target, type_dropout=type_dropout, context_dropout=context_dropout, seed=seed)
+    settings = ExampleSettings(
+        target=target,
+        target_temperature=target_temperature,
+        type_dropout=type_dropout,
+        context_dropout=context_dropout,
+        nil=nil,
+        nil_hold_out=nil_hold_out,
+        seed=seed,
+    )
     base, words = KnowledgeBase.load(kb), Lexicon.load(lexicon)
     _check_lexicon(words, lexicon, base)
     read = read_corpus(corpus, format=corpus_format)
     refuse_test(read.documents, ", ".join(map(str, corpus)))
-    documents, fallen = _of_this_kb(read.documents, base, rebase)
+    documents, fallen, rebased = _of_this_kb(read.documents, base, rebase)
     train, dev = _split(documents, dev_fraction, seed)
     type_map = _type_map(types, train, base)
-    rows = list(tracked(make_examples(train, words, base.canonical, type_map, fmt, settings), "examples"))
-    good = [row for row in rows if isinstance(row, SFTExample)]
-    bad = [*read.rejections, *fallen, *(row for row in rows if isinstance(row, Rejection))]
+    rows = make_examples(train, words, base.canonical, type_map, fmt, settings)
     (output / FORMAT).unlink(missing_ok=True)  # comes back last: it speaks for a folder that is whole
-    _write_documents(output, good, [_canonical(document, base) for document in dev])
+    bad = [*read.rejections, *fallen, *_write_examples(output, tracked(rows, "examples"), ".parquet" if parquet else ".jsonl")]
+    _write_dev(output, [_canonical(document, base) for document in dev])
     _write_json(output / "types.json", dict(type_map.table))
     write_rejections(bad, output / "rejected.jsonl")
-    write_format(output, fmt, words)
+    write_format(output, fmt, words, base.digest if rebased else None, _nil(train, base, settings))
     err.print(f"dev: {len(dev):,} documents; types: {dict(type_map.table)}", markup=False)
     err.print(f"rejected: {len(bad):,} {dict(Counter(row.reason for row in bad))} → {output / 'rejected.jsonl'}", markup=False)
+
+
+def _nil(documents: list[Document], kb: KnowledgeBase, settings: ExampleSettings) -> dict[str, Any] | None:
+    """What format.json says of NIL: the concepts that training sees as NIL only, so that whoever evaluates can tell them apart."""
+    if not settings.nil:
+        return None
+    concepts = codes_held_out(documents, kb.canonical, settings)
+    if settings.nil_hold_out:
+        err.print(f"taught as NIL only: {len(concepts):,} concepts, listed in {FORMAT}", markup=False)
+    return {"hold_out": settings.nil_hold_out, "seed": settings.seed, "concepts": list(concepts)}
 
 
 def _check_lexicon(lexicon: Lexicon, folder: Path, kb: KnowledgeBase) -> None:
@@ -76,8 +102,8 @@ def _check_lexicon(lexicon: Lexicon, folder: Path, kb: KnowledgeBase) -> None:
         raise DigestMismatchError(f"{folder}: knowledge base of the lexicon", kb.digest, made_of, "build it from this one with `syncabel lexicon build`")
 
 
-def _of_this_kb(documents: Iterable[Document], kb: KnowledgeBase, rebase: bool) -> tuple[list[Document], list[Rejection]]:
-    """The documents to use, and those made for another knowledge base that do not hold in this one."""
+def _of_this_kb(documents: Iterable[Document], kb: KnowledgeBase, rebase: bool) -> tuple[list[Document], list[Rejection], int]:
+    """The documents to use, those made for another knowledge base that do not hold in this one, and how many were made for another."""
     kept: list[Document] = []
     fallen: list[Rejection] = []
     rechecked = 0
@@ -97,7 +123,7 @@ def _of_this_kb(documents: Iterable[Document], kb: KnowledgeBase, rebase: bool) 
             kept.append(row)
     if rechecked:
         err.print(f"made for another knowledge base: {rechecked:,} documents, {len(fallen):,} of them do not hold in this one", markup=False)
-    return kept, fallen
+    return kept, fallen, rechecked
 
 
 def _rechecked(document: Document, kb: KnowledgeBase) -> Document | Rejection:
@@ -111,15 +137,33 @@ def _rechecked(document: Document, kb: KnowledgeBase) -> Document | Rejection:
     return Rejection(document.id, code, reason, document.text) if reason else current
 
 
-def _write_documents(output: Path, examples: list[SFTExample], dev: list[Document]) -> None:
-    """Examples by source, and dev; a file that an earlier run left and this one has nothing for goes."""
-    for source in ("human", "synthetic"):
-        chosen = [row for row in examples if row.source == source]
-        if chosen:
-            write_examples(chosen, output / f"{source}.jsonl")
-        else:
-            (output / f"{source}.jsonl").unlink(missing_ok=True)
-        err.print(f"{source}: {len(chosen):,} examples", markup=False)
+def _write_examples(output: Path, rows: Iterable[SFTExample | Rejection], suffix: str) -> list[Rejection]:
+    """Write examples by source as they come; returns what became none.  A file that an earlier run left and this one has nothing for goes."""
+    bad: list[Rejection] = []
+    counts, nil = Counter[str](), 0
+    with ExitStack() as stack:
+        put: dict[str, Callable[[SFTExample], None]] = {
+            source: stack.enter_context(examples_file(output / f"{source}{suffix}")) for source in ("human", "synthetic")
+        }
+        for row in rows:
+            if isinstance(row, Rejection):
+                bad.append(row)
+                continue
+            put[row.source](row)
+            counts[row.source] += 1
+            nil += row.code == NIL_CODE
+    for source in put:
+        for other in (".jsonl", ".parquet"):
+            if other != suffix or not counts[source]:
+                (output / f"{source}{other}").unlink(missing_ok=True)
+        err.print(f"{source}: {counts[source]:,} examples", markup=False)
+    if nil:
+        err.print(f"of these {nil:,} teach NIL", markup=False)
+    return bad
+
+
+def _write_dev(output: Path, dev: list[Document]) -> None:
+    """The documents that checkpoints are judged on; an earlier run's go where this one has none."""
     if dev:
         write_jsonl(dev, output / "dev.jsonl")
     else:

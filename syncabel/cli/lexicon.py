@@ -13,6 +13,7 @@ from syncabel.cli.console import err, print_json
 from syncabel.corpora import read_corpus
 from syncabel.corpora.corpus import refuse_test
 from syncabel.errors import ConfigError, FormatError, MissingExtraError
+from syncabel.fetch import TOKENIZER_FILES, fetched
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon, refuse_foreign
 from syncabel.prompt import format_named, prepare_tokenizer
@@ -31,7 +32,7 @@ def _root() -> None:
 @app.command()
 def build(
     kb: Annotated[str, typer.Argument(help="Knowledge base: a folder, or `doid`.")],
-    tokenizer: Annotated[Path, typer.Option(help="Folder of the model's tokenizer.")],
+    tokenizer: Annotated[Path, typer.Option(help="Folder of the model's tokenizer, or ORG/NAME of the model on the Hub.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     prompt_format: Annotated[str, typer.Option(help="sentence or document-first, or syncabel, which adds its separator to the tokenizer.")] = "sentence",
     save_tokenizer: Annotated[Path | None, typer.Option(help="Also write the tokenizer as the lexicon needs it to this folder.")] = None,
@@ -110,32 +111,42 @@ _UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeEr
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """A tokenizer from a local folder.
+    """A tokenizer from a folder, or from a repository of the Hub.
 
     Raises:
         FileNotFoundError: the folder has no tokenizer.json.
+        IncompleteFolderError, ConfigError: there is no such folder, and no such repository.
         FormatError: its tokenizer.json is no JSON.
         ConfigError: it is JSON, but no tokenizer comes of it and the files beside it.
         MissingExtraError: transformers is not installed.
     """
+    folder = fetched(folder, TOKENIZER_FILES)
     if not (folder / "tokenizer.json").exists():
         raise FileNotFoundError(2, "no tokenizer there; give the folder of a model or tokenizer", str(folder / "tokenizer.json"))
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise MissingExtraError("link", str(error.name)) from None
+    from syncabel.decoding import exported_tokenizer
+
     try:
         json.loads((folder / "tokenizer.json").read_bytes())
     except ValueError as error:  # bad JSON or bad UTF-8
         raise FormatError(f"damaged: {error}", folder / "tokenizer.json", hint="copy the tokenizer again") from None
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return exported_tokenizer(folder) if _is_exported(folder) else AutoTokenizer.from_pretrained(folder)
     except Exception as error:
         # The Rust side of tokenizers raises `Exception` itself for what it cannot read; its subclasses are let through unless listed.
         if type(error) is not Exception and not isinstance(error, _UNREADABLE):
             raise
         problem = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{folder}: no tokenizer can be made of its files ({problem[:200]}); copy the tokenizer again") from None
+
+
+def _is_exported(folder: Path) -> bool:
+    """Whether it is a model folder of this project; of one on the Hub, config.json comes with the tokenizer."""
+    path = folder / "config.json"
+    return path.is_file() and "syncabel" in json.loads(path.read_bytes())
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,14 +26,14 @@ _PUBTATOR = re.compile(r"[^|\t\[\]]+\|t\|")  # a marked line may hold bars as we
 
 
 def link(
-    model: Annotated[Path, typer.Option(help="Model folder that training exported.")],
+    model: Annotated[Path, typer.Option(help="Model folder that training exported, or ORG/NAME of one on the Hub.")],
     source: Annotated[
         Path | None,
         typer.Argument(help="Lines with [mention]{GROUP}, Document JSON Lines or PubTator, plain or .gz; standard input (lines) where not given."),
     ] = None,
     num_beams: Annotated[int, typer.Option(help="Width of the beam, and most answers a mention.")] = 5,
     free: Annotated[bool, typer.Option("--free", help="Let the model write freely instead of holding it to the lexicon.")] = False,
-    ranking: Annotated[str, typer.Option(help="sum or mean.")] = "sum",
+    ranking: Annotated[str | None, typer.Option(help="sum or mean; the model's own where not given.", show_default=False)] = None,
     search: Annotated[str, typer.Option(help="greedy, beam, or exact, which proves its first answers.")] = "beam",
     ranks: Annotated[int, typer.Option(help="Of exact: how many ranks are to be proven; at most num-beams.")] = 1,
     max_expansions: Annotated[int, typer.Option(help="Of exact: prefixes read for a mention before its answers stay unproven.")] = 64,
@@ -40,6 +41,8 @@ def link(
     nil: Annotated[bool, typer.Option("--nil", help="Offer the lexicon's leaf for mentions that are not in the knowledge base.")] = False,
     layout: Annotated[str, typer.Option("--format", help="jsonl or table.")] = "jsonl",
     device: Annotated[str | None, typer.Option(help="cpu, cuda …; a GPU where there is one.")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="Folder of the model's lexicon, for a model that came without.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit, branch or tag of a model on the Hub.")] = None,
 ) -> None:
     """Write one JSON object per mention: its place, and up to `num-beams` concepts, best first.
 
@@ -48,19 +51,21 @@ def link(
     if layout not in ("jsonl", "table"):
         raise UnknownNameError("--format", layout, ("jsonl", "table"))
     rows, rejections = _read(source)
-    from syncabel.decoding import DecodingSettings
+    from syncabel.decoding import DecodingSettings, own_ranking
 
     settings = DecodingSettings(
         not free,
         num_beams,
-        ranking,
+        ranking or "sum",
         search=search,
         exact_ranks=ranks,
         max_expansions=max_expansions,
         max_concepts=max_concepts,
         nil=nil,
     )
-    linker = Linker.from_pretrained(model, settings, device)
+    linker = Linker.from_pretrained(model, settings, device, lexicon=lexicon, revision=revision)
+    if ranking is None:
+        linker = replace(linker, settings=replace(settings, ranking=own_ranking(linker.model.config.syncabel)))
     if rejections:
         err.print(f"{rejections[0].where}: {rejections[0].reason}: first of {len(rejections)} rows not read; `syncabel corpus convert` lists them")
     total = sum(len(row.mentions) if isinstance(row, Document) else 1 for row in rows)

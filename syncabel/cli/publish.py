@@ -1,59 +1,171 @@
-"""`syncabel publish`: generated sentences as a dataset on the Hugging Face Hub."""
+"""`syncabel publish`: a trained model, or generated sentences as a dataset, on the Hugging Face Hub."""
 
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syncabel.cli.console import out, print_json
-from syncabel.hub.dataset import DATA, DatasetFacts, export_dataset
-from syncabel.hub.upload import Pushed, check_repo, push_folder
+from syncabel.cli.console import err, out, print_json
+from syncabel.errors import ConfigError, MissingExtraError
+from syncabel.hub.dataset import DATA, export_dataset
+from syncabel.hub.upload import Kind, Pushed, check_repo, push_folder
 from syncabel.kb import KnowledgeBase
+
+if TYPE_CHECKING:
+    from syncabel.hub.model import ModelFacts
 
 __all__ = ["publish"]
 
 
 def publish(
-    dataset: Annotated[Path, typer.Option(help="Folder of `syncabel generate`, or a documents.jsonl.", show_default=False)],
-    repo: Annotated[str, typer.Option(metavar="ORG/NAME", help="Repository to push to.", show_default=False)],
-    kb: Annotated[str, typer.Option(help="Knowledge base the sentences were made from: a folder, or `doid`.")] = "doid",
+    model: Annotated[Path | None, typer.Argument(help="Model folder that training exported.", show_default=False)] = None,
+    repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Repository to push to.", show_default=False)] = None,
+    dataset: Annotated[Path | None, typer.Option(help="Instead of a model: a folder of `syncabel generate`, or a documents.jsonl.", show_default=False)] = None,
+    check: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Only look the figures of a kept folder's card up in its results; nothing is sent.")
+    ] = None,
+    results: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:KEY]", help="Of a model: results file whose figures go on the card; KEY is where the model's own stand in it. May be repeated."
+        ),
+    ] = None,
+    kb: Annotated[str | None, typer.Option(help="Of a dataset: knowledge base the sentences were made from: a folder, or `doid` (the default).")] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the card; by default the repository's name.")] = None,
-    licence: Annotated[str, typer.Option("--license", help="Licence of the dataset, as the hub names it, e.g. cc-by-4.0.")] = "unknown",
+    licence: Annotated[
+        str | None, typer.Option("--license", help="As the hub names it, e.g. cc-by-4.0; by default what a model was exported with, of a dataset unknown.")
+    ] = None,
     statement: Annotated[
         str, typer.Option("--i-may-redistribute", metavar="REASON", help="Why you may pass on names whose vocabulary does not allow it; the card repeats it.")
     ] = "",
     private: Annotated[bool, typer.Option("--private", help="Only the owners see the repository.")] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Keep the dataset in this folder as well.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the dataset and send nothing.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Keep what was made in this folder as well.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the folder and send nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made and pushed as JSON.")] = False,
 ) -> None:
-    """Push generated sentences with a card of measured facts; the token comes from HF_TOKEN or `hf auth login`."""
+    """Push a trained model, or generated sentences, with a card of measured facts; the token comes from HF_TOKEN or `hf auth login`.
+
+    A model goes out with its lexicon only where the terminology may be passed on; else with a manifest and the command that builds it.
+    """
+    if sum(each is not None for each in (model, dataset, check)) != 1:
+        raise ConfigError("give one of a MODEL folder, --dataset and --check; see `syncabel publish --help`")
+    if check is not None:
+        _check(check, as_json)
+        return
+    if repo is None:
+        raise ConfigError("give the repository to push to: --repo ORG/NAME")
     check_repo(repo)
+    asked = _Asked(repo, title or repo.split("/")[1], licence, statement, private, output, dry_run, as_json)
+    if model is not None:
+        _refuse(kb is not None, "--kb is for --dataset; a model's knowledge base is known from its lexicon, leave it out")
+        _publish_model(model, results or [], asked)
+    elif dataset is not None:
+        _refuse(bool(results), "--results is for a model; leave it out with --dataset")
+        _publish_dataset(dataset, kb or "doid", asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The options that models and datasets share."""
+
+    repo: str
+    title: str
+    licence: str | None
+    statement: str
+    private: bool
+    output: Path | None
+    dry_run: bool
+    as_json: bool
+
+    def push(self, folder: Path, kind: Kind, message: str, replaces: Sequence[str]) -> Pushed | None:
+        """Send the folder; None where nothing is to be sent."""
+        if self.dry_run:
+            return None
+        return push_folder(folder, self.repo, kind, message=message, private=self.private, replaces=replaces)
+
+
+def _refuse(wrong: bool, message: str) -> None:
+    if wrong:
+        raise ConfigError(message)
+
+
+@contextmanager
+def _models_needed() -> Iterator[None]:
+    """What handles models needs torch and transformers, which data sets do without."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("link", str(error.name)) from None
+
+
+def _check(folder: Path, as_json: bool) -> None:
+    with _models_needed():
+        from syncabel.export.figures import check_folder
+    figures = check_folder(folder)
+    if as_json:
+        print_json({"figures": figures, "untraced": 0})
+    else:
+        out.print(f"{folder}: {figures:,} figures on the card, each of them in the folder's files")
+
+
+def _publish_model(model: Path, results: list[str], asked: _Asked) -> None:
+    with _models_needed():
+        from syncabel.hub.model import REPLACES, export_model_repo
+    with tempfile.TemporaryDirectory(prefix="syncabel-publish-") as temporary:
+        folder = asked.output or Path(temporary) / "model"
+        facts = export_model_repo(
+            model,
+            folder,
+            asked.repo,
+            title=asked.title,
+            licence=asked.licence,
+            results=results,
+            statement=asked.statement,
+            links=asked.output is None,  # a folder that is kept has files of its own
+        )
+        message = f"{asked.title}: weights, tokenizer, {'lexicon, ' if facts.lexicon else ''}card"
+        pushed = asked.push(folder, "model", message, REPLACES)
+    _warn(facts)
+    if asked.as_json:
+        made = {"files": dict(facts.files), "lexicon": facts.lexicon, "left_out": list(facts.left_out), "figures": facts.figures}
+        print_json(made | _pushed(pushed))
+    else:
+        lexicon = "included" if facts.lexicon else "left out, its terminology may not be passed on; lexicon.json says how it is built"
+        out.print(f"lexicon: {lexicon}; {facts.figures:,} figures on the card, each of them in the folder's files")
+        _say(facts.files, pushed, asked.repo)
+
+
+def _warn(facts: "ModelFacts") -> None:
+    if not facts.recorded:
+        err.print("syncabel: the model has no training.json, so its card says nothing of how it was trained; models exported now have one")
+    if facts.left_out:
+        err.print(f"syncabel: stays at home: {', '.join(facts.left_out)}")
+
+
+def _publish_dataset(dataset: Path, kb: str, asked: _Asked) -> None:
     manifest = KnowledgeBase.load(kb).manifest
     with tempfile.TemporaryDirectory(prefix="syncabel-publish-") as temporary:
-        folder = output or Path(temporary) / "dataset"
-        facts = export_dataset(dataset, folder, manifest, title=title or repo.split("/")[1], licence=licence, repo=repo, statement=statement)
-        pushed = None if dry_run else _push(folder, repo, facts, private)
-    if as_json:
-        print_json(_as_json(facts, pushed))
+        folder = asked.output or Path(temporary) / "dataset"
+        licence = asked.licence or "unknown"
+        facts = export_dataset(dataset, folder, manifest, title=asked.title, licence=licence, repo=asked.repo, statement=asked.statement)
+        pushed = asked.push(folder, "dataset", f"{facts.documents:,} synthetic sentences for {facts.concepts:,} concepts", (DATA,))
+    if asked.as_json:
+        print_json({"documents": facts.documents, "mentions": facts.mentions, "concepts": facts.concepts, "files": facts.files} | _pushed(pushed))
     else:
-        _say(facts, pushed, repo)
+        out.print(f"{facts.documents:,} documents, {facts.mentions:,} mentions, {facts.concepts:,} concepts")
+        _say(facts.files, pushed, asked.repo)
 
 
-def _push(folder: Path, repo: str, facts: DatasetFacts, private: bool) -> Pushed:
-    message = f"{facts.documents:,} synthetic sentences for {facts.concepts:,} concepts"
-    return push_folder(folder, repo, "dataset", message=message, private=private, replaces=(DATA,))
+def _pushed(pushed: Pushed | None) -> dict[str, Any]:
+    return {} if pushed is None else {"url": pushed.url, "commit": pushed.commit, "changed": pushed.changed, "deleted": list(pushed.deleted)}
 
 
-def _as_json(facts: DatasetFacts, pushed: Pushed | None) -> dict[str, object]:
-    made = {"documents": facts.documents, "mentions": facts.mentions, "concepts": facts.concepts, "files": facts.files}
-    return made if pushed is None else made | {"url": pushed.url, "commit": pushed.commit, "changed": pushed.changed, "deleted": list(pushed.deleted)}
-
-
-def _say(facts: DatasetFacts, pushed: Pushed | None, repo: str) -> None:
-    out.print(f"{facts.documents:,} documents, {facts.mentions:,} mentions, {facts.concepts:,} concepts")
-    for path, size in facts.files.items():
+def _say(files: Mapping[str, int], pushed: Pushed | None, repo: str) -> None:
+    for path, size in files.items():
         out.print(f"  {path}  {size:,} bytes")
     if pushed is None:
         out.print(f"nothing was sent; without --dry-run these files go to {repo}")

@@ -1,11 +1,11 @@
 """How good answers are: named protocols, document-level intervals and tests, strata, and a ledger in which every miss has one cause.
 
 `report` scores documents and predictions, `tsv` the published table format, `belb` BELB's; `protocols` says what is right,
-`bootstrap` how sure that is, `strata` on which mentions, `ledger` why not, `linked` reads prediction files.
+`syncabel.bootstrap` how sure that is, `strata` on which mentions, `ledger` why not, `linked` reads prediction files.
 """
 
+from syncabel.bootstrap import PairedDifference, document_interval, paired_difference, sign_flip_test
 from syncabel.evaluate.belb import BelbReport, belb_json, evaluate_belb
-from syncabel.evaluate.bootstrap import PairedDifference, document_interval, paired_difference, sign_flip_test
 from syncabel.evaluate.ledger import CAUSES, Cause, LedgerLine
 from syncabel.evaluate.linked import aligned, read_linked
 from syncabel.evaluate.protocols import PROTOCOLS, Protocol

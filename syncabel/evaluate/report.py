@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from syncabel.bootstrap import document_interval
 from syncabel.errors import ConfigError, UnknownNameError
-from syncabel.evaluate.bootstrap import document_interval
 from syncabel.evaluate.ledger import CAUSES, Cause, LedgerLine, first_cause, reachable
 from syncabel.evaluate.linked import aligned
 from syncabel.evaluate.protocols import PROTOCOLS, Answer, Protocol, options

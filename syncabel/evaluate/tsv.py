@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from syncabel.bootstrap import PairedDifference, document_interval, paired_difference
 from syncabel.corpora.syncabel_tsv import TableRow, code_parts, table_rows
 from syncabel.errors import ConfigError, FormatError
-from syncabel.evaluate.bootstrap import PairedDifference, document_interval, paired_difference
 from syncabel.types import NO_CODE
 
 __all__ = ["TsvReport", "TsvRow", "TsvTable", "compare_tsv", "evaluate_tsv", "read_tsv", "tsv_json"]

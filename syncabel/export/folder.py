@@ -1,4 +1,4 @@
-"""Write a model folder: weights, tokenizer, lexicon, the modules that `sample` needs, the model card.
+"""Write a model folder: weights, tokenizer, lexicon, the modules that `sample` needs, the record of its training, the model card.
 
 One source: the modules are this project's own files, copied flat with their import lines rewritten and nothing else
 changed (`constrained.trie` becomes `constrained_trie.py`).
@@ -12,12 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from syncabel.decoding import LEXICON_FOLDER, LEXICON_MANIFEST, build_command
 from syncabel.errors import ConfigError
 from syncabel.export.card import Facts, model_card
+from syncabel.export.figures import CARD, RUN
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat, format_to_config
 
-__all__ = ["COPIED", "check_architecture", "check_place", "export_model", "flat_source"]
+__all__ = ["COPIED", "check_architecture", "check_place", "export_model", "flat_source", "lexicon_manifest", "write_code", "write_json"]
 
 ENTRY = "syncabel.modeling_syncabel"
 COPIED = (
@@ -69,10 +71,18 @@ def check_architecture(model_type: str) -> None:
         model_type: as its configuration has it.
 
     Raises:
-        ConfigError: it is no Llama.
+        ConfigError: no class with `sample` is written for its kind.
     """
-    if model_type != "llama":
-        raise ConfigError(f"a {model_type!r} model cannot be exported with `sample`; only 'llama' can, use `syncabel.linker.Linker` with others")
+    class_of(model_type)
+
+
+def class_of(model_type: str) -> str:
+    """The name of the class with `sample` for a kind of model.  Argument and error are those of `check_architecture`."""
+    from syncabel.modeling_syncabel import CLASSES
+
+    if model_type not in CLASSES:
+        raise ConfigError(f"a {model_type!r} model cannot be exported with `sample`; {', '.join(CLASSES)} can, use `syncabel.linker.Linker` with others")
+    return CLASSES[model_type]
 
 
 def check_place(folder: Path | str, lexicon_folder: Path | str, keep: Iterable[Path | str] = ()) -> None:
@@ -107,19 +117,22 @@ def _is_replaceable(place: Path) -> bool:
     return isinstance(config, dict) and "syncabel" in config
 
 
-def export_model(model: Any, tokenizer: Any, lexicon_folder: Path | str, folder: Path | str, fmt: PromptFormat, facts: Facts) -> Path:
+def export_model(
+    model: Any, tokenizer: Any, lexicon_folder: Path | str, folder: Path | str, fmt: PromptFormat, facts: Facts, ranking: str | None = None
+) -> Path:
     """Write the complete folder; what stood there before is replaced only once the new one is whole.
 
     Args:
-        model: a Llama of transformers, any adapter merged.
+        model: a model of transformers, any adapter merged, of a kind that `check_architecture` lets pass.
         tokenizer: its tokenizer.
         lexicon_folder: built for the tokenizer.
         folder: where to write.
         fmt: the prompt format the model was trained with.
         facts: measured, for the model card and config.json.
+        ranking: how the model ranks where the caller does not say; `sum` where None.
 
     Raises:
-        ConfigError: the model is no Llama, or the folder holds something that is no model of syncabel.
+        ConfigError: `sample` cannot be written for the model, or the folder holds something that is no model of syncabel.
         TokenizerMismatchError: the lexicon was built for another tokenizer.
     """
     check_architecture(model.config.model_type)
@@ -133,10 +146,12 @@ def export_model(model: Any, tokenizer: Any, lexicon_folder: Path | str, folder:
     model.save_pretrained(part)
     tokenizer.save_pretrained(part)
     (part / "generation_config.json").unlink(missing_ok=True)
-    shutil.copytree(lexicon_folder, part / "lexicon")
-    _write_code(part)
-    _amend_config(part / "config.json", fmt, lexicon, facts.types)
-    (part / "README.md").write_text(model_card(facts, lexicon, place.name), encoding="utf-8")
+    shutil.copytree(lexicon_folder, part / LEXICON_FOLDER)
+    write_code(part)
+    entry = _amend_config(part / "config.json", fmt, lexicon, facts.types, {} if ranking is None else {"ranking": ranking})
+    write_json(part / LEXICON_MANIFEST, lexicon_manifest(lexicon, entry))
+    write_json(part / RUN, facts.record)
+    (part / CARD).write_text(model_card(facts, lexicon, place.name), encoding="utf-8")
     _swap(part, place)
     return Path(folder)
 
@@ -161,19 +176,45 @@ def _swap(part: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_code(folder: Path) -> None:
+def write_code(folder: Path) -> None:
+    """Put the modules that `sample` needs into a folder."""
     for module in COPIED:
         (folder / f"{_flat_name(module)}.py").write_bytes(flat_source(module).encode())
 
 
-def _amend_config(path: Path, fmt: PromptFormat, lexicon: Lexicon, types: Mapping[str, Sequence[str]]) -> None:
-    """Name the remote class and keep what a reader of prompts must know; `model_type` stays what it was."""
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write an object as people read it, in UTF-8."""
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def lexicon_manifest(lexicon: Lexicon, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model's lexicon is and how it is built, without a name of it: what goes out where the lexicon may not.
+
+    Args:
+        lexicon: the model's.
+        entry: the `syncabel` entry of the model's config.json.
+    """
+    header = lexicon.header
+    about = {key: header.get(key) for key in ("source", "release", "licence", "redistributable", "filters", "groups", "nil")}
+    return {
+        "format": "syncabel.lexicon/1",
+        **about,
+        "counts": {key: header.get(key) for key in ("entries", "codes", "shared", "merged", "longest")},
+        "digests": {"kb": header.get("kb_digest"), "tokenizer": header["tokenizer_digest"], "lexicon": lexicon.digest},
+        "build": build_command(".", entry, header.get("nil")),
+    }
+
+
+def _amend_config(path: Path, fmt: PromptFormat, lexicon: Lexicon, types: Mapping[str, Sequence[str]], more: Mapping[str, str]) -> dict[str, Any]:
+    """Name the remote class and keep what a reader of prompts must know; `model_type` stays what it was.  Returns the `syncabel` entry."""
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["auto_map"] = {"AutoModelForCausalLM": "modeling_syncabel.SyncabelForCausalLM"}
-    config["syncabel"] = {
+    config["auto_map"] = {"AutoModelForCausalLM": f"modeling_syncabel.{class_of(config['model_type'])}"}
+    entry = config["syncabel"] = {
         **format_to_config(fmt),
         "lexicon_digest": lexicon.digest,
         "groups": list(lexicon.groups),
         "types": {kind: list(groups) for kind, groups in types.items()},
+        **more,
     }
-    path.write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    write_json(path, config)
+    return entry

@@ -9,15 +9,15 @@ The licence of the vocabulary decides whether anything is written at all: a ment
 import dataclasses
 import json
 import tempfile
-import types
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
+from syncabel.columns import arrow_fields
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError, IncompleteFolderError, InputError, MissingExtraError
 from syncabel.kb.manifest import Manifest
 from syncabel.kb.vocabulary import About
@@ -162,7 +162,7 @@ def _document(row: object, path: Path, number: int) -> Document:
 def _written(documents: Iterable[Document], folder: Path, row_group: int) -> DatasetFacts:
     """Write Parquet files, a row group at a time."""
     pa, parquet = _arrow()
-    schema = pa.schema(_fields(Document, pa))
+    schema = pa.schema(arrow_fields(Document))
     facts, codes = DatasetFacts(), set[str]()
     groups = _batches(_counted(documents, facts, codes), row_group)
     for shard in count():
@@ -208,22 +208,6 @@ def _table(documents: list[Document], schema: "pa.Schema", pa: Any) -> "pa.Table
         return pa.Table.from_pylist(rows, schema=schema)
     except UnicodeEncodeError:
         raise FormatError("a document holds half a surrogate pair, which no file can hold", hint=_AGAIN) from None
-
-
-def _fields(kind: type, pa: Any) -> list[Any]:
-    """The columns of a dataclass: a type is the file format."""
-    hints = get_type_hints(kind)
-    return [pa.field(one.name, _arrow_type(hints[one.name], pa)) for one in dataclasses.fields(kind)]
-
-
-def _arrow_type(hint: Any, pa: Any) -> Any:
-    if get_origin(hint) in (Union, types.UnionType):
-        return _arrow_type(next(arg for arg in get_args(hint) if arg is not type(None)), pa)
-    if get_origin(hint) is tuple:
-        return pa.list_(_arrow_type(get_args(hint)[0], pa))
-    if dataclasses.is_dataclass(hint):
-        return pa.struct(_fields(hint, pa))  # type: ignore[arg-type]
-    return {str: pa.string(), int: pa.int64(), bool: pa.bool_(), float: pa.float64()}[str if get_origin(hint) is Literal else hint]
 
 
 def _recipe(source: Path) -> dict[str, Any]:

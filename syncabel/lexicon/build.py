@@ -151,6 +151,7 @@ def _laid(kb: KnowledgeBase, tokenizer: Any, chosen: _Chosen, merged: int, nil: 
         "release": kb.about.release,
         "licence": kb.about.licence,
         "redistributable": kb.about.redistributable,
+        "filters": list(kb.about.filters),
     }
     return replace(lexicon, header=header if nil is None else {**header, "nil": nil})
 

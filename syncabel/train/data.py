@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +15,38 @@ from numpy.typing import NDArray
 
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError
 from syncabel.lexicon.store import Lexicon
-from syncabel.mixing import Mixture, Side, bucketed, mix, parse_ratio
-from syncabel.prompt import VERB, PromptFormat, encode_names, encode_prompt, encode_text, format_to_config, word_cutter
+from syncabel.mixing import CONCATENATE, Mixture, Side, bucketed, concatenated, mix, parse_ratio
+from syncabel.prompt import VERB, PromptFormat, encode_names, encode_prompt, encode_prompts, encode_text, format_to_config, word_cutter
 from syncabel.sft import FORMAT
+from syncabel.train.token_cache import ArrayFile, kept
 from syncabel.types import Rejection, SFTExample
 
-__all__ = ["IGNORED", "RunData", "Tokens", "build_run", "check_format", "check_targets", "encode_examples", "pack"]
+__all__ = [
+    "IGNORED",
+    "RunData",
+    "Tokens",
+    "build_run",
+    "check_declared",
+    "check_format",
+    "check_targets",
+    "checked",
+    "encode_examples",
+    "encoded",
+    "joined",
+    "pack",
+]
 
 IGNORED = -100  # the label of a token without loss, as torch and TRL have it
+_ARRAYS = ("ids", "labels", "lengths", "sequences")
+_CHUNK = 4096  # examples that are Python objects at the same time
+_BLOCK = 1 << 22  # tokens that are worked on at a time
+_SHUFFLED = 1024  # examples that are packed together
 _MEND = "set prompt_format, language, context_chars and document_chars to what the examples were made with, or run `syncabel examples` again"
 
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Sequences as flat arrays.
+    """Sequences as flat arrays, in memory or mapped from files.
 
     Attributes:
         ids: token ids of all sequences. Shape: (tokens,).
@@ -34,6 +54,8 @@ class Tokens:
         lengths: tokens per sequence. Shape: (sequences,).
         sequences: per item (an example, or a pack of several) the number of its sequences. Shape: (items,).
         dropped: examples that are too long.
+        longest: tokens of the longest example, those that are too long among them.
+        folder: what the arrays are mapped from, None where they lie in memory.
     """
 
     ids: NDArray[np.int32]
@@ -41,25 +63,39 @@ class Tokens:
     lengths: NDArray[np.int64]
     sequences: NDArray[np.int64]
     dropped: tuple[Rejection, ...] = ()
-
-    def _per_item(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        sums = np.concatenate([[0], np.cumsum(values)])
-        starts = np.concatenate([[0], np.cumsum(self.item_lengths)])
-        return np.asarray(sums[starts[1:]] - sums[starts[:-1]], np.int64)
+    longest: int = 0
+    folder: Path | None = None
 
     @property
     def item_lengths(self) -> NDArray[np.int64]:
         """Tokens per item. Shape: (items,)."""
-        ends = np.concatenate([[0], np.cumsum(self.lengths)])[np.concatenate([[0], np.cumsum(self.sequences)])]
-        return np.asarray(np.diff(ends), np.int64)
+        return np.diff(_offsets(self.lengths)[_offsets(self.sequences)])
 
     @property
     def loss_tokens(self) -> NDArray[np.int64]:
         """Tokens with loss per item. Shape: (items,)."""
-        return self._per_item(self.labels != IGNORED)
+        ends = _offsets(self.item_lengths)
+        counts = np.empty(len(ends) - 1, np.int64)
+        for first, last in _blocks(ends):
+            seen = _offsets(self.labels[ends[first] : ends[last]] != IGNORED)
+            counts[first:last] = np.diff(seen[ends[first : last + 1] - ends[first]])
+        return counts
 
 
-def check_format(examples: Sequence[SFTExample], path: str | Path, fmt: PromptFormat, lexicon: Lexicon) -> None:
+def _offsets(sizes: NDArray[Any]) -> NDArray[np.int64]:
+    """Where each of consecutive stretches begins, and where the last ends. Shape: (stretches + 1,)."""
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets
+
+
+def _blocks(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Ranges of stretches that hold about as many tokens as are worked on at a time."""
+    edges = np.unique(np.r_[0, np.searchsorted(offsets, np.arange(0, int(offsets[-1]), _BLOCK)), len(offsets) - 1])
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
+def check_format(examples: Iterable[SFTExample], path: str | Path, fmt: PromptFormat, lexicon: Lexicon) -> None:
     """Refuse examples that were made with another prompt format, language, context or lexicon than training declares.
 
     Separator and verb are in every prompt; context and lexicon are known where `syncabel examples` left its format.json.
@@ -72,16 +108,31 @@ def check_format(examples: Sequence[SFTExample], path: str | Path, fmt: PromptFo
 
     Raises:
         ConfigError: the format is another one.
-        DigestMismatchError: the lexicon is.
+        DigestMismatchError: the lexicon is, or the knowledge base that an example was generated for.
         FormatError: format.json cannot be read.
     """
-    _check_declared(Path(path).with_name(FORMAT), fmt, lexicon)
-    asked = f"] {VERB[fmt.language]}"
+    deque(checked(examples, path, fmt, lexicon, check_declared(path, fmt, lexicon)), maxlen=0)
+
+
+def checked(examples: Iterable[SFTExample], path: str | Path, fmt: PromptFormat, lexicon: Lexicon, said: Mapping[str, Any]) -> Iterator[SFTExample]:
+    """Pass the examples of a file on, as long as they are what `check_format` lets through.
+
+    Args:
+        examples, path, fmt, lexicon: as `check_format` has them.
+        said: what `check_declared` gave.
+    """
+    asked, kb_digest = f"] {VERB[fmt.language]}", str(lexicon.header["kb_digest"])
+    rebased = said.get("rebased_to") == kb_digest
     for number, example in enumerate(examples, 1):
         if (made := _made_as(example, fmt)) != fmt.name:
             raise ConfigError(f"{path}:{number}: an example in the prompt format {made!r}, training is set to {fmt.name!r}; {_MEND}")
         if not example.prompt.question.endswith(asked):
             raise ConfigError(f"{path}:{number}: the question does not end in {asked[2:]!r}, the verb of language {fmt.language!r}; {_MEND}")
+        if not rebased and example.provenance is not None and example.provenance.kb_digest not in ("", kb_digest):
+            hint = "generate again, or make the examples with `syncabel examples --rebase`, which checks each sentence against this one"
+            found = example.provenance.kb_digest
+            raise DigestMismatchError(f"{path}:{number}: the knowledge base that the sentence was generated for", kb_digest, found, hint)
+        yield example
 
 
 def _made_as(example: SFTExample, fmt: PromptFormat) -> str:
@@ -96,10 +147,15 @@ def _made_as(example: SFTExample, fmt: PromptFormat) -> str:
     return "document-first" if fmt.name == "document-first" and bare else "sentence"
 
 
-def _check_declared(path: Path, fmt: PromptFormat, lexicon: Lexicon) -> None:
-    """Compare with format.json, where there is one."""
+def check_declared(examples: str | Path, fmt: PromptFormat, lexicon: Lexicon) -> dict[str, Any]:
+    """Compare format and lexicon with the format.json beside a file of examples; returns what it says, {} where there is none.
+
+    Raises:
+        ConfigError, DigestMismatchError, FormatError: as `check_format`.
+    """
+    path = Path(examples).with_name(FORMAT)
     if not path.exists():
-        return
+        return {}
     try:
         made = json.loads(path.read_text(encoding="utf-8"))
         written = format_to_config(fmt) if made["format"] == fmt.name else ["format"]
@@ -113,6 +169,7 @@ def _check_declared(path: Path, fmt: PromptFormat, lexicon: Lexicon) -> None:
             raise ConfigError(f"{path}: the examples were made with {name} {value!r}, training is set to {wanted[name]!r}; {_MEND}")
     if digest != lexicon.digest:
         raise DigestMismatchError(f"{path}: the lexicon of the examples", lexicon.digest, digest, "give that lexicon, or run `syncabel examples` again")
+    return dict(made)
 
 
 def check_targets(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer: Any) -> list[list[int]]:
@@ -135,8 +192,13 @@ def check_targets(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer: A
     return [paths[example.completion] for example in examples]
 
 
-def encode_examples(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer: Any, max_length: int, word_cuts: float = 0.0) -> Tokens:
-    """Prompts and names as token ids; loss on the name and its end token only.
+def encode_examples(examples: Iterable[SFTExample], lexicon: Lexicon, tokenizer: Any, max_length: int, word_cuts: float = 0.0) -> Tokens:
+    """Prompts and names as token ids; loss on the name and its end token only.  Arguments and errors are those of `encoded`."""
+    return joined(list(encoded(examples, lexicon, tokenizer, max_length, word_cuts)))
+
+
+def encoded(examples: Iterable[SFTExample], lexicon: Lexicon, tokenizer: Any, max_length: int, word_cuts: float = 0.0) -> Iterator[Tokens]:
+    """Prompts and names as token ids, thousands of examples at a time.
 
     Args:
         examples: of one source.
@@ -146,23 +208,35 @@ def encode_examples(examples: Sequence[SFTExample], lexicon: Lexicon, tokenizer:
         word_cuts: share of the places inside a prompt's words where it is tokenised apart, a fraction.
 
     Raises:
-        ConfigError: word_cuts with a tokenizer whose pieces do not add up to the text.
+        ConfigError: word_cuts with a tokenizer whose pieces do not add up to the text, or what `check_targets` refuses.
     """
     if word_cuts:
         _check_pieces(tokenizer)
-    rows, dropped = [], []
-    for example, name in zip(examples, check_targets(examples, lexicon, tokenizer), strict=True):
-        cut = word_cutter(word_cuts, f"{example.document_id}#{example.mention_id}") if word_cuts else None
-        prompt = encode_prompt(example.prompt, tokenizer, cut)
-        if len(prompt) + len(name) > max_length:
-            text = f"{len(prompt) + len(name)} tokens: {example.prompt.mention}"
-            dropped.append(Rejection(f"{example.document_id}#{example.mention_id}", example.code, "too_long", text))
-        else:
-            rows.append((prompt, name))
-    ids = np.fromiter(chain.from_iterable(chain(prompt, name) for prompt, name in rows), np.int32)
-    labels = np.fromiter(chain.from_iterable(chain(repeat(IGNORED, len(prompt)), name) for prompt, name in rows), np.int32)
-    lengths = np.array([len(prompt) + len(name) for prompt, name in rows], np.int64)
-    return Tokens(ids, labels, lengths, np.ones(len(rows), np.int64), tuple(dropped))
+    rest = iter(examples)
+    while chunk := list(islice(rest, _CHUNK)):
+        names = check_targets(chunk, lexicon, tokenizer)
+        yield _laid_out(chunk, _prompts(chunk, tokenizer, word_cuts), names, max_length)
+
+
+def _prompts(examples: Sequence[SFTExample], tokenizer: Any, word_cuts: float) -> list[list[int]]:
+    if not word_cuts:
+        return encode_prompts([example.prompt for example in examples], tokenizer)
+    return [encode_prompt(example.prompt, tokenizer, word_cutter(word_cuts, f"{example.document_id}#{example.mention_id}")) for example in examples]
+
+
+def _laid_out(examples: Sequence[SFTExample], prompts: Sequence[list[int]], names: Sequence[list[int]], max_length: int) -> Tokens:
+    """Prompts and names that fit, one behind the other."""
+    sizes = [len(prompt) + len(name) for prompt, name in zip(prompts, names, strict=True)]
+    dropped = tuple(
+        Rejection(f"{example.document_id}#{example.mention_id}", example.code, "too_long", f"{size} tokens: {example.prompt.mention}")
+        for example, size in zip(examples, sizes, strict=True)
+        if size > max_length
+    )
+    rows = [(prompt, name) for prompt, name, size in zip(prompts, names, sizes, strict=True) if size <= max_length]
+    lengths = np.array([size for size in sizes if size <= max_length], np.int64)
+    ids = np.fromiter(chain.from_iterable(chain(prompt, name) for prompt, name in rows), np.int32, int(lengths.sum()))
+    labels = np.fromiter(chain.from_iterable(chain(repeat(IGNORED, len(prompt)), name) for prompt, name in rows), np.int32, len(ids))
+    return Tokens(ids, labels, lengths, np.ones(len(rows), np.int64), dropped, max(sizes))
 
 
 def _check_pieces(tokenizer: Any) -> None:
@@ -175,34 +249,72 @@ def _check_pieces(tokenizer: Any) -> None:
 def pack(tokens: Tokens, size: int, seed: int) -> Tokens:
     """Examples of one source put together into items of at most `size` tokens, none cut; shuffled first.
 
-    Best fit by remaining room, within blocks of 1,024 examples so that every pack is a mixture of lengths.
+    Best fit by remaining room, within blocks of 1,024 examples so that every pack is a mixture of lengths.  Packs of examples
+    that are mapped from a folder are kept in it, too, and mapped.
     """
-    order = np.random.default_rng(seed).permutation(len(tokens.lengths))
-    bins: list[list[int]] = []
-    for start in range(0, len(order), 1024):
-        block = order[start : start + 1024]
-        bins += _best_fit(block[np.argsort(-tokens.lengths[block], kind="stable")].tolist(), tokens.lengths.tolist(), size)
-    flat = np.array([example for members in bins for example in members], np.int64)
-    starts = np.concatenate([[0], np.cumsum(tokens.lengths)])
-    take = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in flat]) if len(flat) else np.empty(0, np.int64)
-    sizes = np.array([len(members) for members in bins], np.int64)
-    return Tokens(tokens.ids[take], tokens.labels[take], tokens.lengths[flat], sizes, tokens.dropped)
+    if tokens.folder is None:
+        flat, sizes = _packs(tokens.lengths, size, seed)
+        parts = list(_rearranged(tokens, flat))
+        ids, labels = (np.concatenate([part[i] for part in parts]) if parts else np.empty(0, np.int32) for i in range(2))
+        return Tokens(ids, labels, tokens.lengths[flat], sizes, tokens.dropped, tokens.longest)
+    packed = kept(tokens.folder / f"pack-{size}-{seed}", _ARRAYS, lambda folder: _write_packs(tokens, size, seed, folder))
+    ids, labels, lengths, sizes = (packed.arrays[name] for name in _ARRAYS)
+    return Tokens(ids, labels, lengths, sizes, tokens.dropped, tokens.longest, packed.folder)
 
 
-def _best_fit(examples: Sequence[int], lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Longest first, each into the fullest bin that still holds it."""
+def _write_packs(tokens: Tokens, size: int, seed: int, folder: Path) -> dict[str, Any]:
+    flat, sizes = _packs(tokens.lengths, size, seed)
+    np.save(folder / "lengths.npy", tokens.lengths[flat])
+    np.save(folder / "sequences.npy", sizes)
+    with ArrayFile(folder / "ids.npy", np.int32) as ids, ArrayFile(folder / "labels.npy", np.int32) as labels:
+        for some_ids, some_labels in _rearranged(tokens, flat):
+            ids.append(some_ids)
+            labels.append(some_labels)
+    return {"packs": len(sizes), "size": size, "seed": seed}
+
+
+def _packs(lengths: NDArray[np.int64], size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The examples in the order of the packs, and how many each pack has. Shapes: (examples,), (packs,)."""
+    order = np.random.default_rng(seed).permutation(len(lengths))
+    flat, sizes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(order), _SHUFFLED):
+        block = order[start : start + _SHUFFLED]
+        block = block[np.argsort(-lengths[block], kind="stable")]
+        bins = _best_fit(lengths[block].tolist(), size)
+        flat.append(block[list(chain.from_iterable(bins))])
+        sizes.append(np.array([len(members) for members in bins], np.int64))
+    return np.concatenate(flat), np.concatenate(sizes)
+
+
+def _rearranged(tokens: Tokens, order: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Ids and labels of the sequences in another order, a block of them at a time."""
+    starts, lengths = _offsets(tokens.lengths)[:-1][order], tokens.lengths[order]
+    ends = _offsets(lengths)
+    for first, last in _blocks(ends):
+        take = np.arange(ends[first], ends[last]) + np.repeat(starts[first:last] - ends[first:last], lengths[first:last])
+        yield tokens.ids[take], tokens.labels[take]
+
+
+def _best_fit(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Places of the lengths, longest first, each put into the fullest bin that still holds it."""
     bins: list[list[int]] = []
     by_room: dict[int, list[int]] = {}
-    for example in examples:
-        length = lengths[example]
-        room = min((room for room, open_bins in by_room.items() if room >= length and open_bins), default=size)
-        if by_room.get(room):
+    rooms: list[int] = []  # those that a bin has, ascending
+    for place, length in enumerate(lengths):
+        at = bisect_left(rooms, length)
+        if at < len(rooms):
+            room = rooms[at]
             number = by_room[room].pop()
+            if not by_room[room]:
+                del rooms[at]
         else:
-            number = len(bins)
+            room, number = size, len(bins)
             bins.append([])
-        bins[number].append(example)
-        by_room.setdefault(room - length, []).append(number)
+        bins[number].append(place)
+        left = by_room.setdefault(room - length, [])
+        if not left:
+            insort(rooms, room - length)
+        left.append(number)
     return bins
 
 
@@ -211,8 +323,9 @@ class RunData:
     """What a run is fed.
 
     Attributes:
-        dataset: columns input_ids, labels and (packed) seq_lengths, in the order of the run; each distinct item lies in memory once.
-        mixture: order and accounting.
+        dataset: columns input_ids, labels and (packed) seq_lengths, in the order of the run; each distinct item is there once, mapped where its source is.
+        mixture: accounting, and the order before items of like length were put together.
+        order: items in the order of the run, those of a source after those of the source before it. Shape: (steps × items a step,).
         steps: optimizer steps in it.
         rejected: examples that are too long.
         digest: SHA-256 over ids, labels and order.
@@ -220,6 +333,7 @@ class RunData:
 
     dataset: Any
     mixture: Mixture
+    order: NDArray[np.int64]
     steps: int
     rejected: tuple[Rejection, ...]
     digest: str
@@ -240,8 +354,8 @@ def build_run(
     """Mix the sources and lay out the whole run, so that nothing shuffles it afterwards.
 
     Args:
-        sources: tokens per source name, human first; a source without examples is left out.
-        ratio: e.g. "1:1"; None is 1:1 where both are there.
+        sources: tokens per source name, in the order of the ratio; a source without examples is left out.
+        ratio: e.g. "1:1", in the order of the sources, or "concatenate"; None gives each the same.
         max_steps: optimizer steps; 0 or less goes by epochs.
         epochs: see `syncabel.mixing.mix`.
         items_per_step: over all processes and accumulation steps.
@@ -251,40 +365,53 @@ def build_run(
     if packing is not None:
         sources = {name: pack(tokens, packing, seed) for name, tokens in sources.items()}
     sides = [Side(name, tokens.loss_tokens, tokens.item_lengths, len(tokens.lengths), len(tokens.dropped)) for name, tokens in sources.items()]
-    mixture = mix(
-        sides,
-        None if ratio is None else parse_ratio(ratio, list(sources)),
-        items=max_steps * items_per_step if max_steps > 0 else None,
-        epochs=epochs,
-        multiple=items_per_step,
-        max_repeats=max_repeats,
-        seed=seed,
-    )
+    items = max_steps * items_per_step if max_steps > 0 else None
+    if ratio == CONCATENATE:
+        mixture = concatenated(sides, items=items, epochs=epochs, multiple=items_per_step, max_repeats=max_repeats, seed=seed)
+    else:
+        weights = None if ratio is None else parse_ratio(ratio, list(sources))
+        mixture = mix(sides, weights, items=items, epochs=epochs, multiple=items_per_step, max_repeats=max_repeats, seed=seed)
     if not len(mixture.order):
         raise ConfigError(f"max_repeats={max_repeats} ends the mix before the first step; raise it or change mix")
-    joined = _joined(list(sources.values()))
-    order = bucketed(mixture, joined.item_lengths, items_per_step, bucket_batches, seed) if bucket_batches > 1 else mixture.order
+    parts = list(sources.values())
+    lengths = np.concatenate([part.item_lengths for part in parts])
+    order = bucketed(mixture, lengths, items_per_step, bucket_batches, seed) if bucket_batches > 1 else mixture.order
+    digest, dropped = _digest(parts, order), tuple(rejection for part in parts for rejection in part.dropped)
+    return RunData(_dataset(parts, order, packing is not None, digest), mixture, order, len(order) // items_per_step, dropped, digest)
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Several sets of sequences as one, in memory."""
+    ids, labels = (np.concatenate([np.empty(0, np.int32), *(getattr(part, name) for part in parts)]) for name in ("ids", "labels"))
+    lengths, sequences = (np.concatenate([np.empty(0, np.int64), *(getattr(part, name) for part in parts)]) for name in ("lengths", "sequences"))
+    dropped = tuple(rejection for part in parts for rejection in part.dropped)
+    return Tokens(ids, labels, lengths, sequences, dropped, max((part.longest for part in parts), default=0))
+
+
+def _digest(parts: Sequence[Tokens], order: NDArray[np.int64]) -> str:
+    """SHA-256 over ids, labels, sizes and order, a block at a time."""
     seen = hashlib.sha256()
-    for values in (joined.ids, joined.labels, joined.lengths, joined.sequences, order):
-        seen.update(np.ascontiguousarray(values).view(np.uint8).data)
-    return RunData(_dataset(joined, packing is not None).select(order), mixture, len(order) // items_per_step, joined.dropped, seen.hexdigest())
+    for values in (*(getattr(part, name) for name in _ARRAYS for part in parts), order):
+        for start in range(0, len(values), _BLOCK):
+            seen.update(np.ascontiguousarray(values[start : start + _BLOCK]).view(np.uint8).data)
+    return seen.hexdigest()
 
 
-def _joined(parts: Sequence[Tokens]) -> Tokens:
-    ids, labels, lengths, sequences = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "labels", "lengths", "sequences"))
-    return Tokens(ids, labels, lengths, sequences, tuple(rejection for part in parts for rejection in part.dropped))
-
-
-def _dataset(tokens: Tokens, packed: bool) -> Any:
-    """A datasets.Dataset over the flat arrays, without a Python object per token."""
+def _dataset(parts: Sequence[Tokens], order: NDArray[np.int64], packed: bool, digest: str) -> Any:
+    """A datasets.Dataset over the flat arrays, without a copy of them and without a Python object per token or item."""
     import pyarrow as pa
     from datasets import Dataset
+    from datasets.table import InMemoryTable
 
     def lists(values: NDArray[Any], sizes: NDArray[np.int64]) -> Any:
-        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        return pa.LargeListArray.from_arrays(offsets, values)
+        return pa.LargeListArray.from_arrays(pa.array(_offsets(sizes)), pa.array(values))
 
-    columns = {"input_ids": lists(tokens.ids, tokens.item_lengths), "labels": lists(tokens.labels, tokens.item_lengths)}
-    if packed:
-        columns["seq_lengths"] = lists(tokens.lengths, tokens.sequences)
-    return Dataset(pa.table(columns))
+    def columns(tokens: Tokens) -> dict[str, Any]:
+        sizes = tokens.item_lengths
+        packs = {"seq_lengths": lists(tokens.lengths, tokens.sequences)} if packed else {}
+        return {"input_ids": lists(tokens.ids, sizes), "labels": lists(tokens.labels, sizes), **packs}
+
+    table = pa.concat_tables([pa.table(columns(tokens)) for tokens in parts if len(tokens.sequences)])
+    # Laid over the order by hand: `select` makes a Python number of each of its places, and a fingerprint of its own reads every token.
+    places = pa.table({"indices": pa.array(order.view(np.uint64))})
+    return Dataset(InMemoryTable(table), indices_table=InMemoryTable(places), fingerprint=digest[:16])

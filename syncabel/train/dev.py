@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from syncabel.bootstrap import document_interval
 from syncabel.errors import ConfigError, PromptTooLongError
-from syncabel.evaluate.bootstrap import document_interval
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import PromptFormat, encode_prompt
@@ -95,7 +96,9 @@ class DevSample:
             except PromptTooLongError:
                 continue
             fitting.append(i)
-        answers = linker.rank([self.queries[i] for i in fitting], 1)
+        # Where training is compiled: every pass of the search has another shape, and each would be compiled by itself.
+        with torch.compiler.set_stance("force_eager"):
+            answers = linker.rank([self.queries[i] for i in fitting], 1)
         right = np.zeros(len(self.queries), bool)
         for i, row in zip(fitting, answers, strict=True):
             right[i] = bool(row) and row[0].code in self.queries[i].mention.codes

@@ -63,7 +63,7 @@ def load_model(settings: Settings, tokenizer: Any) -> Any:
     """The model before any adapter, with a row for every token.
 
     Raises:
-        ConfigError: it cannot be loaded or is no Llama, or `max_length` exceeds its context.
+        ConfigError: it cannot be loaded or exported, or `max_length` exceeds its context.
         IncompleteFolderError: its weights were half written.
     """
     own = settings.own

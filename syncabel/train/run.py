@@ -47,7 +47,7 @@ class Result:
         loss: mean loss over the last logged steps, natural log per loss token; NaN where nothing was logged.
         seconds: of training, reruns added up.
         dev: n, recall_at_1 (constrained, a fraction) and its interval on the dev sample; None without dev documents.
-        training: label -> value, as the model card has it.
+        run: the record of the training, as run.json has it.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ class Result:
     loss: float
     seconds: float
     dev: dict[str, Any] | None
-    training: dict[str, str]
+    run: dict[str, Any]
 
     @property
     def recall_at_1(self) -> float | None:
@@ -88,6 +88,8 @@ def _trained(settings: Settings) -> Result:
         write_run(settings.output, trainer.plan)
     with interrupt.listening(), _without_noise():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if interrupt.asked is not None:
+        trainer.accelerator.wait_for_everyone()  # a launcher ends the other processes as soon as one has ended
     if interrupt.asked is not None and interrupt.preempted:
         raise PreemptedError(interrupt.asked.name, settings.output)
     if interrupt.asked is not None:
@@ -137,7 +139,7 @@ def _finished(settings: Settings, trainer: LinkingTrainer) -> Result | None:
     if settings.sft.process_index == 0:
         print(f"{settings.model_folder}: finished before, with these very settings and files; set resume: false to train again", file=sys.stderr)
     loss = math.nan if result["loss"] is None else result["loss"]
-    return Result(settings.model_folder, result["steps"], result["chosen_step"], loss, result["seconds"], result["dev"], _facts(settings, run))
+    return Result(settings.model_folder, result["steps"], result["chosen_step"], loss, result["seconds"], result["dev"], run)
 
 
 @contextmanager
@@ -324,7 +326,7 @@ def _finish(settings: Settings, trainer: LinkingTrainer, data: RunData) -> Resul
     chosen = int(trainer.state.best_global_step or steps) if settings.selects else steps
     loss = float(losses[-1]) if losses else math.nan
     run = trainer.plan | outcome(settings, data, steps, chosen, loss, trainer.budget.seconds, judged)
-    result = Result(settings.model_folder, steps, chosen, loss, run["result"]["seconds"], run["result"]["dev"], _facts(settings, run))
+    result = Result(settings.model_folder, steps, chosen, loss, run["result"]["seconds"], run["result"]["dev"], run)
     model = _whole_model(trainer, settings)
     if trainer.is_world_process_zero():
         _export(settings, trainer, model, result, run)
@@ -359,46 +361,23 @@ def _whole_model(trainer: LinkingTrainer, settings: Settings) -> Any:
         return merged(PeftModel.from_pretrained(load_model(settings, trainer.processing_class), scratch), settings, trainer.processing_class, scratch)
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(scratch, dtype="auto")
+    # Its updated weights are float32 where the model was loaded with fewer bits.
+    return AutoModelForCausalLM.from_pretrained(scratch, dtype=settings.model.dtype or "auto")
 
 
 def _export(settings: Settings, trainer: LinkingTrainer, model: Any, result: Result, run: Mapping[str, Any]) -> None:
     from syncabel.export import export_model
     from syncabel.export.card import Facts
 
-    own, dev = settings.own, result.dev
+    own = settings.own
     facts = Facts(
         name=result.folder.resolve().name,
         base_model=settings.model.model_name_or_path or "random",
         language=own.language,
         licence=own.licence,
-        training=result.training,
-        results={} if dev is None else {f"constrained Recall@1 on {dev['n']} dev mentions": f"{dev['recall_at_1']:.3f}"},
         types=_type_table(own.types),
         run=public(run),
     )
     # TRL patched forward on this very object; the class' own is what the exported weights are run with.
     model.__dict__.pop("forward", None)
     export_model(model.to("cpu"), trainer.processing_class, own.lexicon, result.folder, own.format, facts)
-
-
-def _facts(settings: Settings, run: Mapping[str, Any]) -> dict[str, str]:
-    """What was measured, in words, for the card."""
-    result, hardware = run["result"], run["hardware"]
-    device = f"{hardware['cpus']} × {hardware['device']}" if hardware["device"].endswith("CPU") else hardware["device"]
-    facts = {
-        "steps": f"{result['steps']:,}",
-        "loss at the end": "not logged" if result["loss"] is None else f"{result['loss']:.4f} nats per loss token",
-        "seconds": f"{result['seconds']:.0f}",
-        "parameters": f"{run['model']['parameters']:,}",
-        "learning rate": f"{settings.sft.learning_rate:g}, {settings.schedule}",
-        "dropped by max_length": f"{run['schedule']['dropped_by_max_length']:,} examples",
-        "configuration (SHA-256)": run["digests"]["config"],
-        "data and order (SHA-256)": run["digests"]["data"],
-        "hardware": f"{hardware['processes']} × {device}" if hardware["processes"] > 1 else device,
-        "software": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
-    }
-    for side in run["sources"]:
-        seen = f"{side['examples']:,} examples × {side['repeats']:.2f}, {side['loss_tokens']:,} loss tokens ({side['share']:.1%})"
-        facts[f"{side['name']} data"] = seen
-    return facts

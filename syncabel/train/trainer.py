@@ -98,10 +98,11 @@ class LinkingTrainer(SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[no-untyped-call]
         whole: Any = self.model
         rest = {name: value for name, value in inputs.items() if name != "labels"}
-        hidden = whole.base_model(**rest, use_cache=False).last_hidden_state[:, :-1]
         labels = inputs["labels"][:, 1:]
         mask = labels != IGNORED
-        logits = whole.get_output_embeddings()(hidden[mask]).float()
+        with self.accelerator.autocast():  # what does so by itself sits on the whole model's forward
+            hidden = whole.base_model(**rest, use_cache=False).last_hidden_state[:, :-1]
+            logits = whole.get_output_embeddings()(hidden[mask]).float()
         total = torch.nn.functional.cross_entropy(logits, labels[mask], reduction="sum")
         if self._contrast_weight:
             total = total + self._contrast_weight * self._contrast(logits, labels, mask)
@@ -118,7 +119,7 @@ class LinkingTrainer(SFTTrainer):
         whole: Any = self.model
         arguments: Any = self.args
         plain = whole.config.model_type == "llama" and not hasattr(whole, "peft_config")
-        usual = arguments.loss_type == "nll" and self.label_smoother is None and not (arguments.bf16 or arguments.fp16)
+        usual = arguments.loss_type == "nll" and self.label_smoother is None and not arguments.fp16
         return bool(plain and usual and self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1)
 
     def training_step(self, *rest: Any, **named: Any) -> Any:

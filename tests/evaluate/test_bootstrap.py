@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from syncabel import bootstrap
+from syncabel.bootstrap import document_interval, paired_difference, sign_flip_test
 from syncabel.errors import ConfigError
-from syncabel.evaluate import bootstrap
-from syncabel.evaluate.bootstrap import document_interval, paired_difference, sign_flip_test
 
 DOCUMENTS = ["10", "9", "9", "b", "b", "b", "10", "a"]
 RIGHT = [1, 0, 1, 1, 1, 0, 0, 1]

@@ -1,6 +1,7 @@
-"""Every shipped configuration is read by the parser that training uses, and says itself how it is launched."""
+"""Every shipped configuration is read by what launches with it, and says itself how it is launched."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,21 @@ from syncabel.train.arguments import Settings, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "sft").rglob("*.y*ml"))
-KINDS = {"sft", "generate"}  # of the latter see tests/data_gen/test_generate_command.py
-PARSERS = {"sft": parse}  # folder under configs/ → what reads its files
-EXPECTED = {"tiny-cpu", "smollm2-135m", "llama3-8b-h100", "llama3-8b-qlora"}
+ACCELERATE = sorted((ROOT / "configs" / "accelerate").rglob("*.y*ml"))
+KINDS = {"accelerate", "sft", "generate"}  # of the last see tests/data_gen/test_generate_command.py
+PARSERS = {"sft": parse}  # folder under configs/ → what reads its files; accelerate's are read by accelerate's own parser below
+EXPECTED = {"tiny-cpu", "smollm2-135m", "qwen3-0.6b", "gemma3-270m", "llama3-8b-full", "llama3-8b-improved", "llama3-8b-lora", "llama3-8b-qlora"}
+LAUNCHERS = {"single-gpu", "ddp", "fsdp2", "fsdp2-offload", "two-nodes"}
 
 
 FILES = ("human_examples", "synthetic_examples", "dev_documents", "types")
 FOLDERS = ("lexicon", "tokenizer")
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers writes torch_compile into the environment, where it would stay for the tests that follow."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")
 
 
 def prepare(path: Path, folder: Path) -> None:
@@ -41,13 +50,21 @@ def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def first_line(path: Path) -> list[str]:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    return shlex.split(first.removeprefix("# "))
+
+
 def test_the_promised_configs_exist() -> None:
     assert {path.relative_to(ROOT / "configs").parts[0] for path in (ROOT / "configs").rglob("*.y*ml")} == KINDS
     assert {path.stem for path in CONFIGS if path.parent.name == "sft"} >= EXPECTED
+    assert {path.stem for path in ACCELERATE} == LAUNCHERS
 
 
-def test_the_shipped_configs_are_those_of_the_checkout() -> None:
-    assert set(shipped_configs("sft")) == {path.stem for path in CONFIGS if path.parent.name == "sft"}
+@pytest.mark.parametrize(("kind", "paths"), [("sft", CONFIGS), ("accelerate", ACCELERATE)])
+def test_the_shipped_configs_are_those_of_the_checkout(kind: str, paths: list[Path]) -> None:
+    assert set(shipped_configs(kind)) == {path.stem for path in paths if path.parent.name == kind}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=named)
@@ -58,14 +75,86 @@ def test_a_config_parses_strictly(path: Path, tmp_path: Path, monkeypatch: pytes
     assert settings.own.lexicon
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=named)
+@pytest.mark.parametrize("path", [*CONFIGS, *ACCELERATE], ids=named)
 def test_a_config_opens_with_the_line_that_launches_it(path: Path) -> None:
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith("# ")
-    words = shlex.split(first.removeprefix("# "))
+    words = first_line(path)
     assert words[:2] == ["accelerate", "launch"] or words[:3] == ["python", "-m", "syncabel.train"]
     assert named(path) in words
     assert all((ROOT / word).exists() for word in words if word.startswith(("scripts/", "configs/")))
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, *ACCELERATE], ids=named)
+def test_the_launching_line_is_one_that_accelerate_reads(path: Path) -> None:
+    words = first_line(path)
+    if words[0] == "python":
+        return
+    from accelerate.commands.launch import launch_command_parser
+
+    given = launch_command_parser().parse_args(words[2:])
+    assert (given.module, given.training_script) == (True, "syncabel.train")
+    assert given.training_script_args[0] == "--config"
+    config = given.training_script_args[1]
+    assert config in shipped_configs("sft") or (ROOT / config).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "processes"),
+    [
+        ("single-gpu", (), 1),
+        ("ddp", (), 8),
+        ("fsdp2", (), 8),
+        ("fsdp2-offload", (), 8),
+        ("two-nodes", ("--machine_rank", "1", "--main_process_ip", "10.0.0.1"), 16),
+    ],
+)
+def test_accelerate_reads_how_many_processes_are_meant(name: str, flags: tuple[str, ...], processes: int) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+    path = ROOT / "configs" / "accelerate" / f"{name}.yaml"
+    assert load_config_from_file(str(path)).num_processes == processes
+    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args(["--config_file", str(path), *flags, "-m", "syncabel.train"]))
+    assert (arguments.num_processes, arguments.num_machines) == (processes, 2 if name == "two-nodes" else 1)
+    assert (arguments.multi_gpu, arguments.use_fsdp) == (name == "ddp", name in ("fsdp2", "fsdp2-offload", "two-nodes"))
+    assert arguments.mixed_precision == "no", "the training configuration decides"
+    if name == "two-nodes":
+        assert (arguments.machine_rank, arguments.main_process_ip, arguments.main_process_port, arguments.rdzv_backend) == (1, "10.0.0.1", 29500, "static")
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "fsdp2-offload", "two-nodes"])
+def test_the_plugin_that_a_launched_process_makes_has_the_fields_meant(
+    name: str, launched: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from accelerate.utils import FullyShardedDataParallelPlugin
+    from torch.distributed.fsdp import CPUOffloadPolicy, StateDictType
+    from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    flags = ("--machine_rank", "1", "--main_process_ip", "10.0.0.1") if name == "two-nodes" else ()
+    environment = launched(name, *flags)
+    assert environment["ACCELERATE_USE_FSDP"] == "true"
+    for key, value in environment.items():
+        if key.startswith("FSDP_"):
+            monkeypatch.setenv(key, value)
+    plugin = FullyShardedDataParallelPlugin()
+    assert (plugin.fsdp_version, plugin.reshard_after_forward) == (2, True)
+    assert plugin.state_dict_type == StateDictType.SHARDED_STATE_DICT
+    assert isinstance(plugin.cpu_offload, CPUOffloadPolicy) is (name == "fsdp2-offload")
+    assert plugin.cpu_ram_efficient_loading
+    assert not plugin.activation_checkpointing, "gradient_checkpointing of the training configuration decides"
+    assert plugin.auto_wrap_policy is transformer_auto_wrap_policy
+    plugin.set_mixed_precision("bf16")  # what the trainer's accelerator says where a training has bf16
+    assert plugin.mixed_precision_policy.param_dtype == torch.bfloat16
+    with torch.device("meta"):
+        plugin.set_auto_wrap_policy(LlamaForCausalLM(LlamaConfig(num_hidden_layers=1, hidden_size=64, intermediate_size=64, vocab_size=64)))
+    assert plugin.transformer_cls_names_to_wrap == ["LlamaDecoderLayer"]
+
+
+def test_the_improved_recipe_changes_speed_and_nothing_else() -> None:
+    full, improved = (yaml.safe_load((ROOT / "configs" / "sft" / f"llama3-8b-{name}.yaml").read_text()) for name in ("full", "improved"))
+    changed = {key for key in full.keys() | improved.keys() if full.get(key) != improved.get(key)}
+    assert changed == {"output_dir", "model_folder", "gradient_checkpointing", "torch_compile"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=named)

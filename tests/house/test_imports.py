@@ -20,15 +20,26 @@ SOURCES = (
     "syncabel.prompt",
     "syncabel.text",
     "syncabel.strings",
+    "syncabel.columns",
     "syncabel.sentences",
     "syncabel.archive",
     "syncabel.lines",
     "syncabel.abbreviations",
     "syncabel.config_files",
 )
-PREPARATION = ("syncabel.groups", "syncabel.lexicon", "syncabel.targets", "syncabel.sft", "syncabel.mixing", "syncabel.evaluate", "syncabel.baselines")
+PREPARATION = (
+    "syncabel.bootstrap",
+    "syncabel.groups",
+    "syncabel.lexicon",
+    "syncabel.targets",
+    "syncabel.sft",
+    "syncabel.mixing",
+    "syncabel.evaluate",
+    "syncabel.baselines",
+)
 MODEL = (
     "syncabel.progress",
+    "syncabel.fetch",
     "syncabel.linker",
     "syncabel.train",
     "syncabel.export",
@@ -36,8 +47,9 @@ MODEL = (
     "syncabel.modeling_syncabel",
     "syncabel.decoding",
     "syncabel.serving",
+    "syncabel.slurm",
 )
-COMPOSITION = ("syncabel.cli", "syncabel.quickstart", "syncabel.__main__")
+COMPOSITION = ("syncabel.cli", "syncabel.quickstart", "syncabel.convert", "syncabel.__main__")
 
 # Modules by prefix (the longest that fits decides) → prefixes of the project's modules they may import, anywhere in their code.
 ENGINE = tuple(f"constrained.{name}" for name in ("concepts", "attention", "forest", "names", "loop", "beam", "exact"))

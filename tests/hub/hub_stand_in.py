@@ -8,23 +8,27 @@ checks as the hub does: token, right, digest and size of each LFS object, parent
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
 
-__all__ = ["READER", "WRITER", "Repo", "StandIn", "running"]
+__all__ = ["READER", "WRITER", "Repo", "StandIn", "command", "environment", "one_line", "running"]
 
 WRITER, READER = "hf_writer", "hf_reader"  # tokens: one may write to the organisation `lab`, one may only read
 _BATCH = re.compile(r"/(datasets/)?([\w.-]+/[\w.-]+)\.git/info/lfs/objects/batch")
 _RESOLVE = re.compile(r"/(datasets/)?([\w.-]+/[\w.-]+)/resolve/([\w%.-]+)/(.+)")
-_API = re.compile(r"/api/(dataset|model)s/([\w.-]+/[\w.-]+)(?:/(revision|tree|preupload|commit|paths-info)/([\w%.-]+))?")
+_API = re.compile(r"/api/(dataset|model)s/([\w.-]+/[\w.-]+)(?:/(revision|tree|preupload|commit|paths-info)/([\w%.-]+)(?:/(.+))?)?")
 
 
 @dataclass
@@ -35,10 +39,17 @@ class Repo:
     commits: list[str] = field(default_factory=list)
     states: list[dict[str, bytes]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    gated: bool = False
 
     @property
     def files(self) -> dict[str, bytes]:
         return self.states[-1]
+
+    def at(self, revision: str) -> tuple[str, dict[str, bytes]] | None:
+        """The commit and files of a revision; None where there is no such one."""
+        if revision in ("main", ""):
+            return self.commits[-1], self.files
+        return (revision, self.states[self.commits.index(revision)]) if revision in self.commits else None
 
     def commit(self, files: dict[str, bytes], message: str) -> None:
         self.commits.append(hashlib.sha1(f"{len(self.commits)} {sorted(files)} {message}".encode()).hexdigest())
@@ -156,9 +167,12 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, {"type": "user", "name": "tester"})
         elif match := _RESOLVE.fullmatch(address):
             self._resolve("dataset" if match[1] else "model", match[2], unquote(match[3]), unquote(match[4]))
-        elif match := _API.match(address):
+        elif match := _API.fullmatch(address):
             if repo := self._repo(match[1], match[2]):
-                self._tree(repo) if match[3] == "tree" else self._info(match[2], repo)
+                if (found := repo.at(unquote(match[4] or ""))) is None:
+                    self._refuse(404, "RevisionNotFound", "Invalid rev id")
+                else:
+                    self._tree(found[1], match[5]) if match[3] == "tree" else self._info(match[2], repo, *found)
         else:
             self._refuse(404, "NotFound", "No such address")
 
@@ -169,15 +183,17 @@ class Handler(BaseHTTPRequestHandler):
             return None
         return repo
 
-    def _info(self, name: str, repo: Repo) -> None:
-        siblings = [{"rfilename": path} for path in sorted(repo.files)]
-        self._send(
-            200, {"_id": "1", "id": name, "sha": repo.commits[-1], "private": repo.private, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0}
-        )
+    def _info(self, name: str, repo: Repo, commit: str, files: dict[str, bytes]) -> None:
+        siblings = [{"rfilename": path} for path in sorted(files)]
+        self._send(200, {"_id": "1", "id": name, "sha": commit, "private": repo.private, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0})
 
-    def _tree(self, repo: Repo) -> None:
+    def _tree(self, files: dict[str, bytes], below: str | None) -> None:
+        files = {path: data for path, data in files.items() if below is None or path.startswith(f"{below}/")}
+        if not files:
+            self._refuse(404, "EntryNotFound", "Entry not found")
+            return
         rows = []
-        for path, data in sorted(repo.files.items()):
+        for path, data in sorted(files.items()):
             row: dict[str, Any] = {"type": "file", "path": path, "size": len(data), "oid": git_oid(data)}
             if is_large(path, len(data)):
                 row["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
@@ -187,12 +203,17 @@ class Handler(BaseHTTPRequestHandler):
     def _resolve(self, kind: str, name: str, revision: str, path: str) -> None:
         if not (repo := self._repo(kind, name)):
             return
-        state = repo.states[repo.commits.index(revision)] if revision in repo.commits else repo.files
+        if repo.gated and self._token != WRITER:
+            self._refuse(403, "GatedRepo", "Access to this repository is restricted")
+            return
+        if (found := repo.at(revision)) is None:
+            self._refuse(404, "RevisionNotFound", "Invalid rev id")
+            return
+        commit, state = found
         if path not in state:
             self._refuse(404, "EntryNotFound", "Entry not found")
             return
         data = state[path]
-        commit = revision if revision in repo.commits else repo.commits[-1]
         self._send(200, data, {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit, "Content-Type": "application/octet-stream"})
 
     def _write(self, address: str, body: bytes) -> None:
@@ -207,7 +228,7 @@ class Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)
             right = len(self.server.objects.get(asked["oid"], b"")) == asked["size"]
             self._send(200 if right else 404, {})
-        elif not (match := _API.match(address)):
+        elif not (match := _API.fullmatch(address)):
             self._refuse(404, "NotFound", "No such address")
         elif self._may(match[2], write=True) and (repo := self._repo(match[1], match[2])):
             self._preupload(repo, json.loads(body)) if match[3] == "preupload" else self._commit(match[2], repo, body)
@@ -291,3 +312,32 @@ def running() -> Iterator[StandIn]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def environment(hub: StandIn | None, home: Path, token: str | None = WRITER, **more: str) -> dict[str, str]:
+    """What a process of a user's has around it; HF_HUB_OFFLINE of this one does not count, and no proxy comes between."""
+    base = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy") and not name.startswith("HF_")}
+    hf = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url if hub else "http://127.0.0.1:9"}
+    return base | hf | ({"HF_TOKEN": token} if token else {}) | more
+
+
+def command(*arguments: object, hub: StandIn | None = None, token: str | None = WRITER, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """`syncabel publish` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "syncabel", "publish", *map(str, arguments)],
+        env=environment(hub, home, token, **more),
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a refused command writes."""
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("syncabel: error: ")
+    return line

@@ -2,16 +2,11 @@
 
 import dataclasses
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import huggingface_hub
-import huggingface_hub.utils
 import pytest
-from hub_stand_in import READER, WRITER, running
+from hub_stand_in import READER, WRITER, command, one_line
 
 from syncabel.errors import ConfigError, IncompleteFolderError
 from syncabel.hub import check_repo, push_folder
@@ -20,28 +15,8 @@ from syncabel.types import Document, Mention, Provenance, Span, to_json
 
 # huggingface_hub hands files to its HTTP library in a way that the library wants changed.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-ROOT = Path(__file__).resolve().parents[2]
 REPO = "lab/sentences"
 DIGEST = KnowledgeBase.load("doid").digest
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """The stand-in, with this process set up as a user's who is logged in; Xet off, for its servers have no stand-in."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setenv("HF_TOKEN", WRITER)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    huggingface_hub.utils.disable_progress_bars()
-    huggingface_hub.close_session()  # one made before would still know another environment
-    with running() as server:
-        # What HF_ENDPOINT sets when the package is imported; some of its requests go there whatever `endpoint` says.
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")
-        yield server
-    huggingface_hub.close_session()
 
 
 @pytest.fixture
@@ -239,17 +214,6 @@ def generated(tmp_path):
     return path
 
 
-def command(*arguments, hub=None, token=WRITER, home, **environment):
-    """The command line in a process of its own, as a user has it; HF_HUB_OFFLINE of this one does not count."""
-    proxies = {name for name in os.environ if name.lower().endswith("_proxy")}
-    base = {name: value for name, value in os.environ.items() if name not in proxies and not name.startswith("HF_")}
-    hf = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url if hub else "http://127.0.0.1:9"}
-    variables = base | hf | ({"HF_TOKEN": token} if token else {}) | environment
-    return subprocess.run(
-        [sys.executable, "-m", "syncabel", "publish", *map(str, arguments)], env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
 def test_the_command_publishes_and_the_second_time_has_nothing_to_do(hub, generated, tmp_path):
     first = command("--dataset", generated, "--repo", REPO, "--license", "cc0-1.0", "--output", tmp_path / "kept", "--json", hub=hub, home=tmp_path / "home")
     assert first.returncode == 0, first.stderr
@@ -268,14 +232,6 @@ def test_a_dry_run_makes_the_dataset_and_sends_nothing(generated, tmp_path):
     assert "data/part-00000.parquet" in done.stdout
     assert "nothing was sent" in done.stdout
     assert (tmp_path / "kept" / "data" / "part-00000.parquet").is_file()
-
-
-def one_line(done):
-    assert done.returncode == 2
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("syncabel: error: ")
-    return line
 
 
 def test_a_terminology_under_licence_needs_a_reason(hub, generated, tmp_path, monkeypatch):

@@ -135,3 +135,53 @@ def test_a_test_document_is_refused_before_anything_is_written(places: Path) -> 
     assert isinstance(done.exception, ConfigError)
     assert "first: t" in str(done.exception)
     assert not (places / "out").exists()
+
+
+def test_parquet_is_written_in_place_of_json_lines_and_back(places: Path, small_kb: Any) -> None:
+    documents = [*human(), document("s", "angina", "A:3", kb_digest=small_kb.digest)]
+    assert run(places, documents).exit_code == 0
+    lines = {source: read_examples(places / "out" / f"{source}.jsonl") for source in ("human", "synthetic")}
+    assert run(places, documents, "--parquet").exit_code == 0
+    assert made(places) == ["dev.jsonl", "format.json", "human.parquet", "rejected.jsonl", "synthetic.parquet", "types.json"]
+    assert {source: read_examples(places / "out" / f"{source}.parquet") for source in lines} == lines
+    assert run(places, human()).exit_code == 0
+    assert made(places) == ["dev.jsonl", "format.json", "human.jsonl", "rejected.jsonl", "types.json"]
+
+
+def test_a_rebased_folder_says_to_which_knowledge_base_and_the_sentences_keep_their_own(places: Path, small_kb: Any) -> None:
+    assert run(places, [document("holds", "stenocardia", "A:4", kb_digest="0" * 64)], "--rebase").exit_code == 0
+    assert json.loads((places / "out" / "format.json").read_text(encoding="utf-8"))["rebased_to"] == small_kb.digest
+    (example,) = read_examples(places / "out" / "synthetic.jsonl")
+    assert example.provenance is not None
+    assert example.provenance.kb_digest == "0" * 64
+    assert run(places, human(), "--rebase").exit_code == 0
+    assert "rebased_to" not in json.loads((places / "out" / "format.json").read_text(encoding="utf-8"))
+
+
+def nil_document(name: str, split: Any = "train") -> Document:
+    made = document(name, "xanthoma", "A:3", split=split)
+    return replace(made, mentions=(replace(made.mentions[0], answers=()),))
+
+
+def test_nil_is_taught_with_a_lexicon_that_has_it_and_dev_keeps_its_answers(places: Path, small_kb: Any, tiny_tokenizer: Any) -> None:
+    from syncabel.lexicon.build import build_lexicon
+
+    documents = [*human(), nil_document("n"), nil_document("n-dev", "dev"), document("d", "angina", "A:3", split="dev")]
+    refused = run(places, documents, "--nil")
+    assert isinstance(refused.exception, ConfigError)
+    assert "lexicon build --nil" in str(refused.exception)
+    build_lexicon(small_kb, tiny_tokenizer, nil="none of these").save(places / "lexicon")
+    done = run(places, documents, "--nil", "--nil-hold-out", 1)
+    assert done.exit_code == 0, done.output
+    assert {row.code for row in read_examples(places / "out" / "human.jsonl")} == {"NIL"}
+    assert json.loads((places / "out" / "format.json").read_text(encoding="utf-8"))["nil"] == {"hold_out": 1, "seed": 0, "concepts": ["A:3"]}
+    assert "taught as NIL only: 1 concepts" in done.stderr
+    dev = [json.loads(line)["mentions"][0]["answers"] for line in (places / "out" / "dev.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted(dev) == [[], [["A:3"]]]
+    assert isinstance(run(places, documents, "--nil-hold-out", 0.5).exception, ConfigError)
+
+
+def test_targets_can_be_sampled(places: Path) -> None:
+    documents = [document(f"h{i}", "sclerosis", "A:1") for i in range(40)]
+    assert run(places, documents, "--target", "sampled", "--target-temperature", 2, "--dev-fraction", 0).exit_code == 0
+    assert {row.completion for row in read_examples(places / "out" / "human.jsonl")} == {"multiple sclerosis", "disseminated sclerosis"}

@@ -35,7 +35,7 @@ def test_every_shipped_configuration_parses_and_opens_with_the_line_that_launche
 
 
 def test_the_published_recipe_is_in_the_full_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = parse_shipped(find_config("llama3-8b-h100", "sft"), tmp_path, monkeypatch)
+    settings = parse_shipped(find_config("llama3-8b-full", "sft"), tmp_path, monkeypatch)
     assert (settings.sft.learning_rate, settings.schedule, settings.sft.warmup_steps) == (3e-5, "linear", 0.03)
     assert (settings.sft.seed, settings.sft.num_train_epochs, settings.sft.packing, settings.own.mix) == (42, 3, True, "1:1")
     assert settings.sft.per_device_train_batch_size == 1

@@ -1,0 +1,209 @@
+"""Cells that are there to figures: means over seeds, intervals and tests over documents, the results file and a table."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from evidence_cells import MODES, Cell, Options, read_cell
+from numpy.typing import NDArray
+
+from syncabel import __version__
+from syncabel.evaluate import document_interval, paired_difference, sign_flip_test
+
+IN_OTHERS = "in_others"  # of the mentions whose concept is not in the human documents those that other corpora have: a part of synthetic_only
+PARTS = ("metrics", "baselines", "tests", "ledger", "misses", "digests")
+STRATA = ("human", "synthetic_only", "neither", IN_OTHERS)
+
+
+def metric(documents: Sequence[str], scores: Sequence[float]) -> dict[str, Any]:
+    """A mean and its interval over documents, rounded to four digits."""
+    return {"value": round(float(np.mean(scores)), 4), "ci95": [round(x, 4) for x in document_interval(documents, scores)], "n": len(scores)}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one arm, mode and set, a row a mention.
+
+    Attributes:
+        documents: each mention's document.
+        strata: each mention's strata, `all` among them.
+        rows: seed -> scores; a baseline has the one seed -1.
+    """
+
+    documents: Sequence[str]
+    strata: Sequence[frozenset[str]]
+    rows: Mapping[int, Sequence[float]]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Over seeds. Shape: (mentions,)."""
+        return np.mean([self.rows[seed] for seed in sorted(self.rows)], axis=0)
+
+    def on(self, stratum: str) -> NDArray[np.bool_]:
+        """Which mentions are of a stratum. Shape: (mentions,)."""
+        return np.array([stratum in own for own in self.strata])
+
+
+def metrics_of(scores: Scores) -> dict[str, dict[str, Any]]:
+    """Stratum -> figure, with each seed's own value."""
+    found = {}
+    for stratum in ("all", *STRATA):
+        mask = scores.on(stratum)
+        if mask.any():
+            documents = [document for document, there in zip(scores.documents, mask, strict=True) if there]
+            seeds = {seed: round(float(np.asarray(rows)[mask].mean()), 4) for seed, rows in sorted(scores.rows.items())}
+            found[stratum] = {**metric(documents, scores.mean[mask]), **({"seeds": seeds} if set(seeds) != {-1} else {})}
+    return found
+
+
+def comparison(first: Scores, second: Scores, stratum: str) -> dict[str, Any] | None:
+    """First minus second on equal seeds: difference, interval, p of the document-level sign-flip test; None where they share no seed or mention."""
+    seeds = sorted(set(first.rows) & set(second.rows)) if set(second.rows) != {-1} else sorted(first.rows)
+    mask = first.on(stratum)
+    if not seeds or not mask.any():
+        return None
+    documents = [document for document, there in zip(first.documents, mask, strict=True) if there]
+    one, other = (np.mean([side.rows[seed if seed in side.rows else -1] for seed in seeds], axis=0)[mask] for side in (first, second))
+    found = paired_difference(documents, one, other)
+    p = sign_flip_test(one, other, documents)
+    return {"delta": round(found.delta, 4), "ci95": [round(x, 4) for x in found.ci95], "p": round(p, 4), "seeds": len(seeds), "n": int(mask.sum())}
+
+
+def read_scores(output: Path, name: str, arm: str, mode: str, seeds: Sequence[int], options: Options) -> Scores | None:
+    """The finished cells of an arm; None where there is none."""
+    rows, documents, strata = {}, [], []
+    marks = read_marks(output, name)
+    for seed in seeds:
+        folder = Cell(name, arm, seed).folder(output)
+        if read_cell(folder, options) is not None:
+            lines = [json.loads(line) for line in (folder / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
+            rows[seed] = [line[mode] for line in lines]
+            documents, strata = [line["document"] for line in lines], [line["stratum"] for line in lines]
+    return Scores(documents, _strata(strata, marks), rows) if rows else None
+
+
+def read_baselines(output: Path, name: str) -> dict[str, Scores]:
+    """The baselines of a set, as Scores of the one "seed" -1."""
+    path = output / name / "baselines.json"
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    documents, strata = found.pop("document"), found.pop("stratum")
+    every = _strata(strata, read_marks(output, name))
+    return {baseline: Scores(documents, every, {-1: rows}) for baseline, rows in found.items()}
+
+
+def read_marks(output: Path, name: str) -> list[bool]:
+    """Whether each mention's concept is one that only other corpora have; [] where nobody wrote it down."""
+    path = output / name / "in_others.json"
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
+
+
+def _strata(own: Sequence[str], marks: Sequence[bool]) -> list[frozenset[str]]:
+    return [frozenset(("all", stratum, IN_OTHERS) if marked else ("all", stratum)) for stratum, marked in zip(own, marks or [False] * len(own), strict=True)]
+
+
+def of_set(output: Path, name: str, arms: Sequence[str], seeds: Sequence[int], options: Options) -> dict[str, Any]:
+    """Everything the results file says of a set, from the cells that are there."""
+    floors = read_baselines(output, name)
+    cells = {(arm, seed): cell for arm in arms for seed in seeds if (cell := read_cell(Cell(name, arm, seed).folder(output), options)) is not None}
+    metrics: dict[str, Any] = {}
+    best = max(floors, key=lambda baseline: float(floors[baseline].mean.mean()), default=None)
+    tests = {}
+    for mode in MODES:
+        there = {arm: scores for arm in arms if (scores := read_scores(output, name, arm, mode, seeds, options)) is not None}
+        metrics |= {f"{name}/{arm}/{mode}/{stratum}": figure for arm, scores in there.items() for stratum, figure in metrics_of(scores).items()}
+        pairs = [(second, first) for first, second in combinations(there, 2)]
+        compared = [(first, there[first], second, there[second]) for first, second in pairs]
+        compared += [(arm, there[arm], best, floors[best]) for arm in there if best is not None]
+        for first, one, second, two in compared:
+            for stratum in ("all", *STRATA):
+                if (found := comparison(one, two, stratum)) is not None:
+                    tests[f"{name}/{first} - {second}/{mode}/{stratum}"] = found
+    return {
+        "metrics": metrics,
+        "baselines": {f"{name}/{baseline}/{stratum}": figure for baseline, scores in floors.items() for stratum, figure in metrics_of(scores).items()},
+        "tests": tests,
+        "ledger": {f"{name}/{arm}/seed-{seed}": cell["ledger"] for (arm, seed), cell in cells.items()},
+        "misses": {f"{name}/{arm}/{mode}": _mean_counts([cells[arm, seed]["misses"][mode] for seed in seeds if (arm, seed) in cells])
+                   for arm in arms for mode in MODES if any((arm, seed) in cells for seed in seeds)},
+        "digests": {f"{name}/{arm}/seed-{seed}": cell["digest"] for (arm, seed), cell in cells.items()},
+    }  # fmt: skip
+
+
+def _mean_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
+    return {cause: round(sum(count[cause] for count in counts) / len(counts), 1) for cause in counts[0]}
+
+
+def write_results(path: Path, seeds: Sequence[int], options: Options, facts: Mapping[str, Mapping[str, Any]], not_run: Mapping[str, str]) -> dict[str, Any]:
+    """The results file out of the cells that are there.
+
+    Args:
+        path: of the file.
+        seeds: of the grid.
+        options: of the grid.
+        facts: per set its notes, strata, digests, number of mentions, and what `of_set` measured.
+        not_run: set and arm -> why.
+    """
+    parts = [fact["measured"] for fact in facts.values()]
+    joined = {key: {name: value for part in parts for name, value in part[key].items()} for key in PARTS}
+    content = {
+        "name": path.stem,
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["python", *sys.argv]),
+        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
+        "variant": f"fine-tuned {Path(options.model).name}" if options.model else "CPU variant: a small Llama trained from nothing, not SmolLM2-135M",
+        "config": options.stated,
+        "digests": {"sets": {name: fact["digests"] for name, fact in facts.items()}, "cells": joined["digests"]},
+        "hardware": f"{os.cpu_count()} × {platform.machine()} CPU, one thread",
+        "software": {"syncabel": __version__, "python": platform.python_version(), **{name: version(name) for name in ("torch", "transformers", "trl")}},
+        "seeds": list(seeds),
+        "n": {name: fact["n"] for name, fact in facts.items()},
+        "strata": {name: fact["strata"] for name, fact in facts.items()},
+        "sets": {name: fact["notes"] for name, fact in facts.items()},
+        "floors": {name: fact["floors"] for name, fact in facts.items()},
+        "others_removed": {name: fact["removed"] for name, fact in facts.items()},
+        "not_run": dict(not_run),
+        "metrics": joined["metrics"],
+        "baselines": joined["baselines"],
+        "tests": joined["tests"],
+        "ledger": joined["ledger"],
+        "misses": joined["misses"],
+        "notes": " ".join(NOTES.split()),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=160, default_flow_style=None), encoding="utf-8")
+    return content
+
+
+NOTES = """Every arm and every baseline is fitted on the human train and dev documents of its set; nothing is chosen on dev or test: the last checkpoint of
+every arm is scored. Arms have the same optimizer steps, and loss tokens equal within 2 %: the second source of an arm takes half of them, and the
+number of examples a step makes up for names of another length. A seed varies initialisation, order and dropout of types. Strata: concept in the human
+documents; absent there and in the plan of synthesis; absent there and held out of synthesis and of the other corpora. Values are means over seeds, intervals
+are of a bootstrap over documents of these means, p is of a sign-flip test over documents. Free decoding is greedy and not held to names; constrained is a beam
+search over the names. Composite mentions are scored, and no arm can answer them (protocol set, one concept written). A concept in the plan may not come up in
+training: `repeats` in the ledger says what share of a source was seen."""
+
+
+def print_table(content: Mapping[str, Any]) -> None:
+    """The figures, a row a system, a column a stratum."""
+    rows: dict[str, dict[str, str]] = {}
+    for key, figure in {**content["baselines"], **content["metrics"]}.items():
+        system, stratum = key.rsplit("/", 1)
+        rows.setdefault(system, {})[stratum] = f"{figure['value']:.3f} [{figure['ci95'][0]:.3f}, {figure['ci95'][1]:.3f}] n={figure['n']}"
+    for system, columns in rows.items():
+        print(f"{system:50}", "  ".join(f"{stratum} {value}" for stratum, value in columns.items()))
+    for key, test in content["tests"].items():
+        if key.endswith("/constrained/all"):
+            print(f"{key:70} {test['delta']:+.4f} [{test['ci95'][0]:+.4f}, {test['ci95'][1]:+.4f}] p={test['p']:.4f} ({test['seeds']} seeds)")

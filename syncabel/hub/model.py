@@ -1,0 +1,211 @@
+"""A trained model as a folder for the Hub: what it needs and nothing else, its card, and the lexicon where that may be passed on.
+
+config.json, *.safetensors, tokenizer files     as training exported them
+modeling_syncabel.py and what it imports        `sample`
+lexicon/                                        names and codes; left out where the terminology may not be passed on
+lexicon.json                                    what the lexicon is and how it is built, without a name of it
+training.json, results/*.yaml                   what was measured; every figure of the card is in one of these
+README.md                                       the card
+"""
+
+import fnmatch
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from syncabel.decoding import LEXICON_FOLDER, LEXICON_MANIFEST, load_lexicon
+from syncabel.errors import ConfigError, DigestMismatchError, FormatError, MissingLexiconError
+from syncabel.export.card import Facts, model_card
+from syncabel.export.figures import CARD, RESULTS, RUN, check_folder
+from syncabel.export.folder import class_of, lexicon_manifest, write_code, write_json
+from syncabel.export.results import ResultsFile, read_results
+from syncabel.lexicon.store import Lexicon
+from syncabel.linker import model_entry
+
+__all__ = ["REPLACES", "ModelFacts", "export_model_repo"]
+
+_OWN = (
+    *("config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "chat_template.jinja"),
+    *("added_tokens.json", "vocab.json", "merges.txt", RUN),
+)
+# Whatever else lies in the folder (checkpoints, logs, notes) stays at home.
+_KEPT = (*_OWN, "LICENSE*", "NOTICE*", "USE_POLICY*")
+# Paths of a repository that are this folder's own: those that it no longer has are deleted there.
+REPLACES = (
+    *(*_OWN, "generation_config.json", "modeling_syncabel.py", "constrained_*.py", "syncabel_*.py"),
+    *(f"{LEXICON_FOLDER}/*", LEXICON_MANIFEST, f"{RESULTS}/*.yaml"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a folder for the Hub holds.
+
+    Attributes:
+        files: size in bytes per path inside the folder.
+        lexicon: whether the lexicon is among them.
+        left_out: names in the model's folder that stay at home, but for the lexicon.
+        figures: numerals on the card, each of them found in the folder's files.
+        recorded: whether the folder says how the model was trained.
+    """
+
+    files: Mapping[str, int]
+    lexicon: bool
+    left_out: tuple[str, ...]
+    figures: int
+    recorded: bool
+
+
+def export_model_repo(
+    model: Path, out: Path, repo: str, *, title: str, licence: str | None = None, results: Sequence[str] = (), statement: str = "", links: bool = False
+) -> ModelFacts:
+    """Write the folder of a model for the Hub; it is there whole or not at all.
+
+    Args:
+        model: a folder that training exported.
+        out: a folder that is not there yet, or empty.
+        repo: ORG/NAME, for the code on the card.
+        title: heading of the card.
+        licence: of the weights, as the hub names licences; None for what the exported card says.
+        results: results files, see `read_results`.
+        statement: why the terminology may be passed on, where it does not say so itself; the card repeats it.
+        links: link to the large files instead of copying them, for a folder that is sent and thrown away.
+
+    Raises:
+        ConfigError: `sample` cannot be written for the model, something stands at `out`, or a figure of the card is in no file.
+        MissingLexiconError: the model has no lexicon beside it.
+        DigestMismatchError: its lexicon is another one's, or was altered; or results say that they are of another knowledge base.
+        IncompleteFolderError, FormatError: a file is missing or damaged.
+    """
+    entry = model_entry(model)
+    lexicon = load_lexicon(model, entry, verify=True)
+    if lexicon is None:
+        raise MissingLexiconError(f"{model}: no {LEXICON_FOLDER}/ in it, which the card is written from; put the model's lexicon there, then publish")
+    measured = [read_results(place) for place in results]
+    _refuse_twins(measured)
+    for file in measured:
+        _refuse_foreign(file, lexicon)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ConfigError(f"{out} exists and is not empty; give another folder")
+    included = bool(lexicon.header["redistributable"]) or bool(statement.strip())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        folder = Path(temporary) / "new"
+        folder.mkdir()
+        left_out = _taken(model, folder, included, links)
+        entry = _completed(folder, lexicon, included)
+        for file in measured:
+            _write_results(folder, file)
+        facts = _facts(model, folder, entry, title, licence)
+        card = model_card(facts, lexicon, repo, results=measured, prompt=entry, included=included, statement=statement)
+        (folder / CARD).write_text(card, encoding="utf-8")
+        figures = check_folder(folder)
+        files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+        folder.replace(out)
+    return ModelFacts(files, included, left_out, figures, bool(facts.run))
+
+
+def _refuse_twins(files: Sequence[ResultsFile]) -> None:
+    names = [file.name for file in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two results files are named {twice[0]!r}; rename one (`name:` in the file)")
+
+
+def _refuse_foreign(file: ResultsFile, lexicon: Lexicon) -> None:
+    """Refuse figures that say themselves that they were measured over other names."""
+    digests, kb = (file.content.get(key) for key in ("digests", "kb"))
+    said = {**digests} if isinstance(digests, Mapping) else {}
+    if isinstance(kb, Mapping) and "digest" in kb:
+        said["kb"] = kb["digest"]
+    for name, own in (("kb", lexicon.header.get("kb_digest")), ("lexicon", lexicon.digest)):
+        if isinstance(found := said.get(name), str) and found != own:
+            raise DigestMismatchError(f"results {file.name}: {name}", str(own), found, "they were measured over other names; give those of this model")
+
+
+def _taken(model: Path, folder: Path, included: bool, links: bool) -> tuple[str, ...]:
+    """Bring the model's own files over; returns the names of what stays at home."""
+    kept = [path for path in sorted(model.iterdir()) if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in _KEPT)]
+    for path in kept:
+        _bring(path, folder / path.name, links and path.suffix == ".safetensors")
+    if included:
+        for path in _files_of(model / LEXICON_FOLDER):
+            place = folder / LEXICON_FOLDER / path.relative_to(model / LEXICON_FOLDER)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _bring(path, place, links)
+    made = {CARD, LEXICON_FOLDER, LEXICON_MANIFEST, RESULTS, *(path.name for path in kept)}
+    return tuple(path.name for path in sorted(model.iterdir()) if path.name not in made and not _is_code(path))
+
+
+def _files_of(folder: Path) -> Iterator[Path]:
+    """A lexicon's own files."""
+    yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix in (".json", ".npy"))
+
+
+def _is_code(path: Path) -> bool:
+    return path.suffix == ".py" or path.name == "__pycache__"
+
+
+def _bring(path: Path, place: Path, link: bool) -> None:
+    if link:
+        os.symlink(path.resolve(), place)
+    else:
+        shutil.copyfile(path, place)
+
+
+def _completed(folder: Path, lexicon: Lexicon, included: bool) -> dict[str, Any]:
+    """Write code and the lexicon's manifest, and say in config.json what the folder brings; returns its `syncabel` entry."""
+    write_code(folder)
+    config = json.loads((folder / "config.json").read_bytes())
+    config["auto_map"] = {"AutoModelForCausalLM": f"modeling_syncabel.{class_of(config['model_type'])}"}
+    entry: dict[str, Any] = config["syncabel"]
+    entry["lexicon_included"] = included
+    write_json(folder / "config.json", config)
+    write_json(folder / LEXICON_MANIFEST, lexicon_manifest(lexicon, entry))
+    return entry
+
+
+def _write_results(folder: Path, file: ResultsFile) -> None:
+    (folder / RESULTS).mkdir(exist_ok=True)
+    text = yaml.safe_dump({**file.content, "name": file.name}, sort_keys=False, allow_unicode=True, width=130)
+    (folder / RESULTS / f"{file.name}.yaml").write_text(text, encoding="utf-8")
+
+
+def _facts(model: Path, folder: Path, entry: Mapping[str, Any], title: str, licence: str | None) -> Facts:
+    """What the folder says of its making."""
+    run = _run(folder / RUN)
+    exported = _front_matter(model / CARD)
+    base = str(run.get("model", {}).get("base", "") or exported.get("base_model", ""))
+    known = licence or str(exported.get("license", "unknown"))
+    return Facts(" ".join(title.split()), base, str(entry.get("language", "en")), known, run=run)
+
+
+def _run(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        run = json.loads(path.read_bytes())
+    except ValueError:
+        raise FormatError("not JSON", path, hint="export the model again, or take the file away") from None
+    if not isinstance(run, dict) or not str(run.get("format", "")).startswith("syncabel.run/"):
+        raise FormatError("not the record of a training", path, hint="export the model again, or take the file away")
+    return run
+
+
+def _front_matter(card: Path) -> dict[str, Any]:
+    """The YAML on top of a card; nothing where there is none."""
+    if not card.is_file():
+        return {}
+    found = re.match(r"---\n(.*?)\n---\n", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    try:
+        values = yaml.safe_load(found[1]) if found else None
+    except yaml.YAMLError:
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,172 @@
+"""The grid of scripts/evidence.py on a set of seconds: what leaks is taken out, arms are held to the same budget, what is done stays done."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncabel.kb import KnowledgeBase
+from syncabel.types import Document, Mention, Span
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+# Of three steps of four examples: a whole number of them makes the loss tokens equal but for a quarter.
+SMALL = {
+    "steps": 3, "batch": 4, "vocabulary": 300, "hidden-size": 32, "intermediate-size": 64, "num-layers": 2, "num-heads": 4,
+    "per-concept": 2, "hold-out": 0.4, "plan-seed": 1, "beams": 2, "free-tokens": 6, "tolerance": 0.25,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Callable[[str], ModuleType]]:
+    """`script(name)`: a script as a module.  They import each other by bare names, as they do when they are run."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(SCRIPTS))
+    yield importlib.import_module
+    sys.path.remove(str(SCRIPTS))
+    for name in {path.stem for path in SCRIPTS.glob("*.py")} & (set(sys.modules) - before):
+        del sys.modules[name]
+
+
+def document(number: str, text: str, *named: tuple[str, str]) -> Document:
+    """A text whose mentions are (surface, code)."""
+    spans = [(Span(text.index(surface), text.index(surface) + len(surface)), surface, code) for surface, code in named]
+    return Document(number, text, tuple(Mention(f"m{i}", (span,), surface, "Disease", ((code,),)) for i, (span, surface, code) in enumerate(spans)))
+
+
+ABSTRACT = "A family of nine was seen with multiple sclerosis in the north of the country; two of the brothers had angina and were treated at home for years."
+
+
+def test_documents_that_are_also_in_dev_or_test_are_taken_out_and_counted(script: Callable[[str], ModuleType]) -> None:
+    sets = script("evidence_sets")
+    dev, test = document("1", "Something else was found in the dog."), document("2", ABSTRACT)
+    same_id = document("1", "The same article, from another file and with other words in it.")
+    edited = document("77", ABSTRACT.replace("nine", "ten").replace("; two", " - two").upper())
+    stays = document("78", "A family of nine had a mitral stenosis, and nobody was treated at home for more than a week.")
+    kept, removed = sets.without_overlap([stays, same_id, edited], [dev, test])
+    assert kept == [stays]
+    assert removed == sets.Overlapping(same_id=1, same_text=1)
+
+
+def test_texts_that_share_little_more_than_a_phrase_both_stay(script: Callable[[str], ModuleType]) -> None:
+    other = document("3", "Twelve dogs were treated at home for years, and none of them was ever seen by a doctor or a nurse in this or in any other town.")
+    kept, removed = script("evidence_sets").without_overlap([other], [document("2", ABSTRACT)])
+    assert kept == [other]
+    assert (removed.same_id, removed.same_text) == (0, 0)
+
+
+def test_other_corpora_teach_only_concepts_that_the_fit_does_not_have(script: Callable[[str], ModuleType], small_kb: KnowledgeBase) -> None:
+    both = document("5", "angina and the common cold", ("angina", "A:3"), ("common cold", "A:5"))
+    alternative, strange = document("6", "disseminated sclerosis", ("sclerosis", "A:100")), document("7", "a headache", ("headache", "X:9"))
+    found = script("evidence_sets").for_absent_concepts([both, alternative, strange], small_kb, {"A:3"}, small_kb.canonical)
+    assert [(one.id, mention.text, mention.answers) for one in found for mention in one.mentions] == [
+        ("5", "common cold", (("A:5",),)),
+        ("6", "sclerosis", (("A:1",),)),
+    ]
+
+
+def ledger(cells: ModuleType, steps: int, loss_tokens: int) -> Any:
+    return cells.Ledger(steps, loss_tokens, {}, 4, 0.0)
+
+
+def test_arms_of_other_steps_or_loss_tokens_are_not_compared(script: Callable[[str], ModuleType]) -> None:
+    cells = script("evidence_cells")
+    human = ledger(cells, 100, 10_000)
+    assert cells.unequal({"human": human, "human+names": ledger(cells, 100, 10_199)}) == []
+    assert cells.unequal({"human": human, "human+names": ledger(cells, 99, 10_000)}) == ["human+names: 99 optimizer steps, human 100"]
+    assert cells.unequal({"human": human, "x": human, "human+others": ledger(cells, 100, 9_700)}) == ["human+others: 9,700 loss tokens, human 10,000"]
+
+
+@given(st.floats(2, 30), st.floats(2, 30), st.integers(16, 64))
+def test_a_batch_of_two_sources_has_the_loss_tokens_of_a_batch_of_one(script: Callable[[str], ModuleType], human: float, other: float, batch: int) -> None:
+    examples = script("evidence_cells").batch_for(human, other, batch)
+    a_token = 0.5 / human + 0.5 / other  # examples for one loss token of the mix
+    assert examples / a_token == pytest.approx(human * batch, abs=0.5 / a_token + 1e-6)
+
+
+@pytest.fixture
+def grid(script: Callable[[str], ModuleType], small_kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Runs the command on a set of a few sentences in which A:1 and A:3 have human documents; gives the results file."""
+    evidence, sets = script("evidence"), script("evidence_sets")
+    sentences = (
+        ("The boy had angina once more.", ("angina", "A:3")),
+        ("A sclerosis was seen early on.", ("sclerosis", "A:1")),
+        ("She came with angina at night.", ("angina", "A:3")),
+    )
+    fit = tuple(replace(document(f"fit-{i}", text, named), split="train") for i, (text, named) in enumerate(sentences))
+    test = (
+        document("t1", "His angina and his stenocardia are new.", ("angina", "A:3"), ("stenocardia", "A:4")),
+        document("t2", "A cold, a heart disease and a stenosis.", ("cold", "A:5"), ("heart disease", "A:8"), ("stenosis", "A:2")),
+    )
+    monkeypatch.setitem(sets.SETS, "toy", lambda _places: sets.Bench("toy", small_kb, fit, test, None, "a toy"))
+    results = tmp_path / "evidence.yaml"
+
+    def run(*more: str) -> dict[str, Any]:
+        where = ["--sets", "toy", "--arms", "human,human+template,human+others", "--output", str(tmp_path / "out"), "--results", str(results)]
+        assert evidence.main([*where, *(part for name, value in SMALL.items() for part in (f"--{name}", str(value))), *more]) == 0
+        content = yaml.safe_load(results.read_text(encoding="utf-8"))
+        assert isinstance(content, dict)
+        return content
+
+    return run
+
+
+def cells_written(tmp_path: Path) -> dict[str, int]:
+    return {str(path.parent.relative_to(tmp_path / "out")): path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("cell.json")}
+
+
+@pytest.mark.slow
+def test_a_grid_goes_on_where_it_was_left_and_writes_what_it_measured(grid: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    first = grid("--seeds", "0")
+    before = cells_written(tmp_path)
+    assert set(before) == {"toy/human/seed-0", "toy/human+template/seed-0"}
+    check_form(first)
+
+    # A cell without its cell.json is one that was killed on the way.
+    (tmp_path / "out/toy/human/seed-0/cell.json").unlink()
+    predictions = (tmp_path / "out/toy/human/seed-0/constrained.jsonl").read_bytes()
+    again = grid("--seeds", "0")
+    after = cells_written(tmp_path)
+    assert [name for name in after if after[name] != before.get(name)] == ["toy/human/seed-0"]
+    assert (tmp_path / "out/toy/human/seed-0/constrained.jsonl").read_bytes() == predictions
+    assert again["metrics"] == first["metrics"]
+
+    # Other settings are another grid: nothing of the first is passed off as its own.
+    other = grid("--seeds", "0", "--steps", "4", "--report-only")
+    assert not any("/human" in name.rsplit("/", 1)[0] for name in other["metrics"])
+
+
+def check_form(content: dict[str, Any]) -> None:
+    assert {"name", "date", "command", "config", "digests", "hardware", "seeds", "n", "metrics", "baselines", "notes"} <= set(content)
+    assert content["n"] == {"toy": 5}
+    assert content["variant"].startswith("CPU variant")
+    assert content["not_run"].keys() == {"toy/human+others"}
+    assert "toy/with_tfidf_long_forms/all" in content["baselines"]
+    for figure in (*content["metrics"].values(), *content["baselines"].values()):
+        low, high = figure["ci95"]
+        assert 0 <= low <= figure["value"] <= high <= 1
+    assert {f"toy/{arm}/{mode}/all" for arm in ("human", "human+template") for mode in ("constrained", "free")} <= set(content["metrics"])
+    assert content["metrics"]["toy/human/constrained/human"]["n"] == 1
+    steps = {name: given["steps"] for name, given in content["ledger"].items()}
+    assert steps == {"toy/human/seed-0": 3, "toy/human+template/seed-0": 3}
+    assert set(content["ledger"]["toy/human+template/seed-0"]["sources"]) == {"human", "synthetic"}
+    assert 0 < content["tests"]["toy/human+template - human/constrained/all"]["p"] <= 1
+
+
+@pytest.mark.slow
+def test_the_predictions_of_a_cell_can_be_counted_again_without_training(grid: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    content = grid("--seeds", "0", "--arms", "human")
+    folder = tmp_path / "out/toy/human/seed-0"
+    scores = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
+    predictions = [json.loads(line) for line in (folder / "constrained.jsonl").read_text().splitlines()]
+    assert [row["document"] for row in scores] == [row["document_id"] for row in predictions] == ["t1", "t1", "t2", "t2", "t2"]
+    assert content["metrics"]["toy/human/constrained/all"]["value"] == pytest.approx(sum(row["constrained"] for row in scores) / 5)
+    assert not (folder / "model").exists()

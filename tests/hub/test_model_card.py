@@ -1,0 +1,249 @@
+"""The card of a published model: everything on it was measured, and a figure that was not is refused."""
+
+import json
+import re
+import shutil
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncabel.errors import ConfigError, DigestMismatchError, FormatError, IncompleteFolderError
+from syncabel.export.figures import check_figures, check_folder, evidence_of, untraced
+from syncabel.export.results import read_results
+from syncabel.hub.model import export_model_repo
+
+
+@pytest.fixture
+def published(trained, results_file, tmp_path):
+    """A folder as it would go out, with a results file."""
+    export_model_repo(trained("open"), tmp_path / "out", "lab/tiny-linker", title="Tiny linker", results=[str(results_file)])
+    return tmp_path / "out"
+
+
+def card_of(folder):
+    return (folder / "README.md").read_text(encoding="utf-8")
+
+
+def front_matter(folder):
+    return yaml.safe_load(card_of(folder).split("---\n")[1])
+
+
+def section(card, heading):
+    return re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)[1]
+
+
+def test_the_card_has_the_sections_of_a_published_one(published):
+    headings = re.findall(r"^## (.*)$", card_of(published), re.MULTILINE)
+    assert headings == [
+        *("Summary", "Intended use", "Use", "Training data", "Training", "Scores", "Speed and memory", "Limits", "Bias", "Licence", "Citation"),
+    ]
+
+
+def test_the_training_data_is_told_source_by_source(published):
+    rows = section(card_of(published), "Training data").split("\n")
+    assert "| human | 4,187 | 51,234 | 2.460 | 0.499 |" in rows
+    assert "| synthetic | 20,961 | 51,377 | 1.000 | 0.501 |" in rows
+
+
+def test_scores_stand_beside_baselines_with_their_intervals(published):
+    rows = section(card_of(published), "Scores").split("\n")
+    assert "| **constrained, Recall@1** | **0.837** | 0.791–0.880 | 960 |" in rows
+    assert "| tfidf, Recall@1 | 0.846 | 0.803–0.887 | 960 |" in rows
+    assert "| Recall@1 on the dev sample that chose the checkpoint | 0.714 | 0.661–0.759 | 213 |" in rows
+    assert not [row for row in rows if "per_second" in row]
+
+
+def test_speed_and_memory_have_a_table_of_their_own(published):
+    rows = section(card_of(published), "Speed and memory").split("\n")
+    assert "| training, tokens per second | 1,861 |" in rows
+    assert "| training, peak memory | 1.73 GB |" in rows
+    assert "| constrained, mentions_per_second (2 × x86_64 CPU) | 61.720 |" in rows
+
+
+def test_the_models_own_results_and_no_others_are_in_model_index(published):
+    values = front_matter(published)
+    ((model,), (result,)) = values["model-index"], values["model-index"][0]["results"]
+    assert model["name"] == "Tiny linker"
+    assert result["dataset"] == {"name": "NCBI disease test", "type": "ncbi_trial"}
+    constrained, free = result["metrics"]
+    assert (constrained["type"], constrained["value"], constrained["args"]) == ("recall_at_1", 0.8374, {"ci95": [0.7911, 0.8797], "n": 960})
+    assert free["name"] == "free/recall_at_1"
+    assert (values["license"], values["base_model"], values["library_name"]) == ("apache-2.0", "HuggingFaceTB/SmolLM2-135M-Instruct", "transformers")
+
+
+def test_the_hubs_own_reader_reads_the_card(published):
+    from huggingface_hub import ModelCard
+
+    data = ModelCard.load(published / "README.md").data
+    assert {each.metric_value for each in data.eval_results} == {0.8374, 0.7213}
+
+
+def test_every_figure_of_a_card_is_found_in_the_files_that_go_with_it(published):
+    assert check_folder(published) > 40
+
+
+def numerals(card):
+    """Place of every numeral that counts, by a rule of its own: none in front matter, code, title, licence and citation."""
+    skip = [match.span() for match in re.finditer(r"\A---\n.*?\n---\n|^```.*?^```|^# .*?$|^## Licence.*\Z|95 %|Recall@1", card, re.MULTILINE | re.DOTALL)]
+    return [match for match in re.finditer(r"(?<![\w.,-])\d[\d.,]*\d|(?<![\w.,-])\d\b", card) if not any(a <= match.start() < b for a, b in skip)]
+
+
+def test_a_changed_figure_is_refused_wherever_it_stands(published):
+    card, evidence = card_of(published), evidence_of(published)
+    found = numerals(card)
+    assert len(found) > 40
+    kept = [match[0] for match in found if not untraced(f"{card[: match.start()]}77{card[match.start() :]}", evidence)]
+    assert kept == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("**0.837**", "**0.847**"),
+        ("0.791–0.880", "0.791–0.881"),
+        ("| 4,187 |", "| 4,178 |"),
+        ("1.73 GB", "1.74 GB"),
+        ("16 names of 8 concepts", "17 names of 8 concepts"),
+        ("value: 0.8374", "value: 0.8375"),
+        ("- 0.8797", "- 0.8897"),
+        ("## Limits\n", "## Limits\n\nOn our own notes it reaches 91.4 %.\n"),
+    ],
+)
+def test_an_edited_card_is_refused_and_the_place_named(published, old, new):
+    card = card_of(published)
+    assert old in card
+    with pytest.raises(ConfigError, match=r"README\.md:\d+: the figure '.*' .*is in no results file") as refused:
+        check_figures(card.replace(old, new), evidence_of(published), "README.md")
+    assert "\n" not in str(refused.value)
+
+
+def test_prose_without_figures_and_figures_of_the_files_may_be_added(published):
+    more = "\n\nUse it with care.  It was right for 83.7 % of them (0.84), in 903 s, on 2 cores; see `results/ncbi_trial.yaml`.\n"
+    assert untraced(card_of(published).replace("## Limits\n", f"## Limits{more}"), evidence_of(published)) == []
+
+
+@given(st.floats(0.001, 0.999), st.integers(1, 4))
+def test_a_value_is_found_as_printed_to_any_place_and_not_two_steps_beside(value, places):
+    printed = f"{value:.{places}f}"
+    assert untraced(f"It is {printed}.\n", [{"value": value}]) == []
+    beside = f"{float(printed) + 2 * 10**-places:.{places}f}"
+    assert [each.text for each in untraced(f"It is {beside}.\n", [{"value": value}])] == [beside]
+
+
+@given(st.integers(0, 10**12))
+def test_whole_numbers_are_found_with_and_without_separators(value):
+    assert untraced(f"| {value:,} | {value} |\n", [[value]]) == []
+    assert len(untraced(f"| {value + 1:,} |\n", [[value]])) == 1
+
+
+def test_a_card_without_a_record_says_so(trained, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(trained("open"), bare)
+    (bare / "training.json").unlink()
+    facts = export_model_repo(bare, tmp_path / "out", "lab/tiny", title="Tiny")
+    card = card_of(tmp_path / "out")
+    assert not facts.recorded
+    assert "Nothing was recorded of the training." in card
+    assert section(card, "Scores").strip() == "Nothing was measured."
+    assert "model-index" not in front_matter(tmp_path / "out")
+
+
+def test_a_damaged_record_is_refused_in_one_line(trained, tmp_path):
+    bad = tmp_path / "bad"
+    shutil.copytree(trained("open"), bad)
+    for content in ("{", "[]", json.dumps({"steps": 5})):
+        (bad / "training.json").write_text(content)
+        with pytest.raises(FormatError, match=r"training\.json: not"):
+            export_model_repo(bad, tmp_path / "out", "lab/tiny", title="Tiny")
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_card_is_refused(tmp_path):
+    with pytest.raises(IncompleteFolderError, match="README"):
+        check_folder(tmp_path)
+
+
+def test_a_base_on_this_machine_is_named_without_its_place(trained, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(trained("open"), model)
+    run = json.loads((model / "training.json").read_text())
+    run["model"]["base"] = "/home/someone/models/my-base"
+    (model / "training.json").write_text(json.dumps(run))
+    export_model_repo(model, tmp_path / "out", "lab/tiny", title="Tiny")
+    assert "Base model: my-base." in card_of(tmp_path / "out")
+    assert "/home/someone" not in card_of(tmp_path / "out")
+
+
+EVIDENCE = """\
+metrics:
+  ncbi/tfidf/all: {value: 0.797, ci95: [0.75, 0.84], n: 960}
+  ncbi/human/constrained/all: {value: 0.7, n: 960}
+  ncbi/human+names/constrained/all: {value: 0.81, n: 960}
+  ncbi/human+names/free/all: {value: 0.71, n: 960}
+"""
+
+
+def test_of_a_file_with_many_systems_the_models_own_and_the_baselines_are_taken(tmp_path):
+    path = tmp_path / "evidence.yaml"
+    path.write_text(EVIDENCE, encoding="utf-8")
+    taken = {"/".join(metric.path): metric.own for metric in read_results(f"{path}:human+names/constrained").metrics}
+    assert taken == {"ncbi/tfidf/all": False, "ncbi/human+names/constrained/all": True}
+    everything = {metric.path[1]: metric.own for metric in read_results(str(path)).metrics}
+    assert everything == {"tfidf": False, "human": True, "human+names": True}
+    with pytest.raises(ConfigError, match=r"no figures of a model under 'human\+name'; .*ncbi/human"):
+        read_results(f"{path}:human+name")
+
+
+def test_results_of_reports_are_read_with_their_strata(tmp_path):
+    (tmp_path / "a.yaml").write_text("systems: {constrained: {all: {n: 960, recall_at_1: 0.8, ci95: [0.7, 0.9]}}, exact: {all: {n: 960, recall_at_1: 0.5}}}")
+    own, baseline = read_results(str(tmp_path / "a.yaml")).metrics
+    assert (own.path, own.value, own.ci95, own.n, own.own) == (("constrained", "all", "recall_at_1"), 0.8, (0.7, 0.9), 960, True)
+    assert not baseline.own
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("metrics: {a: {value: high}}", "a is no number"),
+        ("metrics: {a: {value: 1, ci95: [1]}}", "ci95 of a"),
+        ("metrics: {}", "no figures"),
+        ("- 1", "key: value"),
+        ("a: [", "no YAML"),
+        ("name: ../x\nmetrics: {a: {value: 1}}", "name"),
+    ],
+)
+def test_a_results_file_that_is_none_is_refused_in_one_line(tmp_path, content, word):
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises((ConfigError, FormatError), match=word) as refused:
+        read_results(str(tmp_path / "a.yaml"))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("said", ["kb: {source: x, digest: 0cc0ffee}", "digests: {lexicon: 0cc0ffee}", "digests: {kb: 0cc0ffee}"])
+def test_figures_measured_over_other_names_are_refused(trained, tmp_path, said):
+    (tmp_path / "a.yaml").write_text(f"metrics: {{a: {{value: 0.5}}}}\n{said}")
+    with pytest.raises(DigestMismatchError, match="other names"):
+        export_model_repo(trained("open"), tmp_path / "out", "lab/x", title="x", results=[str(tmp_path / "a.yaml")])
+
+
+def test_two_results_files_of_one_name_are_refused(trained, results_file, tmp_path):
+    with pytest.raises(ConfigError, match="'ncbi_trial'"):
+        export_model_repo(trained("open"), tmp_path / "out", "lab/x", title="x", results=[str(results_file)] * 2)
+
+
+def test_what_a_folder_without_a_training_says_of_itself_goes_out_with_it(tiny_tokenizer, tiny_llama, small_lexicon, tmp_path):
+    from syncabel.export import export_model
+    from syncabel.export.card import Facts
+    from syncabel.prompt import PromptFormat
+
+    small_lexicon.save(tmp_path / "lexicon")
+    facts = Facts("x", "", training={"converted from": "the published folder big-model-7", "names": "31,415"}, results={"Recall@1": "0.271"})
+    export_model(tiny_llama(len(tiny_tokenizer)), tiny_tokenizer, tmp_path / "lexicon", tmp_path / "model", PromptFormat(), facts)
+    export_model_repo(tmp_path / "model", tmp_path / "out", "lab/x", title="x")
+    card = card_of(tmp_path / "out")
+    assert "| converted from | the published folder big-model-7 |\n| names | 31,415 |" in card
+    assert "| Recall@1 | 0.271 |" in card
+    assert "Base model: not recorded." in card
+    assert untraced(card.replace("31,415", "31,416"), evidence_of(tmp_path / "out"))
