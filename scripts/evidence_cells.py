@@ -20,7 +20,7 @@ from syncabel.baselines import Cascade, apply, standard_baselines
 from syncabel.config_files import find_config, read_config
 from syncabel.corpora import read_jsonl
 from syncabel.decoding import DecodingSettings
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, SyncabelError
 from syncabel.evaluate import Protocol, Seen, evaluate, scores_of
 from syncabel.evaluate.strata import canonical_answers
 from syncabel.groups import TypeMap
@@ -214,13 +214,15 @@ class Prepared:
         return prepare_tokenizer(train_tokenizer([*names, *texts], self.options.vocabulary), self.fmt)
 
     def _lexicon(self) -> Lexicon:
+        """Built, and written beside its tokenizer unless it is there: another process may be training with it."""
         tokens, place = self.folder / "tokenizer", self.folder / "lexicon"
-        for folder in (tokens, place):
-            shutil.rmtree(folder, ignore_errors=True)
-        self.tokenizer.save_pretrained(tokens)
         lexicon = build_lexicon(self.bench.kb, self.tokenizer)
-        lexicon.save(place)
-        (self.folder / "types.json").write_text(json.dumps(dict(self.types.table)), encoding="utf-8")
+        if not _is_there(lexicon, place):
+            for folder in (tokens, place):
+                shutil.rmtree(folder, ignore_errors=True)
+            self.tokenizer.save_pretrained(tokens)
+            (self.folder / "types.json").write_text(json.dumps(dict(self.types.table)), encoding="utf-8")
+            lexicon.save(place)
         return lexicon
 
     def examples(self, seed: int, source: str) -> tuple[Path, float, str]:
@@ -249,6 +251,13 @@ class Prepared:
         known = Seen(human=self.seen.human, synthetic=codes_of(self.sources.get("others", ()), self.bench.kb))
         scored = (mention.answers for document in self.bench.test for mention in document.mentions if mention.answers)
         return [known.concept(canonical_answers(answers, self.bench.kb.canonical)) == "synthetic_only" for answers in scored]
+
+
+def _is_there(lexicon: Lexicon, folder: Path) -> bool:
+    try:
+        return folder.exists() and Lexicon.load(folder).digest == lexicon.digest
+    except SyncabelError:  # a kill may have left half of it
+        return False
 
 
 def cells_of(sets: Sequence[str], arms: Sequence[str], seeds: Sequence[int]) -> list[Cell]:

@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmark_ncbi import FILES
+
 from syncabel.corpora import read_corpus
 from syncabel.errors import ConfigError
 from syncabel.kb import About, KnowledgeBase, read_medic, read_names, read_obo
@@ -188,8 +190,7 @@ def _recoded(mention: Mention, kb: KnowledgeBase, recode: Callable[[str], str | 
 
 
 def _ncbi(places: Places) -> Splits:
-    files = {"train": "NCBItrainset_corpus.txt", "dev": "NCBIdevelopset_corpus.txt", "test": "NCBItestset_corpus.txt"}
-    return {split: read_corpus(places.data / "corpora" / "ncbi_disease" / name, split=split).documents for split, name in files.items()}
+    return {split: read_corpus(places.data / "corpora" / "ncbi_disease" / name, split=split).documents for split, name in FILES.items()}
 
 
 def _bc5cdr(places: Places, kind: str) -> Splits:

@@ -22,6 +22,8 @@ __all__ = ["STATUS_FILE", "Job", "job_script", "keep_status", "submit"]
 
 STATUS_FILE = "SYNCABEL_STATUS_FILE"
 _WORD = re.compile(r"[\w.,:+=/@%-]+", re.ASCII)  # what sbatch reads as one word, without quotes
+# What the script cannot do without, or would come apart with.
+_OWN = ("array", "nodes", "no-requeue", "ntasks", "ntasks-per-node", "signal", "time")
 _TIME = re.compile(r"\d+(:\d\d){0,2}|\d+-\d+(:\d\d){0,2}")
 
 
@@ -200,10 +202,24 @@ def _check(job: Job) -> None:
         if word is not None and (not _WORD.fullmatch(word) or word.startswith("-") != (name == "sbatch")):
             wanted = "an option of sbatch in one word, e.g. --qos=long" if name == "sbatch" else "its name"
             raise ConfigError(f"{name} is {word!r}; give {wanted}")
+        if name == "sbatch" and word is not None and (option := word.lstrip("-").partition("=")[0]) in _OWN:
+            raise ConfigError(f"sbatch is {word!r}, and the script sets or forbids {option}; leave it out, and see the job's own settings")
+    if not job.gpus_per_node and job.accelerate is not None:
+        raise ConfigError(f"accelerate is {job.accelerate!r}, and without GPUs torchrun starts the processes; leave it out")
+    if _seconds(job.time) <= job.grace_s:
+        raise ConfigError(f"time is {job.time}, {_seconds(job.time)} s, and grace_s {job.grace_s}: training would be told to stop at once; give more time")
     for text in (job.config, job.accelerate or "", *job.flags, *job.setup):
         if not text.isprintable() and any(c < " " or c == "\x7f" for c in text):
             raise ConfigError(f"{text!r} holds a line break or another control character; give it without, --setup once for each line")
     _check_shell(job.setup)
+
+
+def _seconds(time: str) -> int:
+    """A time limit as sbatch reads it: `24:00` is 24 minutes."""
+    days, dash, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    hours, minutes, seconds = [*parts, 0, 0][:3] if dash or len(parts) == 3 else [0, *parts, 0][:3]
+    return int(days or 0) * 86_400 + hours * 3_600 + minutes * 60 + seconds
 
 
 def _check_shell(lines: Sequence[str]) -> None:

@@ -164,6 +164,14 @@ def _pushed(pushed: Pushed | None) -> dict[str, Any]:
     return {} if pushed is None else {"url": pushed.url, "commit": pushed.commit, "changed": pushed.changed, "deleted": list(pushed.deleted)}
 
 
+def _warn_of_history(pushed: Pushed) -> None:
+    """A terminology that was taken out is still in what was published before."""
+    from syncabel.decoding import LEXICON_FOLDER
+
+    if any(path.startswith(f"{LEXICON_FOLDER}/") for path in pushed.deleted):
+        err.print(f"{LEXICON_FOLDER}/ was taken out of {pushed.url}, but its earlier commits still hold it; squash the history there to be rid of it")
+
+
 def _say(files: Mapping[str, int], pushed: Pushed | None, repo: str) -> None:
     for path, size in files.items():
         out.print(f"  {path}  {size:,} bytes")
@@ -171,5 +179,6 @@ def _say(files: Mapping[str, int], pushed: Pushed | None, repo: str) -> None:
         out.print(f"nothing was sent; without --dry-run these files go to {repo}")
     elif pushed.changed:
         out.print(f"pushed → {pushed.url} (commit {pushed.commit[:8]})")
+        _warn_of_history(pushed)
     else:
         out.print(f"{pushed.url} already holds these files (commit {pushed.commit[:8]}); nothing was committed")

@@ -100,6 +100,8 @@ class _Card:
             cost=self._cost(),
             licence=_plain(self.facts.licence),
             passed_on=self._passed_on(),
+            # A tokenizer from nothing is made of words: those of the names and of the texts it was trained on.
+            pieces=" but for the words that its tokenizer was made of" if self.facts.base_model == "random" else "",
             nil="" if self.lexicon.nil_entry is None else ", or the code `NIL` where `nil=True` offers it",
         )
 
@@ -203,7 +205,8 @@ def _training(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Rows of the training's table, of what its record has."""
     model, plan, result, place = (run.get(part) or {} for part in ("model", "schedule", "result", "hardware"))
     yield from _given(("parameters", model.get("parameters")), ("parameters trained", model.get("trained_parameters")))
-    yield from _given(("steps", result.get("steps")), ("step that was chosen", result.get("chosen_step")), ("items a step", plan.get("items_per_step")))
+    chosen = result.get("chosen_step") if result.get("chosen_step") != result.get("steps") else None
+    yield from _given(("steps", result.get("steps")), ("step that was chosen", chosen), ("items a step", plan.get("items_per_step")))
     if "learning_rate" in plan:
         yield "learning rate", f"{plan['learning_rate']:g}, {plan.get('scheduler', '')}".rstrip(", ")
     yield from _given(("packing", plan.get("packing")), ("loss at the end, nats per loss token", result.get("loss")))
@@ -260,7 +263,7 @@ def _evaluated(file: ResultsFile, metric: Metric) -> Any:
         task_name="Entity linking",
         dataset_type=file.name,
         dataset_name=file.data,
-        metric_type=metric.path[-1] if "recall" in metric.path[-1] else "recall_at_1",
+        metric_type=metric.kind,
         metric_name="/".join(metric.path),
         metric_value=metric.value,
         metric_args={**more, **({} if metric.n is None else {"n": metric.n})} or None,
@@ -309,8 +312,8 @@ _STATED = Template("""
 """)
 
 _LEFT_OUT = Template("""
-> **Without its lexicon.**  The names and codes of $source are under a licence that does not allow redistribution as far as is
-> known.  Whoever has the terminology builds the lexicon with the command below; `lexicon.json` says from which edition and with
+> **Without its lexicon.**  The names and codes of $source are under a licence that is not known to allow redistribution.
+> Whoever has the terminology builds the lexicon with the command below; `lexicon.json` says from which edition and with
 > which filters, and a lexicon is taken only where its digest is the one stated there.  Free generation works without it.
 """)
 
@@ -395,7 +398,7 @@ rather than of notes, the habits of whoever wrote its synthetic sentences.  Conc
 
 Weights: $licence; those that learnt a restricted terminology have learnt its names by heart, so treat them as restricted too.
 Terminology: $terminology; $passed_on.
-Corpora: none of their text is in this folder; each is used under its owners' terms.
+Corpora: none of their text is in this folder$pieces; each is used under its owners' terms.
 Code: Apache-2.0.
 
 ## Citation

@@ -1,7 +1,8 @@
 """No figure on a model's card that nobody measured: each numeral is looked up in the files that lie beside the card.
 
-A numeral is any word with a digit.  It counts unless it stands in the front matter (whose `model-index` is looked at apart), in the
-title, in a fenced block of code, in the sections on licence and citation, or is one of `SAID`, which are words and no figures.  A numeral is
+A numeral is any word with a digit.  It counts unless it stands in the front matter (whose `model-index` is looked at apart: a value, its
+interval and its n must be one figure of the model's own in a results file), in the title, in a fenced block of code in one of the languages `CODE`, in the
+text of the sections on licence and citation (not below a heading of their own), or is one of `SAID`, which are words and no figures.  A numeral is
 found where a text of the files has it as a word, or where a number of the files, rounded as printed, equals it (`%` for fractions,
 `GB` and `MB` for bytes).
 """
@@ -16,16 +17,18 @@ from typing import Any
 
 from syncabel.config_files import read_config
 from syncabel.errors import ConfigError, FormatError, IncompleteFolderError
+from syncabel.export.results import read_results
 
-__all__ = ["CARD", "RESULTS", "RUN", "SAID", "UNCOUNTED", "Untraced", "check_figures", "check_folder", "evidence_of", "untraced"]
+__all__ = ["CARD", "CODE", "RESULTS", "RUN", "SAID", "UNCOUNTED", "Untraced", "check_figures", "check_folder", "evidence_of", "untraced"]
 
 CARD, RUN, RESULTS = "README.md", "training.json", "results"
-SAID = ("95 %", "Recall@1", "Recall@5")
+SAID = ("95 % interval", "95 % confidence", "95 % CI", "Recall@1", "Recall@5")
+CODE = ("python", "py", "bash", "sh", "shell", "console", "bibtex")  # languages of fenced blocks that do not count
 UNCOUNTED = ("licence", "citation")  # headings of the sections that do not count, in lower case
 _NUMBER = re.compile(r"([+−-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?)(%|×)?", re.IGNORECASE)
 _SCALES = {"%": 100.0, "GB": 1e-9, "MB": 1e-6}
 _EDGES = ".,;:!?()[]{}<>\"'*_`“”…+×≈~"
-_FENCE = re.compile(r"^(```|~~~).*?^\1\s*?$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(rf"^(`{{3,}}|~{{3,}}) *(?:{'|'.join(CODE)}) *$.*?^\1\s*?$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,12 @@ class Untraced:
     text: str
 
 
-def check_folder(folder: Path) -> int:
+def check_folder(folder: Path, where: str | None = None) -> int:
     """Look every figure of a model folder's card up in the folder's own files.
 
     Args:
         folder: with README.md, lexicon.json, and where there are any training.json and results/*.yaml.
+        where: what the card is called in an error; its path where None.
 
     Returns:
         How many numerals were looked up.
@@ -58,7 +62,20 @@ def check_folder(folder: Path) -> int:
     card = folder / CARD
     if not card.is_file():
         raise IncompleteFolderError(f"{card} is missing; give a folder that `syncabel publish -o` kept")
-    return check_figures(card.read_text(encoding="utf-8"), evidence_of(folder), str(card))
+    text, name = card.read_text(encoding="utf-8"), where or str(card)
+    figures = check_figures(text, evidence_of(folder), name)
+    _check_index(text, folder, name)
+    return figures
+
+
+def _check_index(card: str, folder: Path, where: str) -> None:
+    """Refuse results in the front matter that are not the model's own: there a value that some file has for something else counts for nothing."""
+    measured = {(m.value, m.ci95, m.n) for path in sorted((folder / RESULTS).glob("*.yaml")) for m in read_results(str(path)).metrics if m.own}
+    for value, ci95, n in _indexed(card):
+        if (value, tuple(ci95) if ci95 else None, n) not in measured:
+            raise ConfigError(
+                f"{where}:1: the figure {value!r} in model-index is none of the model's own in a results file, with its interval and n; publish the model again"
+            )
 
 
 def evidence_of(folder: Path) -> list[Any]:
@@ -100,7 +117,8 @@ def untraced(card: str, evidence: Sequence[Any]) -> list[Untraced]:
     # The name of the base is no figure; where there is no record of the training, it stands in the front matter alone.
     known = _Known.of([*evidence, _front_values(card).get("base_model")])
     body = [Untraced(line, text) for line, text, unit in _numerals(card) if not known.has(text, unit)]
-    return [Untraced(1, f"{value:g} in model-index") for value in _indexed(card) if value not in known.numbers] + body
+    index = [each for value, ci95, n in _indexed(card) for each in (value, *(ci95 or ()), n) if each is not None]
+    return [Untraced(1, f"{value} in model-index") for value in index if value not in known.numbers] + body
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +143,7 @@ class _Known:
         """Whether every numeral in a word is known; `0.930–0.973` holds two."""
         if text in self.words:
             return True
-        parts = [part for part in re.split(r"[–—/=<>\[\]()]|(?<=\d)-(?=\d)", text) if any(map(str.isdigit, part))]
+        parts = [part for part in re.split(r"[–—/=<>±\[\]()]|(?<=\d)-(?=\d)", text) if any(map(str.isdigit, part))]
         return bool(parts) and all(self._has_one(part.strip(_EDGES), unit) for part in parts)
 
     def _has_one(self, text: str, unit: str) -> bool:
@@ -157,12 +175,12 @@ def _leaves(value: Any) -> Iterator[str | float]:
 
 def _numerals(card: str) -> Iterator[tuple[int, str, str]]:
     """Line, word and the word behind it, of each numeral that counts."""
-    skipped = False
+    skipped = titled = False
     for number, line in enumerate(_blanked(card).splitlines(), 1):
         if heading := re.match(r"(#+)\s+(.*)", line):
-            if len(heading[1]) <= 2:
-                skipped = len(heading[1]) == 2 and heading[2].strip().lower() in UNCOUNTED
-            if len(heading[1]) == 1:
+            skipped = len(heading[1]) == 2 and heading[2].strip().lower() in UNCOUNTED
+            if len(heading[1]) == 1 and not titled:
+                titled = True
                 continue
         if skipped:
             continue
@@ -186,14 +204,17 @@ def _front_matter(card: str) -> str:
     return match[0] if match else ""
 
 
-def _indexed(card: str) -> Iterator[float]:
-    """The values and intervals that the front matter claims as results."""
-    index = _front_values(card).get("model-index")
-    for model in index if isinstance(index, list) else ():
-        for result in model.get("results", ()):
-            for metric in result.get("metrics", ()):
-                found = (metric.get("value"), *metric.get("args", {}).get("ci95", ()), metric.get("args", {}).get("n"))
-                yield from (float(value) for value in found if isinstance(value, int | float))
+def _indexed(card: str) -> Iterator[tuple[Any, list[Any] | None, Any]]:
+    """Value, interval and n of each result that the front matter claims."""
+    try:
+        for model in _front_values(card).get("model-index") or ():
+            for result in model.get("results") or ():
+                for metric in result.get("metrics") or ():
+                    args = metric.get("args") or {}
+                    ci95 = args.get("ci95")
+                    yield metric.get("value"), None if ci95 is None else list(ci95), args.get("n")
+    except (AttributeError, TypeError):
+        raise FormatError("the card's model-index is no list of results with metrics", hint="publish the model again") from None
 
 
 def _front_values(card: str) -> dict[str, Any]:

@@ -187,12 +187,13 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def lexicon_manifest(lexicon: Lexicon, entry: Mapping[str, Any]) -> dict[str, Any]:
+def lexicon_manifest(lexicon: Lexicon, entry: Mapping[str, Any], statement: str = "") -> dict[str, Any]:
     """What a model's lexicon is and how it is built, without a name of it: what goes out where the lexicon may not.
 
     Args:
         lexicon: the model's.
         entry: the `syncabel` entry of the model's config.json.
+        statement: why the terminology may be passed on though it does not say so itself.
     """
     header = lexicon.header
     about = {key: header.get(key) for key in ("source", "release", "licence", "redistributable", "filters", "groups", "nil")}
@@ -202,6 +203,7 @@ def lexicon_manifest(lexicon: Lexicon, entry: Mapping[str, Any]) -> dict[str, An
         "counts": {key: header.get(key) for key in ("entries", "codes", "shared", "merged", "longest")},
         "digests": {"kb": header.get("kb_digest"), "tokenizer": header["tokenizer_digest"], "lexicon": lexicon.digest},
         "build": build_command(".", entry, header.get("nil")),
+        **({"statement": statement} if statement else {}),
     }
 
 
@@ -209,6 +211,7 @@ def _amend_config(path: Path, fmt: PromptFormat, lexicon: Lexicon, types: Mappin
     """Name the remote class and keep what a reader of prompts must know; `model_type` stays what it was.  Returns the `syncabel` entry."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["auto_map"] = {"AutoModelForCausalLM": f"modeling_syncabel.{class_of(config['model_type'])}"}
+    config["use_cache"] = True  # training turns it off, and plain transformers would generate without a cache
     entry = config["syncabel"] = {
         **format_to_config(fmt),
         "lexicon_digest": lexicon.digest,

@@ -13,8 +13,10 @@ from syncabel.errors import ConfigError, FormatError
 __all__ = ["Metric", "ResultsFile", "read_results"]
 
 _FIGURES = ("metrics", "baselines", "systems")  # the keys of a file under which figures stand
-_BASELINES = re.compile(r"(dictionary|exact|tfidf|cascade)(_long_forms)?")  # the names that reports give `standard_baselines`
-_COST = re.compile(r".*(per_second|_bytes|_mb|_gb|_ms|seconds|memory)|seconds|ms")
+_BASELINES = re.compile(r"(dictionary|dictionary_then_exact|exact|tfidf|cascade)(_long_forms)?")  # the names that reports give `standard_baselines`
+_STRATA = ("all", "human", "synthetic_only", "neither", "in_others")  # of whom reports give Recall@1 without saying so
+_COST = re.compile(r"(.*_)?(per_s|s|ms|bytes|[kmg]i?b|minutes|hours)|.*(per_second|seconds|memory).*|share_of_peak")
+_RECALL = re.compile(r"recall_at_\d+|recall")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,12 @@ class Metric:
     def is_cost(self) -> bool:
         """Whether it measures time or memory."""
         return any(_COST.fullmatch(part) for part in self.path)
+
+    @property
+    def kind(self) -> str:
+        """What was measured: the recall that the path names, or the path's last word; of a stratum (`constrained/all`) Recall@1, which reports leave out."""
+        named = [part for part in self.path if _RECALL.fullmatch(part)]
+        return named[-1] if named else "recall_at_1" if self.path[-1] in _STRATA else self.path[-1]
 
 
 @dataclass(frozen=True, slots=True)

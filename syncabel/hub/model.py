@@ -4,7 +4,8 @@ config.json, *.safetensors, tokenizer files     as training exported them
 modeling_syncabel.py and what it imports        `sample`
 lexicon/                                        names and codes; left out where the terminology may not be passed on
 lexicon.json                                    what the lexicon is and how it is built, without a name of it
-training.json, results/*.yaml                   what was measured; every figure of the card is in one of these
+training.json, results/*.yaml                   what was measured; every figure of the card is in one of these.  Folders of this machine are cut
+                                                to their last part in them, and tokens of the hub are left out
 README.md                                       the card
 """
 
@@ -15,7 +16,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ REPLACES = (
     *(*_OWN, "generation_config.json", "modeling_syncabel.py", "constrained_*.py", "syncabel_*.py"),
     *(f"{LEXICON_FOLDER}/*", LEXICON_MANIFEST, f"{RESULTS}/*.yaml"),
 )
+
+_SECRET = ("hub_token", "token")  # keys whose values are secrets
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+_HIDDEN = "(left out)"
+_FOLDERS = re.compile(r"(?<![\w/.])~?/(?:[^\s/'\",;:]+/)+(?=[^\s/])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +95,38 @@ def export_model_repo(
     lexicon = load_lexicon(model, entry, verify=True)
     if lexicon is None:
         raise MissingLexiconError(f"{model}: no {LEXICON_FOLDER}/ in it, which the card is written from; put the model's lexicon there, then publish")
-    measured = [read_results(place) for place in results]
+    measured = [replace(file, content=_public(file.content)) for file in map(read_results, results)]
+    statement = " ".join(statement.split())
     _refuse_twins(measured)
     for file in measured:
         _refuse_foreign(file, lexicon)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigError(f"{out} exists and is not empty; give another folder")
-    included = bool(lexicon.header["redistributable"]) or bool(statement.strip())
+    included = bool(lexicon.header["redistributable"]) or bool(statement)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         folder = Path(temporary) / "new"
         folder.mkdir()
         left_out = _taken(model, folder, included, links)
-        entry = _completed(folder, lexicon, included)
+        entry = _completed(folder, lexicon, included, statement)
         for file in measured:
             _write_results(folder, file)
         facts = _facts(model, folder, entry, title, licence)
         card = model_card(facts, lexicon, repo, results=measured, prompt=entry, included=included, statement=statement)
         (folder / CARD).write_text(card, encoding="utf-8")
-        figures = check_folder(folder)
+        figures = check_folder(folder, "the card")
         files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
         folder.replace(out)
     return ModelFacts(files, included, left_out, figures, bool(facts.run))
+
+
+def _public(value: Any) -> Any:
+    """What a record or a results file says, without folders of this machine (the last part of a path stays) and without tokens of the hub."""
+    if isinstance(value, Mapping):
+        return {key: _HIDDEN if key in _SECRET and inner and isinstance(inner, str) else _public(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_public(each) for each in value]
+    return _TOKEN.sub(_HIDDEN, _FOLDERS.sub("", value)) if isinstance(value, str) else value
 
 
 def _refuse_twins(files: Sequence[ResultsFile]) -> None:
@@ -160,15 +176,17 @@ def _bring(path: Path, place: Path, link: bool) -> None:
         shutil.copyfile(path, place)
 
 
-def _completed(folder: Path, lexicon: Lexicon, included: bool) -> dict[str, Any]:
+def _completed(folder: Path, lexicon: Lexicon, included: bool, statement: str) -> dict[str, Any]:
     """Write code and the lexicon's manifest, and say in config.json what the folder brings; returns its `syncabel` entry."""
     write_code(folder)
+    if run := _run(folder / RUN):
+        write_json(folder / RUN, _public(run))
     config = json.loads((folder / "config.json").read_bytes())
     config["auto_map"] = {"AutoModelForCausalLM": f"modeling_syncabel.{class_of(config['model_type'])}"}
     entry: dict[str, Any] = config["syncabel"]
     entry["lexicon_included"] = included
     write_json(folder / "config.json", config)
-    write_json(folder / LEXICON_MANIFEST, lexicon_manifest(lexicon, entry))
+    write_json(folder / LEXICON_MANIFEST, lexicon_manifest(lexicon, entry, statement))
     return entry
 
 

@@ -233,6 +233,12 @@ def _check(settings: Settings) -> None:
         raise ConfigError("packing goes with packing_strategy bfd and without bucket_batches")
     if own.max_minutes is not None and settings.schedule not in ("linear", "constant", "constant_with_warmup"):
         raise ConfigError("max_minutes goes with lr_scheduler_type linear, constant or constant_with_warmup")
+    if own.max_minutes is not None and own.max_minutes <= 0:
+        raise ConfigError(f"max_minutes is {own.max_minutes}; give a number above 0, or leave it out")
+    if min(sft.per_device_train_batch_size, sft.gradient_accumulation_steps) < 1 or (sft.max_steps < 1 and sft.num_train_epochs <= 0):
+        raise ConfigError("nothing would be trained: per_device_train_batch_size and gradient_accumulation_steps count from 1, num_train_epochs is above 0")
+    if sft.eval_on_start and not own.dev_documents:
+        raise ConfigError("eval_on_start without dev_documents; give them, or leave it out")
     if sft.eval_strategy != "no" and not own.dev_documents:
         raise ConfigError(f"eval_strategy is {str(getattr(sft.eval_strategy, 'value', ''))!r} without dev_documents; give them, or eval_strategy: 'no'")
     if own.refit_examples is not None and not own.human_examples:

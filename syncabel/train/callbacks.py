@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,7 +14,10 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-__all__ = ["Budget", "Interrupt", "Patience", "RunMark", "StepLog", "largest"]
+from syncabel.errors import IncompleteFolderError
+from syncabel.train.checkpoints import flaw
+
+__all__ = ["BestPlace", "Budget", "Interrupt", "Patience", "RunMark", "StepLog", "largest"]
 
 PREEMPTED = (signal.SIGTERM, signal.SIGUSR1)  # a scheduler wants the machine back
 
@@ -144,9 +147,31 @@ class Patience(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
         """Count from the first of the best."""
-        values = [entry[self.metric] for entry in state.log_history if self.metric in entry]
-        if len(values) - 1 - values.index(max(values)) >= self.evaluations:
+        if self.over(state.log_history):
             control.should_training_stop = True
+
+    def over(self, log: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the last evaluations of a log were so many without a better one."""
+        values = [entry[self.metric] for entry in log if self.metric in entry]
+        return bool(values) and len(values) - 1 - values.index(max(values)) >= self.evaluations
+
+
+class BestPlace(TrainerCallback):
+    """Looks for the best checkpoint in output_dir when training goes on: the place that a checkpoint remembers may have moved,
+    and transformers would then export the last weights in its stead and say nothing."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
+        """Put the place right.
+
+        Raises:
+            IncompleteFolderError: it is gone or damaged.
+        """
+        if not args.load_best_model_at_end or not state.best_global_step:
+            return
+        best = Path(args.output_dir) / f"checkpoint-{state.best_global_step}"
+        if (problem := flaw(best)) is not None:
+            raise IncompleteFolderError(f"{best}, the best checkpoint so far: {problem}; put it back, or set resume: false to start over")
+        state.best_model_checkpoint = str(best)
 
 
 class StepLog(TrainerCallback):

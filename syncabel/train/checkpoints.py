@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from syncabel.errors import IncompleteFolderError
 
-__all__ = ["checkpoints", "flaw", "last_complete", "of_other_runs", "parts_of", "require_complete", "run_of", "seconds_used", "set_aside"]
+__all__ = ["checkpoints", "flaw", "last_complete", "log_of", "of_other_runs", "parts_of", "require_complete", "run_of", "seconds_used", "set_aside"]
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 STATE = "trainer_state.json"
@@ -153,6 +153,11 @@ def require_complete(checkpoint: Path) -> Path:
 def seconds_used(checkpoint: Path) -> float:
     """Training seconds spent before a checkpoint, as the budget's callback kept them."""
     return float(_kept(checkpoint, "Budget").get("attributes", {}).get("seconds_before", 0.0))
+
+
+def log_of(checkpoint: Path) -> list[dict[str, Any]]:
+    """What was logged before a checkpoint, evaluations among it."""
+    return list(json.loads((checkpoint / STATE).read_text(encoding="utf-8")).get("log_history", []))
 
 
 def _kept(checkpoint: Path, callback: str) -> dict[str, Any]:

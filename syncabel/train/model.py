@@ -123,6 +123,8 @@ def _mean_rows(model: Any, before: int) -> None:
 def adapter_config(settings: Settings, tokenizer: Any) -> Any:
     """TRL's LoRA configuration; with the `syncabel` format the separator's embedding row is trained beside it. None without LoRA."""
     config: Any = get_peft_config(settings.model)
+    if config is not None and isinstance(config.target_modules, str) and config.target_modules != "all-linear" and config.target_modules.isidentifier():
+        config.target_modules = {config.target_modules}  # TRL makes a word of a list of one, which peft reads as a pattern of whole paths
     if config is not None and settings.own.prompt_format == "syncabel":
         config.trainable_token_indices = {"embed_tokens": [tokenizer.convert_tokens_to_ids(SEPARATOR)]}
     return config

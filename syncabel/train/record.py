@@ -10,10 +10,11 @@ import json
 import math
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 FORMAT, RUN, LOG = "syncabel.run/1", "run.json", "log.jsonl"
+_SECRET = re.compile(r"(?:^|[_-])(?:token|key|password|secret)$")
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes")
 _FILES = ("human_examples", "synthetic_examples", "names_examples", "dev_documents", "types")
 # Settings that decide the weights; a checkpoint is gone on from only under the same ones.
@@ -56,12 +58,42 @@ _MODEL = (
     *("model_name_or_path", "model_revision", "dtype", "load_in_4bit", "load_in_8bit"),
     *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"),
 )
+# Others, counted where they are not what they are by themselves.
+_RARE_SFT = (
+    *("loss_type", "label_smoothing_factor", "neftune_noise_alpha", "lr_scheduler_kwargs", "optim_args", "optim_target_modules"),
+    *("average_tokens_across_devices", "router_aux_loss_coef"),
+)
+_RARE_MODEL = ("lora_target_parameters", "lora_modules_to_save", "use_rslora", "use_dora", "bnb_4bit_quant_type", "use_bnb_nested_quant")
+# What decides which of the checkpoints is the best.
+_SELECTION_OWN, _SELECTION_SFT = ("dev_part", "dev_sample", "dev_beams", "dev_seed", "early_stopping"), ("eval_strategy", "eval_steps")
+_BASE = "base_weights"
+_PIECES, _PIECE = 64, 1 << 16  # of a file of weights: how many, and how long
 
 
 def file_digests(settings: Settings) -> dict[str, str]:
-    """SHA-256 of each file that the run reads, by the setting that names it."""
+    """SHA-256 of each file that the run reads, by the setting that names it; of a folder of weights see `_weights_digest`."""
     places = {name: getattr(settings.own, name) for name in _FILES}
-    return {name: _sha256(Path(place)) for name, place in places.items() if place}
+    found = {name: _sha256(Path(place)) for name, place in places.items() if place}
+    base = Path(str(settings.model.model_name_or_path))
+    return found | {_BASE: _weights_digest(base)} if settings.own.init == "pretrained" and base.is_dir() else found
+
+
+def _weights_digest(folder: Path) -> str:
+    """SHA-256 over config.json and, of each file of weights, its name, its size and pieces from all over it.
+
+    Other weights differ nearly everywhere, and reading all of them would take as long as loading them.
+    """
+    seen = hashlib.sha256()
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]:
+        if not path.is_file():
+            continue
+        size = path.stat().st_size
+        seen.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            for start in sorted({max(0, size - _PIECE) * i // (_PIECES - 1) for i in range(_PIECES)}):
+                file.seek(start)
+                seen.update(file.read(_PIECE))
+    return seen.hexdigest()
 
 
 def _sha256(path: Path) -> str:
@@ -76,8 +108,18 @@ def decisive(settings: Settings, data: RunData, files: Mapping[str, str], lexico
     """
     named = {name: str(getattr(settings.sft, name)) for name in _SFT} | {name: str(getattr(settings.own, name)) for name in _OWN}
     named |= {name: str(getattr(settings.model, name)) for name in _MODEL}
-    examples = {name: digest for name, digest in files.items() if name.endswith("_examples")}
+    named |= _changed_from_default(settings.sft, _RARE_SFT) | _changed_from_default(settings.model, _RARE_MODEL)
+    if settings.selects:
+        named |= {name: str(getattr(settings.own, name)) for name in _SELECTION_OWN}
+        named |= {name: str(getattr(settings.sft, name)) for name in _SELECTION_SFT}
+    decide = (*(name for name in files if name.endswith("_examples")), _BASE, *(("dev_documents", "types") if settings.selects else ()))
+    examples = {name: digest for name, digest in files.items() if name in decide}
     return named | examples | {"items_per_step": str(items_per_step(settings)), "lexicon": lexicon.digest, "data and order": data.digest}
+
+
+def _changed_from_default(arguments: Any, names: Sequence[str]) -> dict[str, str]:
+    fields = {field.name: field for field in dataclasses.fields(arguments)}
+    return {name: str(value) for name in names if (value := getattr(arguments, name)) and value != fields[name].default}
 
 
 def digest_of(parts: Mapping[str, str]) -> str:
@@ -93,23 +135,32 @@ def items_per_step(settings: Settings) -> int:
 
 def differences(was: Mapping[str, str], now: Mapping[str, str]) -> str:
     """What changed between two runs, in words; digests are only said to differ."""
-    changed = [name for name in now if was.get(name) != now[name]]
+    changed = [name for name in {**now, **was} if was.get(name) != now.get(name)]
     if len(changed) > 1 and "data and order" in changed:
         changed.remove("data and order")  # it follows from the others
-    return ", ".join(f"{name} changed" if _is_digest(now[name]) else f"{name} was {was.get(name, 'not there')}, is {now[name]}" for name in changed)
+    words = ((name, was.get(name, "not there"), now.get(name, "not there")) for name in changed)
+    return ", ".join(f"{name} changed" if _is_digest(before) or _is_digest(after) else f"{name} was {before}, is {after}" for name, before, after in words)
 
 
 def _is_digest(value: str) -> bool:
     return len(value) == 64 and all(letter in "0123456789abcdef" for letter in value)
 
 
+def without_secrets(written: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration without tokens of services, which are nobody's business but the user's."""
+    kept = {key: value for key, value in written.items() if not _SECRET.search(str(key))}
+    words = list(written.get("argv", ()))
+    hidden = {i + ("=" not in word) for i, word in enumerate(words) if word.startswith("--") and _SECRET.search(word.partition("=")[0])}
+    return {**kept, "argv": ["(not kept)" if i in hidden else word for i, word in enumerate(words)]}
+
+
 def plan_of(settings: Settings, data: RunData, lexicon: Lexicon, tokenizer: Any, model: Any, files: Mapping[str, str]) -> dict[str, Any]:
     """Everything that is known before the first step; `outcome` is added at the end."""
     sft = settings.sft
-    config = hashlib.sha256(json.dumps(dict(settings.written), sort_keys=True, default=str).encode()).hexdigest()
+    config = hashlib.sha256(json.dumps(without_secrets(settings.written), sort_keys=True, default=str).encode()).hexdigest()
     return {
         "format": FORMAT,
-        "config": dict(settings.written),
+        "config": without_secrets(settings.written),
         "digests": {
             "config": config,
             "data": data.digest,
@@ -227,13 +278,18 @@ def as_written(value: Any) -> Any:
 
 def public(run: Mapping[str, Any]) -> dict[str, Any]:
     """The same without the places of this machine: what the configuration names a file or folder is cut to its last part."""
-    return {**run, "config": {key: _cut(value) for key, value in run["config"].items()}, "model": {**run["model"], "base": _base(run["model"]["base"])}}
+    return {**run, "config": _cut(run["config"]), "model": {**run["model"], "base": _base(run["model"]["base"])}}
 
 
 def _cut(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _cut(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_cut(each) for each in value]
-    return Path(value).name if isinstance(value, str) and (os.path.isabs(value) or "/" in value) else value
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    flag, equals, place = value.partition("=") if value.startswith("--") else ("", "", value)
+    return f"{flag}{equals}{Path(place).name}"
 
 
 def _base(name: str) -> str:

@@ -4,7 +4,8 @@ import copy
 import gc
 import json
 import math
-import shutil
+import os
+import socket
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from syncabel.errors import ConfigError
 from syncabel.sft import FORMAT
 from syncabel.train.arguments import Settings, parse
 from syncabel.train.run import Result, train
+from syncabel.train.sources import example_files
 
 __all__ = ["SUMMARY", "mean_and_interval", "parse_seeds", "train_all"]
 
@@ -38,6 +40,8 @@ def train_all(arguments: Sequence[str]) -> list[Result]:
         One result a training; of a seed the one that dev judged.
     """
     settings = parse(arguments)
+    if settings.own.refit_examples is not None:
+        _check_refit(settings)
     if settings.own.seeds is None:
         return [_with_refit(settings)]
     seeds = parse_seeds(settings.own.seeds)
@@ -56,8 +60,14 @@ def _varied(settings: Settings, folder: Path, own: Mapping[str, Any], sft: Mappi
     for name, value in {**sft, "output_dir": str(folder)}.items():
         setattr(arguments, name, value)
     changed = {**own, "model_folder": str(folder / "model")}
-    written = {**settings.written, **{name: str(value) for name, value in {**changed, **sft}.items()}}
+    # Which other seeds there are decides nothing about one of them: one more may be asked for later.
+    written = {**settings.written, "argv": _without(settings.written["argv"], "--seeds"), **{name: str(value) for name, value in {**changed, **sft}.items()}}
     return Settings(replace(settings.own, **changed), arguments, copy.deepcopy(settings.model), written)
+
+
+def _without(arguments: Sequence[str], flag: str) -> list[str]:
+    """Arguments without a flag and its value."""
+    return [word for i, word in enumerate(arguments) if word != flag and not word.startswith(f"{flag}=") and (i == 0 or arguments[i - 1] != flag)]
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -93,18 +103,31 @@ def _refit(settings: Settings, result: Result) -> Settings:
     return _varied(settings, folder, own, {"max_steps": steps, "eval_strategy": IntervalStrategy.NO})
 
 
-def _join(human: str, more: str, folder: Path) -> tuple[Path, float]:
-    """Both files of examples in one, and by how much it is longer than the first."""
+def _check_refit(settings: Settings) -> None:
+    """Refuse before the first training what the refit after it could not do."""
+    human, more = str(settings.own.human_examples), str(settings.own.refit_examples)
     if not (human.endswith(".jsonl") and more.endswith(".jsonl")):
         raise ConfigError("refit_examples goes with human_examples, both as JSON Lines; give both")
+    if "human" not in example_files(settings):
+        raise ConfigError(f"refit_examples are added to human_examples, which mix {settings.own.mix!r} leaves out; leave refit_examples out")
+
+
+def _join(human: str, more: str, folder: Path) -> tuple[Path, float]:
+    """Both files of examples in one, and by how much it is longer than the first."""
     folder.mkdir(parents=True, exist_ok=True)
     joined = folder / "human.jsonl"
-    first, second = Path(human).read_bytes(), Path(more).read_bytes()
-    joined.write_bytes(first + second)
+    first, second = (Path(path).read_bytes().splitlines(keepends=True) for path in (human, more))
+    _replace(joined, b"".join(line if line.endswith(b"\n") else line + b"\n" for line in (*first, *second)))
     if (declared := Path(human).with_name(FORMAT)).exists():
-        shutil.copyfile(declared, folder / FORMAT)
-    lines = first.count(b"\n")
-    return joined, (lines + second.count(b"\n")) / lines
+        _replace(folder / FORMAT, declared.read_bytes())
+    return joined, (len(first) + len(second)) / max(len(first), 1)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file in one go: every process of a run does, and none may read what another has begun."""
+    part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def _free() -> None:

@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +18,10 @@ from transformers import set_seed
 from syncabel.errors import ConfigError, PreemptedError
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
-from syncabel.sft import read_type_table
+from syncabel.sft import iter_examples, read_type_table
 from syncabel.train.arguments import Settings
-from syncabel.train.callbacks import Budget, Interrupt, Patience, RunMark, StepLog
-from syncabel.train.checkpoints import checkpoints, last_complete, of_other_runs, parts_of, require_complete, run_of, seconds_used, set_aside
+from syncabel.train.callbacks import BestPlace, Budget, Interrupt, Patience, RunMark, StepLog
+from syncabel.train.checkpoints import checkpoints, last_complete, log_of, of_other_runs, parts_of, require_complete, run_of, seconds_used, set_aside
 from syncabel.train.curves import CURVES, draw_curves
 from syncabel.train.data import RunData, build_run
 from syncabel.train.dev import DevSample
@@ -29,9 +29,9 @@ from syncabel.train.model import adapter_config, load_model, load_tokenizer, mer
 from syncabel.train.notify import Outcome, State, Webhook
 from syncabel.train.optimizer import muon_factory
 from syncabel.train.record import LOG, as_written, decisive, differences, digest_of, file_digests, items_per_step, outcome, plan_of, public, read_run, write_run
-from syncabel.train.sources import load_sources, mode_of
+from syncabel.train.sources import example_files, load_sources, mode_of
 from syncabel.train.trainer import RECALL, LinkingTrainer
-from syncabel.types import to_json
+from syncabel.types import Document, to_json
 
 __all__ = ["Result", "make_trainer", "train"]
 
@@ -84,6 +84,8 @@ def _trained(settings: Settings) -> Result:
     if (done := _finished(settings, trainer)) is not None:
         return done
     checkpoint = _checkpoint(settings, trainer)
+    if checkpoint is not None and any(patience.over(log_of(checkpoint)) for patience in _patience(settings)):
+        trainer.end_at(int(checkpoint.name.rpartition("-")[2]))  # it had stopped early there
     if settings.sft.process_index == 0:
         write_run(settings.output, trainer.plan)
     with interrupt.listening(), _without_noise():
@@ -125,7 +127,7 @@ def _telling(settings: Settings) -> Iterator[dict[str, str]]:
 
 
 def _figures(result: Result) -> dict[str, str]:
-    figures = {"steps": f"{result.steps:,}", "loss": f"{result.loss:.4f}", "seconds": f"{result.seconds:.0f}"}
+    figures = {"steps": f"{result.steps:,}", "loss": _loss(result.loss).removeprefix("loss "), "seconds": f"{result.seconds:.0f}"}
     return figures if result.dev is None else figures | {"dev Recall@1": f"{result.dev['recall_at_1']:.3f} (n = {result.dev['n']:,})"}
 
 
@@ -133,13 +135,23 @@ def _finished(settings: Settings, trainer: LinkingTrainer) -> Result | None:
     """What the very same run gave when it ended before; None where it did not end, or its model is gone."""
     run = read_run(settings.output)
     same = run is not None and run["result"] is not None and all(run[key] == as_written(trainer.plan[key]) for key in ("config", "digests"))
-    if run is None or not same or not settings.own.resume or not (settings.model_folder / "config.json").exists():
+    if run is None or not same or not settings.own.resume or not _is_of(settings.model_folder, run):
         return None
     result = run["result"]
     if settings.sft.process_index == 0:
         print(f"{settings.model_folder}: finished before, with these very settings and files; set resume: false to train again", file=sys.stderr)
     loss = math.nan if result["loss"] is None else result["loss"]
     return Result(settings.model_folder, result["steps"], result["chosen_step"], loss, result["seconds"], result["dev"], run)
+
+
+def _is_of(model: Path, run: Mapping[str, Any]) -> bool:
+    """Whether a model folder is there and what this run exported: another run may have been given the same folder since."""
+    try:
+        told = json.loads((model / "training.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    exported = isinstance(told, dict) and all(told.get(key) == run[key] for key in ("digests", "seeds", "result"))
+    return exported and any(model.glob("*.safetensors"))
 
 
 @contextmanager
@@ -189,7 +201,8 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
     files = file_digests(settings)
     parts = decisive(settings, data, files, lexicon)
     budget, interrupt, mark = Budget(own.max_minutes), Interrupt(), RunMark(digest_of(parts), parts)
-    trainer = LinkingTrainer(
+    trainer = _with_reason(
+        settings,
         model=load_model(settings, tokenizer),
         args=sft,
         train_dataset=data.dataset,
@@ -197,7 +210,7 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
         processing_class=tokenizer,
         peft_config=adapter_config(settings, tokenizer),
         optimizer_cls_and_kwargs=_optimizer(settings),
-        callbacks=[budget, interrupt, mark, StepLog(settings.output / LOG), *_patience(settings)],
+        callbacks=[budget, interrupt, mark, BestPlace(), StepLog(settings.output / LOG), *_patience(settings)],
         dev=dev,
         budget=budget,
         mark=mark,
@@ -208,6 +221,20 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
     )
     trainer.plan = plan_of(settings, data, lexicon, tokenizer, trainer.model, files)
     return trainer, data, interrupt
+
+
+def _with_reason(settings: Settings, **named: Any) -> LinkingTrainer:
+    """The trainer.
+
+    Raises:
+        ConfigError: LoRA on maps that the model does not have.
+    """
+    try:
+        return LinkingTrainer(**named)
+    except ValueError as error:
+        if settings.model.use_peft and "arget modules" in str(error):
+            raise ConfigError(f"lora_target_modules {settings.model.lora_target_modules!r}: the model has none of that name; give all-linear") from None
+        raise
 
 
 def _set_selection(settings: Settings) -> None:
@@ -251,10 +278,25 @@ def _dev(settings: Settings, lexicon: Lexicon, tokenizer: Any) -> DevSample | No
 
     documents = read_jsonl(own.dev_documents).documents
     refuse_test(documents, own.dev_documents)
+    _refuse_trained(documents, settings)
     documents = part_of_dev(documents, own.dev_part)
     type_map = TypeMap(lexicon.groups, _type_table(own.types))
     rest = {"lexicon": lexicon, "tokenizer": tokenizer, "fmt": own.format, "type_map": type_map, "num_beams": own.dev_beams}
     return DevSample.draw(documents, own.dev_sample, own.dev_seed, **rest)
+
+
+def _refuse_trained(documents: Sequence[Document], settings: Settings) -> None:
+    """Keep documents that the human examples are of out of dev: what was learnt by heart would choose the checkpoint.
+
+    Raises:
+        ConfigError: a document is on both sides.
+    """
+    human = example_files(settings).get("human")
+    if human is None:
+        return
+    trained = {example.document_id for example in iter_examples(human)}
+    if both := [document.id for document in documents if document.id in trained]:
+        raise ConfigError(f"{settings.own.dev_documents}: {len(both)} documents are those of examples in {human} (first: {both[0]}); leave them out of one")
 
 
 def _type_table(path: str | None) -> dict[str, tuple[str, ...]]:
@@ -332,9 +374,13 @@ def _finish(settings: Settings, trainer: LinkingTrainer, data: RunData) -> Resul
         _export(settings, trainer, model, result, run)
         draw_curves(trainer.state.log_history, settings.output / CURVES, result.folder.resolve().name, chosen if settings.selects else None)
         write_run(settings.output, run)
-        print(f"{result.folder}: {steps:,} steps, loss {loss:.4f}, {result.seconds:.0f} s{_chosen(result)}", file=sys.stderr)
+        print(f"{result.folder}: {steps:,} steps, {_loss(loss)}, {result.seconds:.0f} s{_chosen(result)}", file=sys.stderr)
     trainer.accelerator.wait_for_everyone()
     return result
+
+
+def _loss(loss: float) -> str:
+    return "no loss was logged" if math.isnan(loss) else f"loss {loss:.4f}"
 
 
 def _chosen(result: Result) -> str:

@@ -117,6 +117,7 @@ def _make(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> None:
     new.mkdir()
     try:
         header = dict(make(new))
+        header["sizes"] = {path.name: path.stat().st_size for path in sorted(new.iterdir())}
         (new / HEADER).write_text(json.dumps(header, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         _clear(folder)  # damaged, where it is there
         new.rename(folder)
@@ -133,6 +134,8 @@ def _mapped(folder: Path, names: Sequence[str]) -> Kept | None:
     """What a folder keeps, None where it is not there, half there or cut off."""
     try:
         header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+        if any((folder / name).stat().st_size != size for name, size in header.get("sizes", {}).items()):
+            return None
         return Kept(folder, header, {name: load_array(folder / f"{name}.npy") for name in names})
     except (OSError, ValueError, TrieError):  # missing, bad JSON, or an array shorter than it says
         return None

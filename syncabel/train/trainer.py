@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
 from transformers import PrinterCallback, ProgressCallback
 from trl import SFTTrainer  # type: ignore[attr-defined]
 
-from syncabel.errors import CheckpointError, LossError
+from syncabel.errors import CheckpointError, ConfigError, LossError
 from syncabel.progress import on_a_terminal
 from syncabel.train.callbacks import Budget, RunMark, largest
 from syncabel.train.checkpoints import last_complete
@@ -100,6 +101,8 @@ class LinkingTrainer(SFTTrainer):
         rest = {name: value for name, value in inputs.items() if name != "labels"}
         labels = inputs["labels"][:, 1:]
         mask = labels != IGNORED
+        if isinstance(whole, PeftModel):
+            whole = whole.get_base_model()  # the adapters are in its layers
         with self.accelerator.autocast():  # what does so by itself sits on the whole model's forward
             hidden = whole.base_model(**rest, use_cache=False).last_hidden_state[:, :-1]
             logits = whole.get_output_embeddings()(hidden[mask]).float()
@@ -159,10 +162,19 @@ class LinkingTrainer(SFTTrainer):
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(folder / f"checkpoint-{self.state.global_step}", reason, _good(folder, self.mark.digest)) from error
 
+    def end_at(self, step: int) -> None:
+        """Make a step the last one: what a run does that goes on from there is to load the best weights."""
+        size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        data: Any = self.train_dataset
+        self.train_dataset, self.args.max_steps = data.select(range(step * size)), step
+
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """By the clock where time is limited, so that the rate has come down when it is over."""
         if self.lr_scheduler is not None or self.budget.minutes is None:
-            return super().create_scheduler(num_training_steps, optimizer)
+            try:
+                return super().create_scheduler(num_training_steps, optimizer)
+            except TypeError as error:
+                raise ConfigError(f"lr_scheduler_kwargs is {self.args.lr_scheduler_kwargs}, not what the scheduler takes: {error}") from None
         factor = _by_clock(
             str(getattr(self.args.lr_scheduler_type, "value", self.args.lr_scheduler_type)),
             self.args.get_warmup_steps(num_training_steps),

@@ -109,6 +109,12 @@ def test_a_changed_figure_is_refused_wherever_it_stands(published):
         ("value: 0.8374", "value: 0.8375"),
         ("- 0.8797", "- 0.8897"),
         ("## Limits\n", "## Limits\n\nOn our own notes it reaches 91.4 %.\n"),
+        ("## Limits\n", "# Right in 91.4 % of all cases\n\n## Limits\n"),
+        ("## Citation\n", "## Citation\n\n### Scores\n\nOn our own notes it reaches 91.4 %.\n"),
+        ("## Limits\n", "## Limits\n\n```text\nRecall 91.4\n```\n"),
+        ("## Limits\n", "```\n## Limits\n\nRecall 91.4\n"),
+        ("## Limits\n", "## Limits\n\nIt reaches 95 % of them.\n"),
+        ("value: 0.8374", "value: '0.97'"),
     ],
 )
 def test_an_edited_card_is_refused_and_the_place_named(published, old, new):
@@ -119,8 +125,47 @@ def test_an_edited_card_is_refused_and_the_place_named(published, old, new):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("value: 0.8374", "value: 0.8458"),  # a baseline's
+        ("value: 0.8374", "value: 1.0"),  # the repeats of a source in training
+        ("- 0.7911", "- 0.6702"),  # the interval of another
+        ("n: 960", "n: 213"),
+    ],
+)
+def test_what_model_index_claims_is_one_figure_of_the_models_own(published, old, new):
+    card = card_of(published)
+    assert old in card
+    (published / "README.md").write_text(card.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"README\.md:1: the figure .* in model-index is none of the model's own"):
+        check_folder(published)
+
+
+@pytest.mark.parametrize(
+    "index", ["[1]", "{a: 1}", "[{results: [{metrics: [1]}]}]", "[{results: 5}]", "[{results: [{metrics: [{value: 1, args: {ci95: 3}}]}]}]"]
+)
+def test_a_damaged_model_index_is_one_line(published, index):
+    (published / "README.md").write_text(f"---\nmodel-index: {index}\n---\n", encoding="utf-8")
+    with pytest.raises(FormatError, match="model-index"):
+        check_folder(published)
+
+
+def test_what_is_no_recall_is_not_called_one(trained, tmp_path):
+    path = tmp_path / "more.yaml"
+    metrics = "precision: {value: 0.91}, constrained/ece: {value: 0.12}, constrained/all: {value: 0.83}, recall_at_5/all: {value: 0.9}"
+    costs = "tokens_per_s: {value: 123.4}, peak_mib: {value: 55.5}, write_cpu_s: {value: 4.5}, wall_seconds_per_step: {value: 1.5}"
+    path.write_text(f"metrics: {{{metrics}, dictionary_then_exact/all: {{value: 0.72}}, {costs}}}")
+    export_model_repo(trained("open"), tmp_path / "out", "lab/x", title="x", results=[str(path)])
+    (model,) = front_matter(tmp_path / "out")["model-index"]
+    kinds = {metric["name"]: metric["type"] for metric in model["results"][0]["metrics"]}
+    assert kinds == {"precision": "precision", "constrained/ece": "ece", "constrained/all": "recall_at_1", "recall_at_5/all": "recall_at_5"}
+    for cost in ("tokens_per_s | 123", "peak_mib | 55.5", "write_cpu_s | 4.5", "wall_seconds_per_step | 1.5"):
+        assert f"| {cost}" in section(card_of(tmp_path / "out"), "Speed and memory")
+
+
 def test_prose_without_figures_and_figures_of_the_files_may_be_added(published):
-    more = "\n\nUse it with care.  It was right for 83.7 % of them (0.84), in 903 s, on 2 cores; see `results/ncbi_trial.yaml`.\n"
+    more = "\n\nUse it with care.  It was right for 83.7 % of them (0.84), in 903 s (0.837±0.272), on 2 cores; see `results/ncbi_trial.yaml`.\n"
     assert untraced(card_of(published).replace("## Limits\n", f"## Limits{more}"), evidence_of(published)) == []
 
 

@@ -12,12 +12,15 @@ from typer.testing import CliRunner
 from syncabel.cli.app import app
 from syncabel.decoding import DecodingSettings
 from syncabel.errors import ConfigError, DigestMismatchError, IncompleteFolderError, MissingLexiconError
+from syncabel.export import export_model
+from syncabel.export.card import Facts
 from syncabel.fetch import fetched
 from syncabel.hub import push_folder
 from syncabel.hub.model import REPLACES, export_model_repo
 from syncabel.kb import KnowledgeBase
 from syncabel.linker import Linker
 from syncabel.modeling_syncabel import SyncabelForCausalLM
+from syncabel.prompt import PromptFormat
 from syncabel.types import Document, Mention, Query, Span
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -106,6 +109,37 @@ def test_what_is_not_the_models_own_stays_at_home(trained, tmp_path):
     assert facts.left_out == ("checkpoint-5", "optimizer.pt", "rejected.jsonl")
     assert "LICENSE.txt" in facts.files
     assert not any(b"CANARY" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+
+def test_neither_folders_of_this_machine_nor_tokens_go_out(trained, results_file, tmp_path):
+    model, token = tmp_path / "model", "hf_" + "Ab1" * 11
+    shutil.copytree(trained("open"), model)
+    run = json.loads((model / "training.json").read_text())
+    run["config"] |= {"hub_token": token, "argv": ["--hub_token", token], "model_init_kwargs": {"cache_dir": "/home/alice/clinic/cache"}}
+    (model / "training.json").write_text(json.dumps(run))
+    text = results_file.read_text(encoding="utf-8").replace("command: syncabel", f"command: HF_TOKEN={token} /opt/alice/bin/syncabel")
+    results_file.write_text(text + "config: {data: /srv/alice/notes, page: 'https://hub.example/alice-lab/x'}\n", encoding="utf-8")
+    export_model_repo(model, tmp_path / "out", REPO, title="Tiny", results=[str(results_file)])
+    written = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".yaml", ".md"))
+    assert token not in written
+    assert not [place for place in ("/home/alice", "/opt/alice", "/srv/alice") if place in written]
+    assert "https://hub.example/alice-lab/x" in written
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["config"]["model_init_kwargs"] == {"cache_dir": "cache"}
+    assert "syncabel evaluate" in (tmp_path / "out" / "results" / "ncbi_trial.yaml").read_text(encoding="utf-8")
+
+
+def test_a_statement_with_figures_is_kept_beside_the_card(trained, tmp_path):
+    export_model_repo(trained("closed"), tmp_path / "out", REPO, title="Tiny", statement="licence no. 4711\nof 2023")
+    assert json.loads((tmp_path / "out" / "lexicon.json").read_text())["statement"] == "licence no. 4711 of 2023"
+    assert "licence no. 4711 of 2023" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_model_trained_without_a_cache_generates_with_one(tiny_tokenizer, tiny_llama, small_lexicon, tmp_path):
+    small_lexicon.save(tmp_path / "lexicon")
+    model = tiny_llama(len(tiny_tokenizer))
+    model.config.use_cache = False  # as training leaves it
+    export_model(model, tiny_tokenizer, tmp_path / "lexicon", tmp_path / "model", PromptFormat(), Facts("x", "random"))
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["use_cache"] is True
 
 
 def test_from_the_hub_the_linker_answers_as_from_the_folder(hub, trained, tmp_path):

@@ -30,6 +30,12 @@ def documents(kb: Any, count: int, source: str, split: str = "train") -> list[An
     return made
 
 
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers writes `torch_compile` of a configuration into the environment, where it would stay for the tests that follow."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")
+
+
 @pytest.fixture(scope="session")
 def prepared(small_kb: Any, tmp_path_factory: Any) -> Callable[..., Path]:
     """A folder as `syncabel lexicon build` and `syncabel examples` leave it, for a prompt format."""

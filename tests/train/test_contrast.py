@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from syncabel.errors import ConfigError
 from syncabel.lexicon.store import Lexicon
 from syncabel.train.arguments import parse
 from syncabel.train.contrast import contrast, siblings
+from syncabel.train.record import file_digests
 from syncabel.train.run import make_trainer, train
 
 
@@ -77,3 +79,24 @@ def test_training_with_the_term_goes_on_after_a_kill_as_if_nothing_had_been(flag
         shutil.rmtree(tmp_path / "run" / left)
     resumed = load_file(train(parse(again)).folder / "model.safetensors")
     assert all(abs(resumed[name] - values).max() < 1e-6 for name, values in whole.items())
+
+
+def test_the_term_goes_with_an_adapter(flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from syncabel.train.scratch import random_llama
+
+    tokenizer = AutoTokenizer.from_pretrained(prepared() / "tokenizer")
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_layers": 2, "num_heads": 4, "context_length": 256, "initializer_range": 0.02}
+    random_llama(tokenizer, **shape, seed=0).save_pretrained(tmp_path / "base")
+    adapted = ["--init", "pretrained", "--model_name_or_path", str(tmp_path / "base"), "--use_peft", "true", "--lora_target_modules", "q_proj"]
+    settings = parse(flags("--contrast", "0.5", *adapted))
+    trainer, *_ = make_trainer(settings)
+    trainer.compute_loss(trainer.model, dict(next(iter(trainer.get_train_dataloader())))).backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trainer.model.parameters() if p.requires_grad), "the adapter learns"
+    with pytest.raises(ConfigError, match=r"lora_target_modules .*q_porj"):
+        make_trainer(parse(flags(*adapted[:-1], "q_porj")))
+    assert "base_weights" in trainer.mark.parts
+    before = trainer.mark.parts["base_weights"]
+    random_llama(tokenizer, **shape, seed=1).save_pretrained(tmp_path / "base")
+    assert file_digests(settings)["base_weights"] != before, "other weights in the same folder are another run"

@@ -321,11 +321,6 @@ def test_a_models_folder_gives_its_shape(tmp_path: Path) -> None:
     assert read_shape(str(tmp_path)) == dataclasses.replace(shape, stored=2)
 
 
-@pytest.fixture
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")  # torch_compile writes it there
-
-
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """Exit code and output of `syncabel plan`."""
     from syncabel.cli.app import app
@@ -358,7 +353,7 @@ def test_the_json_adds_up_and_its_exit_code_says_whether_it_fits(capsys: pytest.
 
 
 def test_where_the_data_lies_there_steps_and_tokens_are_those_of_the_run(
-    flags: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], own_environment: None
+    flags: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from syncabel.train.arguments import parse
     from syncabel.train.run import make_trainer

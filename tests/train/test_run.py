@@ -201,3 +201,15 @@ def test_the_same_seed_gives_the_same_tokenizer_and_the_same_weights() -> None:
     first, second, third = (random_llama(one, seed=seed, **shape) for seed in (1, 1, 2))
     assert torch.equal(first.lm_head.weight, second.lm_head.weight)
     assert not torch.equal(first.lm_head.weight, third.lm_head.weight)
+
+
+def test_a_finished_run_whose_model_folder_another_run_has_taken_is_done_again(flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    first, other = (flags("--max_steps", "2", "--seed", seed, "--model_folder", str(tmp_path / "model"), output=tmp_path / seed) for seed in ("1", "2"))
+    train(parse(first))
+    mine = load_file(tmp_path / "model" / "model.safetensors")
+    train(parse(other))
+    train(parse(first))
+    again = load_file(tmp_path / "model" / "model.safetensors")
+    assert all((again[name] == mine[name]).all() for name in mine)

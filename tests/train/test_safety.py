@@ -18,8 +18,8 @@ import pytest
 from syncabel.errors import ConfigError, LossError
 from syncabel.train.arguments import parse
 from syncabel.train.checkpoints import checkpoints, flaw, last_complete
-from syncabel.train.record import FORMAT, read_run
-from syncabel.train.run import train
+from syncabel.train.record import FORMAT, differences, read_run
+from syncabel.train.run import make_trainer, train
 
 ROOT = Path(__file__).resolve().parents[2]
 SAVING = ["--save_strategy", "steps", "--save_steps", "4"]
@@ -79,6 +79,13 @@ def test_a_resume_with_changed_data_or_settings_says_what_changed(
     with pytest.raises(ConfigError) as refused:
         train(parse(flags(*SAVING, *files, *more, "--resume_from_checkpoint", str(tmp_path / "run" / "checkpoint-8"))))
     assert f"is of another run ({said[change]})" in str(refused.value)
+
+
+def test_rare_settings_that_decide_the_weights_are_compared_too(flags: Callable[..., list[str]]) -> None:
+    plain = make_trainer(parse(flags()))[0].mark.parts
+    changed = make_trainer(parse(flags("--label_smoothing_factor", "0.1", "--loss_type", "dft")))[0].mark.parts
+    assert differences(plain, changed) == "loss_type was not there, is dft, label_smoothing_factor was not there, is 0.1"
+    assert differences(changed, plain) == "loss_type was dft, is not there, label_smoothing_factor was 0.1, is not there"
 
 
 def test_a_run_says_itself_what_was_done(flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path) -> None:
@@ -165,3 +172,16 @@ def test_a_schedulers_signal_saves_a_checkpoint_and_ends_with_status_85(number: 
     whole = train(parse(flags("--max_steps", "400", "--logging_steps", "10", output=tmp_path / "whole")))
     resumed = weights(tmp_path / "run" / "model")
     assert all(abs(resumed[name] - values).max() < 1e-6 for name, values in weights(whole.folder).items())
+
+
+def test_tokens_of_services_are_kept_nowhere_and_places_only_at_home(flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    config = tmp_path / "secret.yaml"
+    config.write_text("hub_token: hf_in_the_file\nmodel_init_kwargs: {cache_dir: /home/somebody/cache}\n")
+    result = train(parse(flags("--config", str(config), "--hub_token=hf_in_a_flag", f"--token_cache={tmp_path / 'tokens'}")))
+    written = [path.read_text() for path in (tmp_path / "run" / "run.json", result.folder / "training.json")]
+    assert not any(secret in text for text in written for secret in ("hf_in_the_file", "hf_in_a_flag"))
+    travelling = json.loads(written[1])["config"]
+    assert travelling["model_init_kwargs"] == {"cache_dir": "cache"}
+    assert "--token_cache=tokens" in travelling["argv"]
+    assert "somebody" not in written[1]
+    assert str(tmp_path) not in written[1]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from syncabel.corpora import part_of_dev, read_jsonl
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, IncompleteFolderError
 from syncabel.train.arguments import parse
 from syncabel.train.checkpoints import last_complete
 from syncabel.train.record import read_run
-from syncabel.train.repeats import mean_and_interval, parse_seeds, train_all
+from syncabel.train.repeats import _join, mean_and_interval, parse_seeds, train_all
 from syncabel.train.run import make_trainer, train
 from syncabel.types import Document
 
@@ -85,6 +85,43 @@ def test_training_stops_when_dev_has_not_become_better_for_so_many_evaluations_a
         shutil.rmtree(tmp_path / "run" / left)
     assert train(parse(patient)).steps == 9
     assert "going on from" in capsys.readouterr().err
+    for left in ("run.json", "model"):  # killed after its last checkpoint, before the export
+        (tmp_path / "run" / left).rename(tmp_path / left)
+    ended = train(parse(patient))
+    assert (ended.steps, ended.chosen_step) == (9, 3), "it had stopped early there, and makes no step more"
+    assert [step for step, _ in recalls(tmp_path / "run")] == [3, 6, 9]
+
+
+@pytest.mark.slow
+def test_the_best_checkpoint_is_found_in_a_folder_that_was_moved_and_one_that_is_gone_is_no_other(judged: Callable[..., list[str]], tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    more, new = ("--max_steps", "18", "--learning_rate", "0.02", "--seed", "1"), tmp_path / "moved"
+    first = train(parse(judged(*more)))
+    assert first.chosen_step < first.steps, "a run whose last weights are not its best"
+    (tmp_path / "run").rename(new)
+    for name in ("model", "run.json"):
+        (new / name).rename(tmp_path / name)
+    again = train(parse(judged(*more, output=new)))
+    assert (again.chosen_step, again.recall_at_1) == (first.chosen_step, first.recall_at_1)
+    kept, exported = (load_file(folder / "model.safetensors") for folder in (new / f"checkpoint-{first.chosen_step}", again.folder))
+    assert all((exported[name] == kept[name]).all() for name in exported)
+    (new / "run.json").unlink()
+    (new / f"checkpoint-{first.chosen_step}" / "model.safetensors").unlink()
+    with pytest.raises(IncompleteFolderError, match=r"the best checkpoint so far: no .* put it back"):
+        train(parse(judged(*more, output=new)))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_was_selected_by_other_dev_data_or_settings_is_not_gone_on_from(
+    judged: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
+) -> None:
+    train(parse(judged("--max_steps", "3")))
+    other = tmp_path / "dev.jsonl"
+    other.write_text("".join((prepared() / "dev.jsonl").read_text().splitlines(keepends=True)[:5]))
+    for more, changed in ((("--dev_documents", str(other)), "dev_documents changed"), (("--dev_beams", "1"), "dev_beams was 2, is 1")):
+        with pytest.raises(ConfigError, match=changed):
+            train(parse(judged("--max_steps", "3", *more)))
 
 
 @pytest.mark.parametrize(
@@ -139,6 +176,8 @@ def test_every_seed_is_trained_once_and_a_rerun_trains_none(judged: Callable[...
     assert capsys.readouterr().err.count("finished before") == 2
     assert [(result.folder / "model.safetensors").stat().st_mtime_ns for result in results] == before
     assert json.loads((tmp_path / "run" / "seeds.json").read_text()) == summary
+    train_all(judged("--seeds", "4,3"))
+    assert capsys.readouterr().err.count("finished before") == 2, "which other seeds there are decides nothing about one"
 
 
 @pytest.mark.slow
@@ -157,3 +196,37 @@ def test_a_refit_learns_train_and_dev_for_as_many_passes_as_selection_chose(
     assert refit["sources"][0]["examples"] == len(lines) + 12
     assert (tmp_path / "run" / "refit" / "model" / "model.safetensors").exists()
     assert last_complete(tmp_path / "run")[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [(["--mix", "synthetic-only"], "which mix 'synthetic-only' leaves out"), (["--refit_examples", "{}/dev.parquet"], "both as JSON Lines")],
+)
+def test_a_refit_that_could_not_be_is_refused_before_the_first_training(
+    more: list[str], message: str, judged: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "dev.parquet").touch()
+    named = [word.format(tmp_path) for word in more]
+    with pytest.raises(ConfigError, match=message):
+        train_all(judged("--refit_examples", str(prepared() / "human.jsonl"), *named))
+    assert not (tmp_path / "run").exists()
+
+
+def test_files_are_joined_line_by_line_and_whole(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    first.write_text('{"a": 1}\n{"b": 2}')
+    second.write_text('{"c": 3}\n')
+    joined, factor = _join(str(first), str(second), tmp_path / "refit")
+    assert joined.read_text() == '{"a": 1}\n{"b": 2}\n{"c": 3}\n'
+    assert factor == 1.5
+    assert [path.name for path in (tmp_path / "refit").iterdir()] == ["human.jsonl"], "written beside, then moved: no process reads half of it"
+
+
+def test_dev_documents_that_examples_were_made_of_are_refused(judged: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (prepared() / "human.jsonl").read_text().splitlines()]
+    documents = (prepared() / "dev.jsonl").read_text().splitlines(keepends=True)
+    mine = json.loads(documents[0])["id"]
+    rows[3]["document_id"] = mine
+    (tmp_path / "human.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError, match=rf"1 documents are those of examples in .*human\.jsonl \(first: {mine}\); leave them out of one"):
+        make_trainer(parse(judged("--human_examples", str(tmp_path / "human.jsonl"))))

@@ -136,6 +136,10 @@ def test_examples_that_are_too_long_are_kept_with_the_tokens(settings: Any) -> N
     assert first.dropped == again.dropped
     assert {row.reason for row in first.dropped} == {"too_long"}
     assert first.longest > 58
+    assert first.folder is not None
+    for damage in (lambda path: path.write_bytes(path.read_bytes()[:-20]), Path.unlink):
+        damage(first.folder / "dropped.jsonl")
+        assert load_sources(settings("--max_length", "58"), lexicon, tokenizer)["human"].dropped == first.dropped
 
 
 def test_where_everything_is_too_long_the_message_says_how_long(settings: Any, work: Path) -> None:
