@@ -206,7 +206,8 @@ def train_model(stuff: Material, recipe: Recipe, given: Path | None, work: Path,
     rows = make_examples(documents, lexicon, kb.canonical, types, fmt, settings)
     examples = write_examples((row for row in rows if isinstance(row, SFTExample)), work / "synthetic.jsonl")
     (work / "types.json").write_text(json.dumps(dict(types.table)), encoding="utf-8")
-    write_format(work, fmt, lexicon)
+    # The sentences were written for the vocabulary they are from; check_targets holds each against this lexicon.
+    write_format(work, fmt, lexicon, rebased_to=str(lexicon.header["kb_digest"]))
     prepared = time.perf_counter() - begun
     result = train(parse(_flags(recipe, work, folder)))
     sample = [len(lexicon.trie.path(entry)) for entry in range(0, len(lexicon), 97)]

@@ -162,7 +162,7 @@ def scored(
     report = evaluate(documents, apply(ranker, documents, types.of, k=5), kb, protocol="any", train=train, synthetic=synthetic)
     cells = {"all": (report.n, report.recall_at_1, report.ci95)}
     cells |= {name: (cell.n, cell.recall_at_1, cell.ci95) for name, cell in report.strata["concept"].items()}
-    return {name: {"n": n, "recall_at_1": round(recall, 4), "ci95": [round(x, 4) for x in ci95]} for name, (n, recall, ci95) in cells.items()}
+    return {name: {"recall_at_1": {"value": round(recall, 4), "ci95": [round(x, 4) for x in ci95], "n": n}} for name, (n, recall, ci95) in cells.items()}
 
 
 def prompt_tokens(documents: Sequence[Document], types: TypeMap, fmt: PromptFormat, tokenizer: Any) -> dict[str, float]:
@@ -179,32 +179,33 @@ def prompt_tokens(documents: Sequence[Document], types: TypeMap, fmt: PromptForm
 
 
 def write_results(args: argparse.Namespace, kb: KnowledgeBase, scores: Mapping[str, Any], recipe: Mapping[str, Any], seconds: float) -> None:
-    """The results file: figures, and everything needed to get them again."""
+    """The results file, in the form of docs/results/README.md: figures, and everything needed to get them again."""
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     content = {
         "name": args.results.stem,
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
         "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
-        "config_digest": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
-        "kb": {"source": kb.about.source, "release": kb.about.release, "digest": kb.digest},
+        "config": settings,
+        "digests": {"config": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(), "kb": kb.digest},
+        "kb": {"source": kb.about.source, "release": kb.about.release},
         "data": {"baselines": "NCBI disease train + dev", "model": "NCBI disease train, and template sentences for every concept", "test": "NCBI disease test"},
-        "seed": 42,
         "threads": torch.get_num_threads(),
         "hardware": f"{os.cpu_count()} × {platform.machine()} CPU",
         "software": {"syncabel": __version__, "python": platform.python_version(), "torch": version("torch"), "transformers": version("transformers")},
-        "seconds": round(seconds),
         "protocol": "any",
-        "systems": dict(scores),
+        "seeds": [42],
+        "n": scores["tfidf"]["all"]["recall_at_1"]["n"],
+        "seconds": round(seconds),
+        "metrics": dict(scores),
         "model_recipe": dict(recipe),
-        "settings": settings,
         "notes": "All 960 mentions, composites included; alternative ids resolved.  human / synthetic_only / neither: where the concept was seen; "
         "for the baselines `human` means train + dev, for the model train.",
     }
     args.results.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
     for name, score in scores.items():
-        print(f"{name:24}", "  ".join(f"{part} {cell['recall_at_1']:.3f} (n={cell['n']})" for part, cell in score.items()))
+        print(f"{name:24}", "  ".join(f"{part} {cell['recall_at_1']['value']:.3f} (n={cell['recall_at_1']['n']})" for part, cell in score.items()))
 
 
 if __name__ == "__main__":

@@ -251,7 +251,7 @@ def test_the_limits_in_the_results_are_those_of_the_script(bench: Any, capsys: p
         [prompt, beams, pytest.approx(tokens, abs=0.05), length, pytest.approx(limit, abs=0.5)]
         for prompt, beams, tokens, length, limit in stated["limits"]["rows"]
     ]
-    assert stated["systems"] == {}
+    assert stated["metrics"] == {}
 
 
 def test_the_limits_of_a_saved_trie_are_for_its_names(bench: Any, trie: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
