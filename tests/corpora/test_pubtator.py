@@ -176,7 +176,11 @@ def test_a_document_met_in_another_split_is_one_leak(tmp_path: Path) -> None:
 
 def test_the_unpacked_archive_of_quaero_is_french_and_keeps_its_splits(shared_data: Path, tmp_path: Path) -> None:
     with tarfile.open(shared_data / "corpora" / "quaero" / "quaero_brat.tar.gz") as tar:
-        tar.extractall(tmp_path, [member for member in tar.getmembers() if "/EMEA/" in member.name], filter="data")
+        for member in tar.getmembers():
+            if "/EMEA/" in member.name and (content := tar.extractfile(member)) is not None:
+                place = tmp_path / member.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content.read())
     for place, splits in (("", {"train", "dev", "test"}), ("corpus", {"train", "dev", "test"}), ("corpus/test", {"test"}), ("corpus/dev/EMEA", {"dev"})):
         assert format_of(tmp_path / place) == "quaero"
         corpus = read_corpus(tmp_path / place)

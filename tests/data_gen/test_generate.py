@@ -338,9 +338,10 @@ def test_an_unknown_code_and_a_count_below_one_are_errors(kb):
 
 # A run that takes a while, in a process of its own, so that real signals can end it.
 SLOW = textwrap.dedent("""
-    import sys, time
+    import signal, sys, time
     from data_gen import TemplateWriter, run
     from syncabel.kb import About, KnowledgeBase
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children inherit that it is ignored
     kb = KnowledgeBase.load("doid")
     def slowly(codes):
         for code in codes:
