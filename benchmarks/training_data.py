@@ -114,11 +114,11 @@ def build(work: Path, args: Any, suffix: str, cache: str, packing: int | None) -
             max_repeats=100_000,
             seed=0,
         )
-        for start in range(0, len(run.order), max(1, len(run.order) // 50)):
+        for start in range(0, len(run.mixture.order), max(1, len(run.mixture.order) // 50)):
             run.dataset[start : start + 64]
         print(run.mixture.report, file=sys.stderr)
         tokens = {name: len(part.ids) for name, part in sources.items()}
-        return {"seconds_of_load_sources": round(seconds, 1), "items": len(run.order), "steps": run.steps, "tokens": tokens, "digest": run.digest}
+        return {"seconds_of_load_sources": round(seconds, 1), "items": len(run.mixture.order), "steps": run.steps, "tokens": tokens, "digest": run.digest}
 
     return stage
 

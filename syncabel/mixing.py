@@ -7,7 +7,7 @@ nothing: every item once an epoch, shuffled over all sources.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -310,30 +310,30 @@ def _draw(
     return np.frombuffer(drawn, np.uint8), None
 
 
-def bucketed(mixture: Mixture, lengths: Ints, batch: int, window: int, seed: int = 0) -> Ints:
-    """The order with items of like length in the same batch, moved within windows of `window` batches only.
+def bucketed(mixture: Mixture, lengths: Ints, batch: int, window: int, seed: int = 0) -> Mixture:
+    """The mixture with items of like length in the same batch, moved within windows of `window` batches only.
 
     At the end of every window the mix is what it was.  Within one, items are ranked by length among those of their own
     source, so that every batch gets its part of each source; the batches of a window come in random order.
 
     Args:
-        mixture: the order.
+        mixture: its order is moved.
         lengths: tokens per item, over the items of all sides. Shape: (items,).
         batch: items a step.
         window: batches; 1 leaves the order as it is.
         seed: decides the order of the batches.
     """
-    out = mixture.order.copy()
+    moved = np.empty(len(mixture.order), np.int64)
     random = np.random.default_rng(seed)
-    for start in range(0, len(out), batch * window):
+    for start in range(0, len(moved), batch * window):
         part, side = mixture.order[start : start + batch * window], mixture.side[start : start + batch * window]
         quantile = np.empty(len(part))
         for k in np.unique(side):
             mine = np.flatnonzero(side == k)
             quantile[mine[np.argsort(lengths[part[mine]], kind="stable")]] = (np.arange(len(mine)) + 0.5) / len(mine)
-        ranked = part[np.argsort(quantile, kind="stable")]
+        ranked = start + np.argsort(quantile, kind="stable")
         # A last, shorter batch stays last, so that every other one is whole.
         whole = len(part) // batch
         places = np.concatenate([*(np.arange(b * batch, (b + 1) * batch) for b in random.permutation(whole)), np.arange(whole * batch, len(part))])
-        out[start : start + len(part)] = ranked[places.astype(np.int64)]
-    return out
+        moved[start : start + len(part)] = ranked[places.astype(np.int64)]
+    return replace(mixture, order=mixture.order[moved], side=mixture.side[moved])

@@ -324,8 +324,7 @@ class RunData:
 
     Attributes:
         dataset: columns input_ids, labels and (packed) seq_lengths, in the order of the run; each distinct item is there once, mapped where its source is.
-        mixture: accounting, and the order before items of like length were put together.
-        order: items in the order of the run, those of a source after those of the source before it. Shape: (steps × items a step,).
+        mixture: the order of the run, and its accounting.
         steps: optimizer steps in it.
         rejected: examples that are too long.
         digest: SHA-256 over ids, labels and order.
@@ -333,7 +332,6 @@ class RunData:
 
     dataset: Any
     mixture: Mixture
-    order: NDArray[np.int64]
     steps: int
     rejected: tuple[Rejection, ...]
     digest: str
@@ -375,9 +373,10 @@ def build_run(
         raise ConfigError(f"max_repeats={max_repeats} ends the mix before the first step; raise it or change mix")
     parts = list(sources.values())
     lengths = np.concatenate([part.item_lengths for part in parts])
-    order = bucketed(mixture, lengths, items_per_step, bucket_batches, seed) if bucket_batches > 1 else mixture.order
-    digest, dropped = _digest(parts, order), tuple(rejection for part in parts for rejection in part.dropped)
-    return RunData(_dataset(parts, order, packing is not None, digest), mixture, order, len(order) // items_per_step, dropped, digest)
+    if bucket_batches > 1:
+        mixture = bucketed(mixture, lengths, items_per_step, bucket_batches, seed)
+    digest, dropped = _digest(parts, mixture.order), tuple(rejection for part in parts for rejection in part.dropped)
+    return RunData(_dataset(parts, mixture.order, packing is not None, digest), mixture, len(mixture.order) // items_per_step, dropped, digest)
 
 
 def joined(parts: Sequence[Tokens]) -> Tokens:

@@ -26,6 +26,7 @@ from syncabel.lexicon.store import Lexicon, tokenizer_digest
 from syncabel.train.arguments import Settings
 from syncabel.train.data import RunData
 from syncabel.train.dev import Judged
+from syncabel.train.sources import file_digest
 
 __all__ = [
     "FORMAT",
@@ -73,7 +74,7 @@ _PIECES, _PIECE = 64, 1 << 16  # of a file of weights: how many, and how long
 def file_digests(settings: Settings) -> dict[str, str]:
     """SHA-256 of each file that the run reads, by the setting that names it; of a folder of weights see `_weights_digest`."""
     places = {name: getattr(settings.own, name) for name in _FILES}
-    found = {name: _sha256(Path(place)) for name, place in places.items() if place}
+    found = {name: file_digest(place) for name, place in places.items() if place}
     base = Path(str(settings.model.model_name_or_path))
     return found | {_BASE: _weights_digest(base)} if settings.own.init == "pretrained" and base.is_dir() else found
 
@@ -94,11 +95,6 @@ def _weights_digest(folder: Path) -> str:
                 file.seek(start)
                 seen.update(file.read(_PIECE))
     return seen.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def decisive(settings: Settings, data: RunData, files: Mapping[str, str], lexicon: Lexicon) -> dict[str, str]:

@@ -254,7 +254,7 @@ def _where_is(settings: Settings, data: RunData, step: int) -> str:
     """A step and the examples of its batch, by source and number."""
     size, mixture = items_per_step(settings), data.mixture
     starts = np.cumsum([0, *(len(side.loss_tokens) for side in mixture.sides)])
-    picked = data.order[step * size : (step + 1) * size]
+    picked = mixture.order[step * size : (step + 1) * size]
     parts = [(side.name, picked[(starts[k] <= picked) & (picked < starts[k + 1])] - starts[k] + 1) for k, side in enumerate(mixture.sides)]
     return f"step {step + 1}, its batch: " + "; ".join(f"{name} items {', '.join(map(str, numbers))}" for name, numbers in parts if len(numbers))
 

@@ -204,7 +204,11 @@ def test_bucketing_moves_items_within_windows_only_and_keeps_the_mix_of_every_ba
     sides = [side("human", loss[:100]), side("synthetic", loss[100:])]
     mixture = mix(sides, {"human": 1, "synthetic": 3}, items=640)
     lengths = random.integers(20, 120, 500)
-    order = bucketed(mixture, lengths, batch=16, window=8)
+    moved = bucketed(mixture, lengths, batch=16, window=8)
+    order = moved.order
+    assert ((order >= 100) == (moved.side == 1)).all()
+    for side_report, shown in zip(moved.report_of(200).sides, (order[:200][order[:200] < 100], order[:200][order[:200] >= 100]), strict=True):
+        assert side_report.loss_tokens == sum(loss[i] for i in shown), "the accounting of a run that ended early is of what it saw"
     for start in range(0, 640, 128):
         assert sorted(order[start : start + 128]) == sorted(mixture.order[start : start + 128])
     batches = order.reshape(-1, 16)

@@ -50,7 +50,7 @@ def test_the_batch_that_is_named_is_the_one_that_was_read(flags: Callable[..., l
     _, data, _ = make_trainer(settings)
     humans = len(data.mixture.sides[0].loss_tokens)
     for step in (0, 7):
-        batch = data.order[step * 8 : (step + 1) * 8].tolist()
+        batch = data.mixture.order[step * 8 : (step + 1) * 8].tolist()
         human, synthetic = [i + 1 for i in batch if i < humans], [i - humans + 1 for i in batch if i >= humans]
         assert _where_is(settings, data, step) == (
             f"step {step + 1}, its batch: human items {', '.join(map(str, human))}; synthetic items {', '.join(map(str, synthetic))}"

@@ -268,7 +268,7 @@ def test_a_run_over_mapped_tokens_is_the_run_over_tokens_in_memory_and_copies_no
     ]
     expected = [(ids[a:b].tolist(), labels[a:b].tolist()) for ids, labels, ends in items for a, b in pairwise(ends)]
     rows = one.dataset[:]
-    assert [(rows["input_ids"][i], rows["labels"][i]) for i in range(len(one.order))] == [expected[item] for item in one.order]
+    assert [(rows["input_ids"][i], rows["labels"][i]) for i in range(len(one.mixture.order))] == [expected[item] for item in one.mixture.order]
     # The very bytes of the file: nothing between it and what a batch is taken from.
     where = [chunk.values.buffers()[1].address for chunk in one.dataset.data.column("input_ids").chunks]
     assert where == [ids.ctypes.data for ids, _, _ in items] if packing is None else len(where) == 2
@@ -329,7 +329,7 @@ def test_a_run_of_three_sources_counts_each(settings: Any, capsys: pytest.Captur
 
 def test_a_concatenated_run_shows_every_example_once_an_epoch(settings: Any) -> None:
     _, data, _ = make_trainer(settings("--mix", "concatenate", "--max_steps", "-1", "--num_train_epochs", "1", "--per_device_train_batch_size", "4"))
-    assert sorted(data.order.tolist()) == list(range(104))
+    assert sorted(data.mixture.order.tolist()) == list(range(104))
     assert data.steps == 26
     assert [side.repeats for side in data.mixture.report.sides] == [1, 1]
 
