@@ -10,17 +10,15 @@ import typer
 from rich.table import Table
 
 from syncabel.cli.console import err, out, print_json
+from syncabel.cli.evaluate_tables import percent, score_table, show_belb, show_tsv
 from syncabel.corpora import read_corpus
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.evaluate import (
     PROTOCOLS,
-    BelbReport,
     Cell,
     Protocol,
     Report,
-    TsvReport,
     aligned,
-    belb_json,
     evaluate_belb,
     evaluate_tsv,
     read_linked,
@@ -28,7 +26,6 @@ from syncabel.evaluate import (
     report_json,
     scores_of,
     sign_flip_test,
-    tsv_json,
 )
 from syncabel.evaluate import evaluate as evaluate_documents
 from syncabel.types import Document, LinkedMention, Query
@@ -54,9 +51,9 @@ def evaluate(
     if sum(ways) != 1:
         raise ConfigError("give DOCUMENTS and PREDICTIONS, or --tsv FILE, or --belb FILE")
     if tsv:
-        _show_tsv(evaluate_tsv(read_tsv(tsv)), json_)
+        show_tsv(evaluate_tsv(read_tsv(tsv)), json_)
     elif belb:
-        _show_belb(evaluate_belb(belb), json_)
+        show_belb(evaluate_belb(belb), json_)
     elif documents:
         if predictions is None or kb is None:
             raise ConfigError("documents are scored with predictions and a knowledge base; give PREDICTIONS and --kb")
@@ -126,35 +123,9 @@ def _write_misses(report: Report, path: Path) -> None:
         handle.writelines(json.dumps(asdict(miss), ensure_ascii=False) + "\n" for miss in report.misses)
 
 
-def _show_tsv(report: TsvReport, json_: bool) -> None:
-    if json_:
-        print_json(tsv_json(report))
-        return
-    out.print(f"Recall@1 {_percent(report.recall_at_1, report.ci95)}: {report.correct:,} of {report.n:,} rows of {report.documents:,} documents", markup=False)
-    out.print(f"left out of the denominator: {report.duplicates} duplicates, {report.no_code} rows whose gold holds NO_CODE", markup=False)
-    table = _table("label", "rows", "right", "Recall@1")
-    for label, cell in report.by_group.items():
-        table.add_row(label, f"{cell['n']:,}", f"{cell['correct']:,}", f"{cell['correct'] / cell['n']:.1%}")
-    out.print(table)
-    for judge, facts in report.judges.items():
-        counted = ", ".join(f"{word} {count:,}" for word, count in facts["counts"].items())
-        out.print(f"{judge}: valid {_percent(facts['valid_share'], facts['ci95'])} ({counted})", markup=False)
-
-
-def _show_belb(report: BelbReport, json_: bool) -> None:
-    if json_:
-        print_json(belb_json(report))
-        return
-    table = _table("system", "strict", "lenient", "no prediction")
-    for name, system in report.systems.items():
-        table.add_row(name, f"{system.strict_pct:.2f} %", f"{system.lenient_pct:.2f} %", str(system.missing))
-    out.print(f"{report.n:,} mentions; one without a prediction counts as wrong", markup=False)
-    out.print(table)
-
-
 def _show(report: Report, beside: Mapping[str, Mapping[str, Any]]) -> None:
     out.print(f"ceiling {report.ceiling:.1%}: mentions with a right answer in the knowledge base and the groups searched", markup=False)
-    out.print(f"Recall@1 {_percent(report.recall_at_1, report.ci95)}: {report.correct:,} of {report.n:,} ({report.protocol})", markup=False)
+    out.print(f"Recall@1 {percent(report.recall_at_1, report.ci95)}: {report.correct:,} of {report.n:,} ({report.protocol})", markup=False)
     out.print(
         f"counted as wrong: {report.missing} mentions without a line in the predictions; "
         f"beside the denominator: {report.nil} NIL ({report.nil_correct} abstained, rightly), {report.unannotated} not annotated",
@@ -164,43 +135,31 @@ def _show(report: Report, beside: Mapping[str, Mapping[str, Any]]) -> None:
     out.print(_strata(report))
     out.print(_ledger(report))
     if beside:
-        table = _table("baseline", "Recall@1", "p (sign flips by document)")
+        table = score_table("baseline", "Recall@1", "p (sign flips by document)")
         for name, facts in beside.items():
-            table.add_row(name, _percent(facts["recall_at_1"], facts["ci95"]), f"{facts['p_sign_flip']:.4f}")
+            table.add_row(name, percent(facts["recall_at_1"], facts["ci95"]), f"{facts['p_sign_flip']:.4f}")
         out.print(table)
 
 
 def _metrics(report: Report) -> Table:
-    table = _table("metric", "score")
+    table = score_table("metric", "score")
     for name, value in report.metrics.items():
-        table.add_row(name, _percent(value, report.intervals[name]))
+        table.add_row(name, percent(value, report.intervals[name]))
     return table
 
 
 def _strata(report: Report) -> Table:
-    table = _table("stratum", "mentions", "right", "Recall@1")
+    table = score_table("stratum", "mentions", "right", "Recall@1")
     kinds: Mapping[str, Mapping[str, Cell]] = {"group": report.by_group, **report.strata}
     for kind, cells in kinds.items():
         for name, cell in cells.items():
-            table.add_row(f"{kind}: {name}", f"{cell.n:,}", f"{cell.correct:,}", _percent(cell.recall_at_1, cell.ci95))
+            table.add_row(f"{kind}: {name}", f"{cell.n:,}", f"{cell.correct:,}", percent(cell.recall_at_1, cell.ci95))
     return table
 
 
 def _ledger(report: Report) -> Table:
-    table = _table("first cause of the miss", "mentions", "costs")
+    table = score_table("first cause of the miss", "mentions", "costs")
     for cause, line in report.ledger.items():
         table.add_row(cause, f"{line.n:,}", f"{line.share:.1%}")
     table.add_row("together", f"{len(report.misses):,}", f"{1 - report.recall_at_1:.1%}")
     return table
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table()
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
-
-
-def _percent(value: float, interval: Sequence[float]) -> str:
-    return f"{100 * value:.2f} % [{100 * interval[0]:.2f}, {100 * interval[1]:.2f}]"
