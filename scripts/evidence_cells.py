@@ -15,7 +15,7 @@ from evidence_sets import Bench, codes_of
 
 from data_gen import NamesWriter, TemplateWriter
 from data_gen import run as generate
-from data_gen.planning import plan
+from data_gen.planning import Plan, plan
 from syncabel.baselines import Cascade, apply, standard_baselines
 from syncabel.config_files import find_config, read_config
 from syncabel.corpora import read_jsonl
@@ -160,38 +160,23 @@ def batch_for(human: float, other: float | None, batch: int) -> int:
     return batch if other is None else max(2, round(batch * human * (0.5 / human + 0.5 / other)))
 
 
-class Prepared:
-    """A set with what all its cells share: tokenizer, lexicon, plan, documents of every source; made once, kept in a folder."""
+class Counted:
+    """A set as its answers are counted: who has seen which concept, without texts, tokenizer or lexicon."""
 
-    def __init__(self, bench: Bench, options: Options, folder: Path, written: Path | None) -> None:
-        self.bench, self.options, self.folder = bench, options, folder
-        self.fmt = format_named(options.prompt_format, context_chars=options.context_chars, document_chars=options.document_chars)
+    def __init__(self, bench: Bench, options: Options) -> None:
+        self.bench, self.options = bench, options
         self.types = TypeMap.counted(bench.fit, lambda _code: bench.kb.groups, bench.kb.groups)
         human = codes_of(bench.fit, bench.kb)
-        self.plan = plan(bench.kb, select="unseen", trained=human, hold_out=options.hold_out, seed=options.plan_seed)
+        self.plan = self._plan(human)
         self.codes = tuple(code for code in self.plan.codes if bench.write_about is None or code in bench.write_about)
         self.seen = Seen(human=human, synthetic=frozenset(self.codes))
-        self.sources = self._documents(written)
-        self.tokenizer = self._tokenizer()
-        self.lexicon = self._lexicon()
-        self._made: dict[tuple[int, str], tuple[Path, float, str]] = {}
+        self.sources: dict[str, tuple[Document, ...]] = {"human": bench.fit}
+        if bench.others is not None:
+            self.sources["others"] = tuple(self._planned(bench.others.documents))
 
-    def _documents(self, written: Path | None) -> dict[str, tuple[Document, ...]]:
-        """Documents of each source; concepts held out are in none of them."""
-        found = {"human": self.bench.fit}
-        for name, writer in (("names", NamesWriter()), ("template", TemplateWriter())):
-            folder = self.folder / self._stamp() / name
-            generate(self.bench.kb, writer, folder, per_concept=self.options.per_concept, seed=0, codes=self.codes)
-            found[name] = read_jsonl(folder / "documents.jsonl").documents
-        if written is not None:
-            found["written"] = tuple(self._planned(read_jsonl(written / "documents.jsonl").documents))
-        if self.bench.others is not None:
-            found["others"] = tuple(self._planned(self.bench.others.documents))
-        return found
-
-    def _stamp(self) -> str:
-        asked = [self.bench.kb.digest, self.options.per_concept, self.options.hold_out, self.options.plan_seed, sorted(self.seen.human)]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
+    def _plan(self, human: frozenset[str]) -> Plan:
+        """What synthesis writes about: concepts that the human documents do not have."""
+        return plan(self.bench.kb, select="unseen", trained=human, hold_out=self.options.hold_out, seed=self.options.plan_seed)
 
     def _planned(self, documents: Iterable[Document]) -> Iterable[Document]:
         """Those of concepts in the plan; a document keeps such mentions only."""
@@ -202,6 +187,44 @@ class Prepared:
 
     def _written_about(self, mention: Mention) -> bool:
         return {self.bench.kb.canonical(code) for code in mention.codes} <= self.seen.synthetic
+
+    def stratum(self, codes: Iterable[tuple[str, ...]]) -> str:
+        """Where a mention's concept was to be seen: `human`, `synthetic_only`, or held out of synthesis: `neither`."""
+        return self.seen.concept(canonical_answers(list(codes), self.bench.kb.canonical))
+
+    def in_others(self) -> list[bool]:
+        """Per scored mention, whether its concept has no human document in the fit and has some in the other corpora."""
+        known = Seen(human=self.seen.human, synthetic=codes_of(self.sources.get("others", ()), self.bench.kb))
+        scored = (mention.answers for document in self.bench.test for mention in document.mentions if mention.answers)
+        return [known.concept(canonical_answers(answers, self.bench.kb.canonical)) == "synthetic_only" for answers in scored]
+
+
+class Prepared(Counted):
+    """A set with what all its cells share: tokenizer, lexicon, plan, documents of every source; made once, kept in a folder."""
+
+    def __init__(self, bench: Bench, options: Options, folder: Path, written: Path | None) -> None:
+        super().__init__(bench, options)
+        self.folder = folder
+        self.fmt = format_named(options.prompt_format, context_chars=options.context_chars, document_chars=options.document_chars)
+        self.sources = self._documents(written)
+        self.tokenizer = self._tokenizer()
+        self.lexicon = self._lexicon()
+        self._made: dict[tuple[int, str], tuple[Path, float, str]] = {}
+
+    def _documents(self, written: Path | None) -> dict[str, tuple[Document, ...]]:
+        """Documents of each source; concepts held out are in none of them."""
+        found = dict(self.sources)
+        for name, writer in (("names", NamesWriter()), ("template", TemplateWriter())):
+            folder = self.folder / self._stamp() / name
+            generate(self.bench.kb, writer, folder, per_concept=self.options.per_concept, seed=0, codes=self.codes)
+            found[name] = read_jsonl(folder / "documents.jsonl").documents
+        if written is not None:
+            found["written"] = tuple(self._planned(read_jsonl(written / "documents.jsonl").documents))
+        return found
+
+    def _stamp(self) -> str:
+        asked = [self.bench.kb.digest, self.options.per_concept, self.options.hold_out, self.options.plan_seed, sorted(self.seen.human)]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
     def _tokenizer(self) -> Any:
         if self.options.model:
@@ -242,16 +265,6 @@ class Prepared:
         lengths = dict(zip(names := sorted({row.completion for row in rows}), map(len, encode_names(names, self.tokenizer)), strict=True))
         return path, sum(lengths[row.completion] for row in rows) / len(rows), hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def stratum(self, codes: Iterable[tuple[str, ...]]) -> str:
-        """Where a mention's concept was to be seen: `human`, `synthetic_only`, or held out of synthesis: `neither`."""
-        return self.seen.concept(canonical_answers(list(codes), self.bench.kb.canonical))
-
-    def in_others(self) -> list[bool]:
-        """Per scored mention, whether its concept has no human document in the fit and has some in the other corpora."""
-        known = Seen(human=self.seen.human, synthetic=codes_of(self.sources.get("others", ()), self.bench.kb))
-        scored = (mention.answers for document in self.bench.test for mention in document.mentions if mention.answers)
-        return [known.concept(canonical_answers(answers, self.bench.kb.canonical)) == "synthetic_only" for answers in scored]
-
 
 def _is_there(lexicon: Lexicon, folder: Path) -> bool:
     try:
@@ -285,13 +298,33 @@ def run_cell(cell: Cell, prepared: Prepared, output: Path, keep_models: bool = F
         "kb": prepared.bench.kb.digest, "lexicon": prepared.lexicon.digest, "human": human_digest, "other": other_digest,
         "test": [document.id for document in prepared.bench.test], "plan": hashlib.sha256(json.dumps(prepared.plan.held_out).encode()).hexdigest(),
     }  # fmt: skip
+    return run_once(folder, prepared, training, settings, keep_models)
+
+
+def run_once(folder: Path, prepared: Prepared, training: Mapping[str, Any], settings: Mapping[str, Any], keep_models: bool = False) -> bool:
+    """Train and decode into a folder, unless it holds what the same settings gave.
+
+    Args:
+        folder: of predictions, scores and cell.json; emptied first.
+        prepared: the set.
+        training: the training's configuration.
+        settings: all that decides the figures, `options` and `batch` among it; their digest is the mark of what is there.
+        keep_models: leave the run and the model.
+
+    Returns:
+        Whether it was run.
+
+    Raises:
+        ConfigError: the training was not given the steps that were asked for.
+    """
+    options, batch = prepared.options, settings["batch"]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if (done := read_cell(folder, options)) is not None and done["digest"] == digest:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(training, sort_keys=False), encoding="utf-8")
+    config.write_text(yaml.safe_dump(dict(training), sort_keys=False), encoding="utf-8")
     train(parse(["--config", str(config), "--output_dir", str(folder / "run"), "--model_folder", str(folder / "model")]))
     ledger = ledger_of(folder / "run", batch)
     if ledger.steps != options.steps:
@@ -357,17 +390,17 @@ def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def strata_of(prepared: Prepared) -> list[str]:
+def strata_of(prepared: Counted) -> list[str]:
     """The stratum of every scored mention, in document order."""
     return [prepared.stratum(mention.answers) for document in prepared.bench.test for mention in document.mentions if mention.answers]
 
 
-def baselines(prepared: Prepared) -> dict[str, Any]:
-    """Scores per mention of the baselines, fitted on what every arm has of human documents; the text's own words for each."""
+def baselines(prepared: Counted, fit: Sequence[Document] | None = None) -> dict[str, Any]:
+    """Scores per mention of the baselines, fitted on what every arm has of human documents (or on `fit`); the text's own words for each."""
     bench, protocol = prepared.bench, prepared.options.protocol
     found: dict[str, Any] = {"stratum": strata_of(prepared)}
     for long_forms in (False, True):
-        all_of = standard_baselines(bench.kb, bench.fit, long_forms)
+        all_of = standard_baselines(bench.kb, bench.fit if fit is None else fit, long_forms, names=("dictionary", "exact", "cascade"))
         rankers = {"dictionary_then_exact": Cascade((all_of["dictionary"], all_of["exact"])), "with_tfidf": all_of["cascade"]}
         for name, ranker in rankers.items():
             linked = apply(ranker, bench.test, prepared.types.of)

@@ -8,8 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from syncabel.errors import ConfigError
 
-__all__ = ["PairedDifference", "document_interval", "paired_difference", "sign_flip_test"]
+__all__ = ["EXACT_FLIPS", "PairedDifference", "document_interval", "document_sums", "flip_p", "paired_difference", "replicates", "sign_flip_test"]
 
+EXACT_FLIPS = 16  # documents up to which all arrangements of signs are looked at: 2 ** 15 sums, the other half being their mirror image
+_ROUNDING = 1e-9  # sums of the same numbers in another order: equal means equal up to this
 _NUMBERS_AT_ONCE = 2_000_000  # replicates x documents held at a time: 16 MB
 
 Floats = NDArray[np.float64]
@@ -40,6 +42,11 @@ def document_interval(
     distinct document ids as strings, quantiles 0.025 and 0.975, linear.  Replicates whose weight is 0 say nothing and are left
     out; where that is all of them the interval is (0, 1).
 
+    Two documents, one all right and one all wrong: a replicate draws either alone or both, so anything may be:
+
+    >>> document_interval(["a", "a", "b", "b"], [1, 1, 0, 0])
+    (0.0, 1.0)
+
     Args:
         documents: each row's document. Shape: (rows,).
         credit: each row's score. Shape: (rows,).
@@ -53,10 +60,10 @@ def document_interval(
     Raises:
         ConfigError: no row, no weight, or lengths that differ.
     """
-    numerator, denominator = _per_document(documents, credit), _per_document(documents, np.ones(len(documents)) if weight is None else weight)
+    numerator, denominator = document_sums(documents, credit), document_sums(documents, np.ones(len(documents)) if weight is None else weight)
     if not denominator.sum():
         raise ConfigError("an interval needs at least one scored row; none is left")
-    tops, bottoms = zip(*((counts @ numerator, counts @ denominator) for counts in _replicates(len(numerator), rounds, seed)), strict=True)
+    tops, bottoms = zip(*((counts @ numerator, counts @ denominator) for counts in replicates(len(numerator), rounds, seed)), strict=True)
     top, bottom = np.concatenate(tops), np.concatenate(bottoms)
     if not (bottom > 0).any():
         return 0.0, 1.0
@@ -66,6 +73,10 @@ def document_interval(
 
 def paired_difference(documents: Sequence[str], first: ArrayLike, second: ArrayLike, *, rounds: int = 10_000, seed: int = 42) -> PairedDifference:
     """Compare two systems on the same rows, documents resampled together for both.
+
+    >>> found = paired_difference(["a", "a", "b", "b"], [1, 1, 1, 0], [1, 0, 0, 0])
+    >>> found.delta, found.ci95, found.only_first, found.only_second  # 3/4 - 1/4, and 1/2 in each document
+    (0.5, (0.5, 0.5), 2, 0)
 
     Args:
         documents: each row's document. Shape: (rows,).
@@ -100,17 +111,52 @@ def sign_flip_test(first: ArrayLike, second: ArrayLike, documents: Sequence[str]
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if len(a) != len(b):
         raise ConfigError(f"{len(a)} scores against {len(b)}; give both systems' scores for the same rows")
-    differences = _per_document(documents, a - b)
+    return _random_flips(document_sums(documents, a - b), seed, rounds)
+
+
+def flip_p(differences: ArrayLike, *, rounds: int = 10_000, seed: int = 42) -> float:
+    """Two-sided p of a sum of documents' differences, when each document's sign might as well be the other one.
+
+    Documents without a difference say nothing.  Of up to `EXACT_FLIPS` others every arrangement of signs is looked at, so that p is exact; of more,
+    `rounds` random ones, as in `sign_flip_test`.
+
+    >>> flip_p([3, 1, 2])  # only + + + and - - - sum to 6 or more: 2 of 8
+    0.25
+    >>> flip_p([3, -1, 0])  # 2 or more in absolute value: all 4 arrangements of 3 and 1
+    1.0
+
+    Args:
+        differences: first system minus second, summed over each document's mentions. Shape: (documents,).
+        rounds, seed: of the random flips.
+    """
+    array = np.asarray(differences, np.float64)
+    moved = array[np.abs(array) > _ROUNDING]
+    if not len(moved):
+        return 1.0
+    return _random_flips(array, seed, rounds) if len(moved) > EXACT_FLIPS else _all_flips(moved)
+
+
+def _all_flips(differences: Floats) -> float:
+    free = len(differences) - 1  # the first sign stays: the mirror image of an arrangement is as far from 0
+    bits = (np.arange(2**free)[:, None] >> np.arange(free)) & 1
+    sums = differences[0] + (1 - 2 * bits) @ differences[1:]
+    return float((np.abs(sums) >= abs(differences.sum()) - _ROUNDING).mean())
+
+
+def _random_flips(differences: Floats, seed: int, rounds: int) -> float:
     observed, generator, as_far = abs(differences.sum()), np.random.default_rng(seed), 0
     for size in _blocks(len(differences), rounds):
         signs = generator.integers(0, 2, (size, len(differences))) * 2 - 1
-        # Sums of the same numbers in another order: equal means equal up to rounding.
-        as_far += int((np.abs(signs @ differences) >= observed - 1e-9).sum())
+        as_far += int((np.abs(signs @ differences) >= observed - _ROUNDING).sum())
     return (as_far + 1) / (rounds + 1)
 
 
-def _per_document(documents: Sequence[str], values: ArrayLike) -> Floats:
-    """Sums of the rows' values by document, documents sorted as strings. Shape: (documents,)."""
+def document_sums(documents: Sequence[str], values: ArrayLike) -> Floats:
+    """Sums of the rows' values by document, documents sorted as strings. Shape: (documents,).
+
+    Raises:
+        ConfigError: no row, or lengths that differ.
+    """
     array = np.asarray(values, np.float64)
     if not len(documents) or len(array) != len(documents):
         raise ConfigError(f"{len(array)} scores for {len(documents)} rows; give one score per row, at least one row")
@@ -119,8 +165,8 @@ def _per_document(documents: Sequence[str], values: ArrayLike) -> Floats:
     return sums
 
 
-def _replicates(documents: int, rounds: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """How often each document is drawn, in blocks; one stream of random numbers, as if drawn at once. Shape: (block x documents)."""
+def replicates(documents: int, rounds: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """How often each document is drawn, in blocks; one stream of random numbers, as if drawn at once. Shape: (block, documents)."""
     generator = np.random.default_rng(seed)
     for size in _blocks(documents, rounds):
         yield generator.multinomial(documents, np.full(documents, 1 / documents), size=size)

@@ -11,7 +11,7 @@ __all__ = ["MODEL_FILES", "TOKENIZER_FILES", "fetched"]
 
 TOKENIZER_FILES = ("config.json", "tokenizer*", "special_tokens_map.json", "chat_template.jinja")
 # No code: what a repository holds of it is left where it is.
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", *TOKENIZER_FILES, "lexicon/*", "lexicon.json")
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", *TOKENIZER_FILES, "lexicon/*", "lexicon.json", "calibration.json", "calibration_seen.npy")
 
 
 def fetched(place: str | Path, files: Sequence[str] = MODEL_FILES, revision: str | None = None) -> Path:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from syncabel.calibration.answering import Answering, load_answering
 from syncabel.errors import ConfigError, IncompleteFolderError, MissingExtraError, ModelError, PromptTooLongError, UnknownNameError
 from syncabel.fetch import fetched
 from syncabel.groups import TypeMap
@@ -67,6 +68,7 @@ class Linker:
         settings: how to decode.
         soft_groups: write the groups into the prompt.
         hard_groups: hold the search to them.
+        answering: confidence, thresholds and sets of codes by the model's calibration; None without one.
     """
 
     model: Any
@@ -77,6 +79,14 @@ class Linker:
     settings: "DecodingSettings"
     soft_groups: bool = True
     hard_groups: bool = True
+    answering: Answering | None = None
+
+    def __post_init__(self) -> None:
+        # `dataclasses.replace` with other settings would keep confidences that were measured with these.
+        if self.answering is not None:
+            self.answering.calibration.check_search(self.settings)
+            if not (self.soft_groups and self.hard_groups):
+                raise ConfigError("calibrations are measured with soft_groups and hard_groups; leave both on, or take answering=None")
 
     @classmethod
     def from_pretrained(
@@ -88,6 +98,10 @@ class Linker:
         lexicon: str | Path | None = None,
         revision: str | None = None,
         verify: bool = False,
+        min_confidence: float | None = None,
+        target_precision: float | None = None,
+        coverage: float | None = None,
+        calibrated: bool = True,
     ) -> "Linker":
         """Load an exported model, without running any code from its folder.
 
@@ -98,12 +112,17 @@ class Linker:
             lexicon: folder with the model's lexicon, for one that came without; None for the one beside the weights.
             revision: of a model on the Hub: commit, branch or tag.
             verify: read the whole lexicon and compare its digest; seconds where it holds millions of names.
+            min_confidence: hold answers of less confidence back, with the reason; a fraction.
+            target_precision: hold back as many as it takes for that precision, by a lower bound over calibrating documents; a fraction.
+            coverage: give each mention the set of codes that holds the right one so often, over documents; a fraction.
+            calibrated: use the model's calibration where it has one that holds for the search; False leaves it alone.
 
         Raises:
             IncompleteFolderError: the folder is no complete exported model, or a file of it is damaged.
-            ConfigError: no folder here, and no such model on the Hub, or the Hub cannot be reached.
+            ConfigError: no folder here, and no such model on the Hub, or the Hub cannot be reached; or the model's calibration cannot promise what is
+                asked, holds for another search, or is not there.
             MissingLexiconError: the settings hold answers to a lexicon and there is none; the message has the command that builds it.
-            DigestMismatchError: its lexicon is not the one it was exported with, or was altered.
+            DigestMismatchError: its lexicon is not the one it was exported with, or was altered; or it was calibrated with other files.
             MissingExtraError: torch or transformers is not installed.
         """
         try:
@@ -120,6 +139,8 @@ class Linker:
         names = load_lexicon(folder, entry, lexicon, verify)
         if names is None and settings.constrained:
             raise missing_lexicon(folder, entry, str(model), "give lexicon='lexicon' (or `--lexicon lexicon`)")
+        wanted = {"min_confidence": min_confidence, "target_precision": target_precision, "coverage": coverage}
+        answering = load_answering(folder, names, settings, **wanted) if calibrated else None
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
@@ -135,6 +156,7 @@ class Linker:
             format_from_config(entry),
             TypeMap(tuple(groups), types),
             settings,
+            answering=answering,
         )
 
     def prompt(self, query: Query) -> Prompt:
@@ -189,7 +211,10 @@ class Linker:
             else:
                 found = next(ranked)
                 answers, error = ((), found) if isinstance(found, str) else (tuple(found), None)
-                yield LinkedMention(*place, each[0].groups, answers, error, windowed=each[2])
+                yield self._answered(LinkedMention(*place, each[0].groups, answers, error, windowed=each[2]), document)
+
+    def _answered(self, linked: LinkedMention, document: Document) -> LinkedMention:
+        return linked if self.answering is None else self.answering.answered(linked, self.lexicon, document.long_form(linked.text))
 
     def _asked(self, document: Document, mention: Mention) -> tuple[Query, Prompt, bool] | str:
         """The query, its prompt and whether that was narrowed, or why there can be none."""

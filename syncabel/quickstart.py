@@ -13,7 +13,6 @@ import json
 import math
 import random
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from syncabel.evaluate import evaluate
 from syncabel.groups import TypeMap
 from syncabel.kb import About, KnowledgeBase
 from syncabel.lexicon.store import Lexicon
+from syncabel.memory import peak_memory_bytes
 from syncabel.prompt import PromptFormat, format_named, format_to_config, prepare_tokenizer
 from syncabel.sft import ExampleSettings, make_examples, write_examples, write_format
 from syncabel.text import fold
@@ -145,9 +145,10 @@ def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dic
     systems = _systems(kb, [*human, *synthetic], settings)
     scores, invalid = _score(systems, tests, kb, lexicon, types, settings.output)
 
+    memory = peak_memory_bytes()
     report = {
         "seconds": round(time.perf_counter() - started, 1),
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": None if memory is None else round(memory / 2**20),
         "invalid_names": invalid,
         "mentions": {name: sum(len(document.mentions) for document in documents) for name, documents in tests.items()},
         "systems": scores,
@@ -351,7 +352,7 @@ def _systems(kb: KnowledgeBase, documents: Sequence[Document], settings: Quickst
 
     constrained = Linker.from_pretrained(settings.output / "model", DecodingSettings(num_beams=settings.num_beams))
     free = replace(constrained, settings=DecodingSettings(constrained=False, num_beams=settings.num_beams, max_new_tokens=64))
-    return {"constrained": constrained, "free": free, **standard_baselines(kb, documents)}
+    return {"constrained": constrained, "free": free, **standard_baselines(kb, documents, names=SYSTEMS[2:])}
 
 
 def _score(
@@ -375,17 +376,6 @@ def _score(
 
 def _write_predictions(linked: Iterable[LinkedMention], path: Path) -> None:
     path.write_text("".join(json.dumps(to_json(row), ensure_ascii=False) + "\n" for row in linked), encoding="utf-8")
-
-
-def _peak_memory_mb() -> int | None:
-    """Most memory this process held; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    # Kilobytes on Linux, bytes on macOS.
-    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def report_text(report: Mapping[str, Any]) -> str:

@@ -35,6 +35,7 @@ __all__ = ["CertifiedVLLM", "greedy_found", "left_open", "load_vllm"]
 PROCESSORS = {False: "constrained.vllm.v1:TrieLogitsProcessor", True: "constrained.vllm.v2:TrieLogitsProcessor"}
 ROUNDING = 1e-5  # of a sum of probabilities in single precision, which vLLM's are whatever the model's type
 MOST_LOGPROBS = 20  # what vLLM grants a request unless told otherwise
+_NO_CALIBRATION = "vLLM's answers stand alone, and calibrations are measured on answers with others behind them; take Linker for thresholds and sets"
 
 
 def left_open(known: Mapping[int, float], chosen: int, allowed: NDArray[np.int32]) -> float:
@@ -191,8 +192,16 @@ class CertifiedVLLM(Linker):
 
     @classmethod
     def over(cls, linker: Linker, llm: Any, *, epsilon: float | None = None, top_logprobs: int = 5) -> "CertifiedVLLM":
-        """Put vLLM before a linker of the same model folder, whose settings decide how the rest is searched."""
-        own = {each.name: getattr(linker, each.name) for each in fields(Linker)}
+        """Put vLLM before a linker of the same model folder, whose settings decide how the rest is searched.
+
+        Answers have no confidence: vLLM proves a first answer alone, and the calibration was measured on answers with others behind them.
+
+        Raises:
+            ConfigError: the linker holds answers back, or gives sets.
+        """
+        if linker.answering is not None and linker.answering.decides:
+            raise ConfigError(_NO_CALIBRATION)
+        own = {each.name: getattr(linker, each.name) for each in fields(Linker)} | {"answering": None}
         return cls(**own, llm=llm, epsilon=epsilon, top_logprobs=top_logprobs)
 
     @classmethod
@@ -205,6 +214,10 @@ class CertifiedVLLM(Linker):
         lexicon: str | Path | None = None,
         revision: str | None = None,
         verify: bool = False,
+        min_confidence: float | None = None,
+        target_precision: float | None = None,
+        coverage: float | None = None,
+        calibrated: bool = False,
     ) -> "CertifiedVLLM":
         """Load an exported model twice: for the engine and, with the defaults of `load_vllm`, for vLLM.
 
@@ -212,15 +225,20 @@ class CertifiedVLLM(Linker):
             model, lexicon, revision, verify: as `Linker.from_pretrained` has them.
             settings: how the engine decodes the rest; exact search where None.
             device: the engine's; a GPU where there is one.
+            min_confidence, target_precision, coverage, calibrated: for `Linker` only, see `over`.
 
         Raises:
+            ConfigError: a threshold or sets are asked for.
             MissingExtraError, ConfigError: see `load_vllm`.
             SyncabelError: see `Linker.from_pretrained`.
         """
+        if calibrated or any(value is not None for value in (min_confidence, target_precision, coverage)):
+            raise ConfigError(_NO_CALIBRATION)
         # vLLM first: it takes its share of the GPU that is free.
         folder = fetched(model, revision=revision)
         llm = load_vllm(folder, lexicon=lexicon)
-        return cls.over(Linker.from_pretrained(folder, settings or DecodingSettings(search="exact"), device, lexicon=lexicon, verify=verify), llm)
+        settings = settings or DecodingSettings(search="exact")
+        return cls.over(Linker.from_pretrained(folder, settings, device, lexicon=lexicon, verify=verify, calibrated=False), llm)
 
     def _ranked(self, prompts: Sequence[Prompt], queries: Sequence[Query], candidates: Sequence[Sequence[int] | None] | None) -> list[list[Prediction]]:
         certain = self._certain(prompts, queries, candidates)

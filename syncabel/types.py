@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, get_args, get_origin
@@ -400,6 +400,11 @@ class LinkedMention:
         predictions: best first, one per concept.
         error: why there are none, or None.
         windowed: the prompt has less context than the format asks for, because the model's holds no more.
+        abstained: why no answer is given though there were some, e.g. "confidence 0.412 is under 0.600", or None; `predictions` is
+            empty then.
+        alternatives: what was held back, best first; empty unless `abstained`.
+        answer_set: codes that together hold the right one in the share of mentions that was asked for, best first (composite
+            answers `+`-joined); None where no such set was asked for.
     """
 
     document_id: str
@@ -411,6 +416,9 @@ class LinkedMention:
     predictions: tuple[Prediction, ...]
     error: str | None = None
     windowed: bool = False
+    abstained: str | None = None
+    alternatives: tuple[Prediction, ...] = ()
+    answer_set: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -507,6 +515,10 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise FormatError(f"{where} should be a list, not {type(value).__name__}")
         return tuple(_convert(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is Mapping:
+        if not isinstance(value, dict):
+            raise FormatError(f"{where} should be an object, not {type(value).__name__}")
+        return {_convert(get_args(kind)[0], key, where): _convert(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in get_args(kind):
             return None

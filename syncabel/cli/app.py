@@ -11,7 +11,7 @@ import typer
 
 from constrained.trie import TrieError
 from syncabel import __version__
-from syncabel.cli import convert, corpus, evaluate, examples, gates, generate, kb, lexicon, link, plan, publish, quickstart, slurm
+from syncabel.cli import calibrate, convert, corpus, evaluate, examples, gates, generate, judge, kb, lexicon, link, plan, publish, quickstart, report, slurm
 from syncabel.cli.console import err
 from syncabel.errors import SyncabelError
 from syncabel.progress import bars_on_terminals_only
@@ -19,7 +19,7 @@ from syncabel.progress import bars_on_terminals_only
 __all__ = ["app", "main"]
 
 INTERRUPTED = 130
-RESUMED = ("generate", "quickstart")  # started again, these go on where they stopped
+RESUMED = ("generate", "judge", "quickstart")  # started again, these go on where they stopped
 # A wrong option, value or command.  Newer versions of Typer carry a click of their own, so click's name for it is of no use.
 UsageError: Any = typer.BadParameter.__base__
 
@@ -36,7 +36,10 @@ app.command("gates")(gates.gates)
 app.command("examples")(examples.examples)
 app.command("link")(link.link)
 app.command("evaluate")(evaluate.evaluate)
+app.command("calibrate")(calibrate.calibrate)
+app.command("judge")(judge.judge)
 app.command("plan")(plan.plan)
+app.command("report")(report.report)
 app.command("publish")(publish.publish)
 app.command("convert")(convert.convert)
 app.command("quickstart")(quickstart.quickstart)

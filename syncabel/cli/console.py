@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,9 +17,9 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=
 T = TypeVar("T")
 
 
-def print_json(value: Any) -> None:
-    """One JSON object on standard output, on one line, without escapes for non-ASCII text."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+def print_json(value: Any, file: TextIO | None = None) -> None:
+    """One JSON object on one line, on standard output or in a file, without escapes for non-ASCII text; a NaN is an error of ours, JSON has none."""
+    (file or sys.stdout).write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def tracked(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:

@@ -1,13 +1,67 @@
 """Tables of scores in the published formats (SynCABEL's tables, BELB's), and what all tables of scores are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from syncabel.cli.console import out, print_json
-from syncabel.evaluate import BelbReport, TsvReport, belb_json, tsv_json
+from syncabel.evaluate import (
+    BelbReport,
+    Difference,
+    TsvReport,
+    belb_json,
+    compare_table_strata,
+    compare_tables,
+    evaluate_tsv,
+    judge_json,
+    paired_json,
+    read_training_mentions,
+    read_tsv,
+    table_strata,
+    table_strata_json,
+    tsv_json,
+)
 
-__all__ = ["percent", "score_table", "show_belb", "show_tsv"]
+__all__ = ["percent", "score_table", "score_tsv", "show_belb", "show_tsv"]
+
+
+def score_tsv(path: Path, versus: Path | None, judge_column: str | None, train: Sequence[Path], json_: bool) -> None:
+    """Score a table of the published format, by stratum, beside another system's table and with a judge's labels where asked."""
+    table = read_tsv(path, judge_column)
+    report = evaluate_tsv(table)
+    strata = table_strata(table, read_training_mentions(train) if train else None)
+    other = read_tsv(versus) if versus else None
+    paired = compare_tables(table, other) if other else None
+    if json_:
+        # Testing every stratum takes as long as testing all of the table twenty times: done where strata were asked for.
+        parts = compare_table_strata(table, other, strata) if other and train else None
+        more = {**(paired_json(paired, parts) if paired else {}), **(judge_json(report, judge_column) if judge_column else {})}
+        print_json({**tsv_json(report), "strata": table_strata_json(table, strata), **more})
+        return
+    show_tsv(report, json_)
+    out.print(_strata(table_strata_json(table, strata)))
+    if paired:
+        _show_paired(paired)
+
+
+def _strata(cells: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    table = score_table("stratum", "rows", "right", "Recall@1")
+    for kind, values in cells.items():
+        for name, cell in values.items():
+            score = percent(cell["recall_at_1"], cell["ci95"]) if cell["n"] else "–"
+            table.add_row(f"{kind}: {name}", f"{cell['n']:,}", f"{cell['correct']:,}", score)
+    return table
+
+
+def _show_paired(paired: Difference) -> None:
+    out.print(f"against the other table: {percent(paired.delta, paired.ci95)}; right in one only: {paired.only_a:,.0f} here, {paired.only_b:,.0f} there")
+    out.print(
+        f"p {paired.p_sign_flip:.4g} by sign flips of documents, {paired.p_bootstrap:.4g} by bootstrap, {paired.p_mcnemar:.4g} by McNemar, for reference only"
+    )
+    if paired.warning:
+        out.print(f"warning: {paired.warning}")
 
 
 def show_tsv(report: TsvReport, json_: bool) -> None:

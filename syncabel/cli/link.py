@@ -2,8 +2,10 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,13 +14,16 @@ import typer
 from rich.table import Table
 
 from syncabel.abbreviations import find_abbreviations
+from syncabel.calibration.store import CALIBRATION
 from syncabel.cli.console import err, out, print_json, tracked
+from syncabel.cli.link_record import record_path, write_record
 from syncabel.corpora import Corpus, read_corpus, read_jsonl
-from syncabel.errors import FormatError, MarkupError, UnknownNameError
+from syncabel.errors import ConfigError, FormatError, MarkupError, UnknownNameError
+from syncabel.fetch import fetched
 from syncabel.lines import text_lines
-from syncabel.linker import Linker
+from syncabel.linker import Linker, model_entry
 from syncabel.prompt import iter_marked
-from syncabel.types import Document, LinkedMention, Mention, Rejection, Span, to_json
+from syncabel.types import Document, LinkedMention, Mention, Prediction, Rejection, Span, to_json
 
 __all__ = ["link", "marked_line"]
 
@@ -40,36 +45,63 @@ def link(
     max_concepts: Annotated[int, typer.Option(help="Concepts that an answer may be composed of.")] = 1,
     nil: Annotated[bool, typer.Option("--nil", help="Offer the lexicon's leaf for mentions that are not in the knowledge base.")] = False,
     layout: Annotated[str, typer.Option("--format", help="jsonl or table.")] = "jsonl",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File for the lines instead of standard output; beside it FILE.record.json: speed, memory, search, training."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda …; a GPU where there is one.")] = None,
     lexicon: Annotated[Path | None, typer.Option(help="Folder of the model's lexicon, for a model that came without.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, branch or tag of a model on the Hub.")] = None,
+    min_confidence: Annotated[float | None, typer.Option(help="Hold back answers of less confidence, with the reason; a fraction.")] = None,
+    target_precision: Annotated[float | None, typer.Option(help="Hold back as many as it takes for this precision, e.g. 0.95.")] = None,
+    coverage: Annotated[float | None, typer.Option(help="Give each mention the codes that hold the right one so often, e.g. 0.8.")] = None,
 ) -> None:
     """Write one JSON object per mention: its place, and up to `num-beams` concepts, best first.
 
     A marked line is read as a document of its own.  One that cannot be read comes out with its error and no mention.
+
+    Confidences, thresholds and sets need a model that `syncabel calibrate` has measured.
     """
     if layout not in ("jsonl", "table"):
         raise UnknownNameError("--format", layout, ("jsonl", "table"))
+    if output and layout != "jsonl":
+        raise ConfigError(f"--format {layout} goes to standard output; leave -o out, or write jsonl")
     rows, rejections = _read(source)
     from syncabel.decoding import DecodingSettings, own_ranking
 
+    folder = fetched(model, revision=revision)
     settings = DecodingSettings(
         not free,
         num_beams,
-        ranking or "sum",
+        ranking or own_ranking(model_entry(folder)),
         search=search,
         exact_ranks=ranks,
         max_expansions=max_expansions,
         max_concepts=max_concepts,
         nil=nil,
     )
-    linker = Linker.from_pretrained(model, settings, device, lexicon=lexicon, revision=revision)
-    if ranking is None:
-        linker = replace(linker, settings=replace(settings, ranking=own_ranking(linker.model.config.syncabel)))
+    linker = Linker.from_pretrained(
+        model,
+        settings,
+        device,
+        lexicon=lexicon,
+        revision=revision,
+        min_confidence=min_confidence,
+        target_precision=target_precision,
+        coverage=coverage,
+    )
+    if linker.answering is None and (folder / CALIBRATION).is_file():
+        err.print(f"syncabel: {CALIBRATION} was measured with another lexicon, model or search: no confidence is given; `syncabel calibrate` measures again")
     if rejections:
         err.print(f"{rejections[0].where}: {rejections[0].reason}: first of {len(rejections)} rows not read; `syncabel corpus convert` lists them")
     total = sum(len(row.mentions) if isinstance(row, Document) else 1 for row in rows)
-    failed, windowed = _write(tracked(_linked(rows, linker), "linking", total), layout)
+    started = time.perf_counter()
+    with _lines_to(output) as write:
+        failed, windowed, held = _write(tracked(_linked(rows, linker), "linking", total), layout, write)
+    if output:
+        write_record(output, folder, asdict(settings), str(linker.model.device), total, time.perf_counter() - started)
+    if held:
+        err.print(f"syncabel: {held} of {total} mentions were given no answer; their lines say why, and what it was")
     if windowed:
         err.print(f"syncabel: {windowed} of {total} mentions were linked with less context than the format asks for, the model's context holds no more")
     if failed:
@@ -135,32 +167,50 @@ def _linked(rows: Sequence[Document | LinkedMention], linker: Linker) -> Iterato
             yield row
 
 
-def _write(linked: Iterable[LinkedMention], layout: str) -> tuple[int, int]:
-    """Write every result; returns how many carry an error and how many had their context narrowed."""
-    failed = windowed = 0
+@contextmanager
+def _lines_to(output: Path | None) -> Iterator[Callable[[Any], None]]:
+    """What takes one row at a time: standard output, or a file."""
+    if output is None:
+        yield print_json
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    record_path(output).unlink(missing_ok=True)  # it is of what the file held before
+    with output.open("w", encoding="utf-8", newline="\n") as handle:
+        yield lambda row: print_json(row, handle)
+
+
+def _write(linked: Iterable[LinkedMention], layout: str, write: Callable[[Any], None]) -> tuple[int, int, int]:
+    """Write every result; returns how many carry an error, how many had their context narrowed and how many answers were held back."""
+    failed = windowed = held = 0
     table = Table("document", "mention", "name", "code", "probability", "")
     for result in linked:
         failed += result.error is not None
         windowed += result.windowed
+        held += result.abstained is not None
         if layout == "jsonl":
-            print_json(_row(result))
+            write(_row(result))
         else:
             _add_rows(table, result)
     if layout == "table":
         out.print(table)
-    return failed, windowed
+    return failed, windowed, held
 
 
 def _row(result: LinkedMention) -> dict[str, Any]:
     """As JSON values, with what `to_json` leaves out as a default and a reader must not have to know."""
-    predictions = [{**to_json(each), "certified": each.certified, "code": each.code} for each in result.predictions]
-    return {**to_json(result), "predictions": predictions, "windowed": result.windowed}
+    row = {**to_json(result), "predictions": [_prediction(each) for each in result.predictions], "windowed": result.windowed}
+    return {**row, "alternatives": [_prediction(each) for each in result.alternatives]} if result.alternatives else row
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    return {**to_json(prediction), "certified": prediction.certified, "code": prediction.code}
 
 
 def _add_rows(table: Table, result: LinkedMention) -> None:
     for rank, prediction in enumerate(result.predictions):
-        marks = (("certified", prediction.certified), ("windowed", result.windowed and not rank))
+        sure = prediction.confidence
+        marks = (("certified", prediction.certified), ("windowed", result.windowed and not rank), (f"confidence {sure or 0:.3f}", sure is not None))
         told = ", ".join(word for word, holds in marks if holds)
         table.add_row(*(("", "") if rank else (result.document_id, result.text)), prediction.name, prediction.code, f"{prediction.mass:.3f}", told)
-    if result.error:
-        table.add_row(result.document_id, result.text, result.error, "", "", "")
+    if reason := result.error or result.abstained:
+        table.add_row(result.document_id, result.text, reason, "", "", "")

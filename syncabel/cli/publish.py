@@ -42,6 +42,9 @@ def publish(
     statement: Annotated[
         str, typer.Option("--i-may-redistribute", metavar="REASON", help="Why you may pass on names whose vocabulary does not allow it; the card repeats it.")
     ] = "",
+    with_seen: Annotated[
+        bool, typer.Option("--with-seen", help="Of a model: take digests of training mentions along for its confidences; short strings can be guessed.")
+    ] = False,
     private: Annotated[bool, typer.Option("--private", help="Only the owners see the repository.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Keep what was made in this folder as well.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the folder and send nothing.")] = False,
@@ -62,9 +65,10 @@ def publish(
     asked = _Asked(repo, title or repo.split("/")[1], licence, statement, private, output, dry_run, as_json)
     if model is not None:
         _refuse(kb is not None, "--kb is for --dataset; a model's knowledge base is known from its lexicon, leave it out")
-        _publish_model(model, results or [], asked)
+        _publish_model(model, results or [], asked, with_seen)
     elif dataset is not None:
         _refuse(bool(results), "--results is for a model; leave it out with --dataset")
+        _refuse(with_seen, "--with-seen is for a model; leave it out with --dataset")
         _publish_dataset(dataset, kb or "doid", asked)
 
 
@@ -112,7 +116,7 @@ def _check(folder: Path, as_json: bool) -> None:
         out.print(f"{folder}: {figures:,} figures on the card, each of them in the folder's files")
 
 
-def _publish_model(model: Path, results: list[str], asked: _Asked) -> None:
+def _publish_model(model: Path, results: list[str], asked: _Asked, with_seen: bool) -> None:
     with _models_needed():
         from syncabel.hub.model import REPLACES, export_model_repo
     with tempfile.TemporaryDirectory(prefix="syncabel-publish-") as temporary:
@@ -126,6 +130,7 @@ def _publish_model(model: Path, results: list[str], asked: _Asked) -> None:
             results=results,
             statement=asked.statement,
             links=asked.output is None,  # a folder that is kept has files of its own
+            with_seen=with_seen,
         )
         message = f"{asked.title}: weights, tokenizer, {'lexicon, ' if facts.lexicon else ''}card"
         pushed = asked.push(folder, "model", message, REPLACES)
@@ -142,6 +147,9 @@ def _publish_model(model: Path, results: list[str], asked: _Asked) -> None:
 def _warn(facts: "ModelFacts") -> None:
     if not facts.recorded:
         err.print("syncabel: the model has no training.json, so its card says nothing of how it was trained; models exported now have one")
+    if "calibration_seen.npy" in facts.left_out:
+        guessed = "training mentions could be guessed from calibration_seen.npy"
+        err.print(f"syncabel: the calibration stays at home, {guessed}; `syncabel calibrate --no-seen` makes one without, --with-seen sends it all the same")
     if facts.left_out:
         err.print(f"syncabel: stays at home: {', '.join(facts.left_out)}")
 

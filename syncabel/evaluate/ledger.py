@@ -2,14 +2,14 @@
 
 not_in_kb          no right answer is in the knowledge base
 filtered_by_group  none of those in it is in the groups the search was held to
-abstained          nothing was predicted, the answer was NIL, or what was written is no name
+abstained          nothing was predicted, the answer was NIL or withheld, or what was written is no name
 search             a right answer was possible and is not among the candidates
-ranking            it is among them, and not first
+ranking            it is among them, and not first, or not alone (a code too many; a name that stands for several ids)
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from syncabel.evaluate.protocols import Answer
 
@@ -19,24 +19,20 @@ Cause = Literal["not_in_kb", "filtered_by_group", "abstained", "search", "rankin
 CAUSES: tuple[Cause, ...] = ("not_in_kb", "filtered_by_group", "abstained", "search", "ranking")
 
 
-class _InGroups(Protocol):
-    def __call__(self, code: str) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class LedgerLine:
     """Misses of one cause.
 
     Attributes:
         n: mentions.
-        share: the part of Recall@1 they cost, a fraction; a partly right answer costs what it lacks.
+        share: the part of Recall@1 they cost, a fraction; a partly right answer costs what it lacks; None where there is no mention at all.
     """
 
     n: int
-    share: float
+    share: float | None
 
 
-def reachable(options: Sequence[Answer], known: Container[str], in_groups: _InGroups) -> Cause | None:
+def reachable(options: Sequence[Answer], known: Container[str], in_groups: Callable[[str], bool]) -> Cause | None:
     """What keeps every right answer out of reach before anything is searched, or None."""
     in_kb = [option for option in options if all(code in known for code in option)]
     if not in_kb:

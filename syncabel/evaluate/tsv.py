@@ -13,13 +13,30 @@ from typing import Any
 
 from syncabel.bootstrap import PairedDifference, document_interval, paired_difference
 from syncabel.corpora.syncabel_tsv import TableRow, code_parts, table_rows
-from syncabel.errors import ConfigError, FormatError
+from syncabel.errors import ConfigError, FormatError, UnknownNameError
+from syncabel.evaluate.compare import Difference, compare_pair, compare_strata, difference_json, refuse_other_mentions
 from syncabel.types import NO_CODE
 
-__all__ = ["TsvReport", "TsvRow", "TsvTable", "compare_tsv", "evaluate_tsv", "read_tsv", "tsv_json"]
+__all__ = [
+    "TsvReport",
+    "TsvRow",
+    "TsvTable",
+    "compare_table_strata",
+    "compare_tables",
+    "compare_tsv",
+    "evaluate_tsv",
+    "judge_json",
+    "paired_json",
+    "read_tsv",
+    "tsv_json",
+]
 
 JUDGES = ("LLM_Evaluation", "LLM_Evaluation_v2")
 VALID = ("STRICT", "EXACT")  # judgements that call an answer right
+LABELS = (*VALID, "PARTIAL", "BROAD", "NARROW", "NO_RELATION")
+UNJUDGED = "(no label)"
+# Columns of the published tables that are no judge's.
+_OTHERS = ("mention_id", "span", "semantic_rel", "annotation", "sentence", "Prediction", "Prediction_score", "Prediction_beam_score")
 Interval = tuple[float, float]
 
 
@@ -57,12 +74,15 @@ class TsvTable:
         judgements: per judge column of the file, one word per row of `rows`.
         duplicates: rows left out because their mention came before.
         no_code: rows left out because their gold holds `NO_CODE`.
+        texts, names: each row's mention (column `span`) and target name (`annotation`); empty where the table has no such column.
     """
 
     rows: tuple[TsvRow, ...]
     judgements: Mapping[str, tuple[str, ...]]
     duplicates: int
     no_code: int
+    texts: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +110,25 @@ class TsvReport:
     judges: Mapping[str, Mapping[str, Any]]
 
 
-def read_tsv(path: Path | str) -> TsvTable:
+def read_tsv(path: Path | str, judge: str | None = None) -> TsvTable:
     """Read a table, de-duplicate it, and set rows without a gold code aside.
 
+    Args:
+        path: plain or `.gz`.
+        judge: a column of judge's labels to read beside the two published ones.
+
     Raises:
-        FormatError: not UTF-8, empty, a column missing, a row of another length, or a row without gold.
+        FormatError: not UTF-8, empty, a column missing, a row of another length, a row without gold, or a judge's column without a judge's label.
+        UnknownNameError: the table has no such judge's column.
     """
     path = Path(path)
     header, table = table_rows(path, COLUMNS)
+    judges = [column for column in header if column not in (*COLUMNS, *_OTHERS)]
+    if judge is not None and judge not in judges:
+        raise UnknownNameError("judge column", judge, judges)
     rows: list[TsvRow] = []
-    judgements: dict[str, list[str]] = {judge: [] for judge in JUDGES if judge in header}
+    judgements: dict[str, list[str]] = {column: [] for column in judges if column in (*JUDGES, judge)}
+    more: dict[str, list[str]] = {"span": [], "annotation": []}
     seen: set[tuple[str, ...]] = set()
     left_out: Counter[str] = Counter()
     for cells in _records(table, path):
@@ -110,9 +139,14 @@ def read_tsv(path: Path | str) -> TsvTable:
             left_out[reason] += 1
             continue
         rows.append(row)
-        for judge, words in judgements.items():
-            words.append(cells[judge])
-    return TsvTable(tuple(rows), {judge: tuple(words) for judge, words in judgements.items()}, left_out["duplicate"], left_out["no_code"])
+        for column, values in more.items():
+            values += [cells[column]] if column in cells else []
+        for column, words in judgements.items():
+            words.append(cells[column].strip() or UNJUDGED)
+    if judge is not None and rows and not set(judgements[judge]) & set(LABELS):
+        raise FormatError(f"column {judge!r} holds no judge's label", path, hint=f"labels are {', '.join(LABELS)}")
+    judged = {column: tuple(words) for column, words in judgements.items()}
+    return TsvTable(tuple(rows), judged, left_out["duplicate"], left_out["no_code"], tuple(more["span"]), tuple(more["annotation"]))
 
 
 def _records(rows: Iterable[TableRow], path: Path) -> Iterator[Mapping[str, str]]:
@@ -164,16 +198,66 @@ def compare_tsv(first: TsvTable, second: TsvTable, *, rounds: int = 10_000, seed
     """How much better the first table's system is, on the same mentions in any order.
 
     Raises:
-        ConfigError: the tables are not of the same mentions with the same gold.
+        ConfigError: the tables are not of the same mentions with the same gold, or hold no mention.
     """
+    return paired_difference(*_beside(first, second), rounds=rounds, seed=seed)
+
+
+def compare_table_strata(
+    first: TsvTable, second: TsvTable, strata: Mapping[str, Mapping[str, Sequence[bool]]], *, rounds: int = 10_000, seed: int = 42
+) -> dict[str, dict[str, Difference | None]]:
+    """`compare_tables` in every stratum, Holm's p over all that hold a row.
+
+    Args:
+        first, second: the tables.
+        strata: of the first table's rows, from `syncabel.evaluate.tsv_strata.table_strata`.
+        rounds, seed: of replicates and random flips.
+
+    Raises:
+        ConfigError: as `compare_tsv`.
+    """
+    documents, a, b = _beside(first, second)
+    order = sorted(range(len(first.rows)), key=lambda place: first.rows[place].place)
+    sorted_strata = {kind: {name: [members[i] for i in order] for name, members in values.items()} for kind, values in strata.items()}
+    return compare_strata(documents, a, b, sorted_strata, rounds=rounds, seed=seed)
+
+
+def compare_tables(first: TsvTable, second: TsvTable, *, rounds: int = 10_000, seed: int = 42) -> Difference:
+    """`compare_tsv` with its tests: by the signs of documents, by replicates, and McNemar's for reference.
+
+    Raises:
+        ConfigError: as `compare_tsv`.
+    """
+    return compare_pair(*_beside(first, second), rounds=rounds, seed=seed)
+
+
+def _beside(first: TsvTable, second: TsvTable) -> tuple[list[str], list[bool], list[bool]]:
+    """Document, and whether each table has it right, of every mention."""
     left, right = ({row.place: row for row in table.rows} for table in (first, second))
-    if left.keys() != right.keys():
-        raise ConfigError(f"{len(left.keys() ^ right.keys())} mentions are in one table only; compare tables of the same mentions")
-    if other := sum(code_parts(left[place].code) != code_parts(right[place].code) for place in left):
-        raise ConfigError(f"{other} mentions have another gold code in each table; compare tables of the same gold")
+    refuse_other_mentions(left, right, ("the first table", "the second"))
     places = sorted(left)
-    scores = ([rows[place].correct for place in places] for rows in (left, right))
-    return paired_difference([place[0] for place in places], *scores, rounds=rounds, seed=seed)
+    if other := [place for place in places if code_parts(left[place].code) != code_parts(right[place].code)]:
+        shown = ", ".join(":".join(place) for place in other[:3])
+        raise ConfigError(f"{len(other)} mentions have another gold code in each table ({shown}); compare tables of the same gold")
+    if not places:
+        raise ConfigError("no row is left to compare; give tables of rows with codes")
+    return [place[0] for place in places], [left[place].correct for place in places], [right[place].correct for place in places]
+
+
+def paired_json(difference: Difference, strata: Mapping[str, Mapping[str, Difference | None]] | None = None) -> dict[str, Any]:
+    """What `--versus` adds to a table's JSON."""
+    parts = {kind: {name: difference_json(one) for name, one in values.items()} for kind, values in (strata or {}).items()}
+    return {"paired": {**difference_json(difference), **({"strata": parts} if parts else {})}}
+
+
+def judge_json(report: TsvReport, judge: str) -> dict[str, Any]:
+    """What `--judge-column` adds to a table's JSON: how often each label was given, and the share of answers that it calls right.
+
+    Raises:
+        KeyError: the table was read without this column.
+    """
+    facts = report.judges[judge]
+    return {"judge": dict(facts["counts"]), "valid": {"value": facts["valid_share"], "ci95": list(facts["ci95"])}}
 
 
 def tsv_json(report: TsvReport) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from syncabel.errors import ConfigError, FormatError
 __all__ = ["Metric", "ResultsFile", "read_results"]
 
 _FIGURES = ("metrics", "baselines", "systems")  # the keys of a file under which figures stand
-_BASELINES = re.compile(r"(dictionary|dictionary_then_exact|exact|tfidf|cascade)(_long_forms)?")  # the names that reports give `standard_baselines`
+_BASELINES = re.compile(
+    r"(dictionary|dictionary_then_exact|exact|normalised|tfidf|bm25|rapidfuzz|dense|cascade)(_long_forms)?"
+)  # the names that reports give `standard_baselines`
 _STRATA = ("all", "human", "synthetic_only", "neither", "in_others")  # of whom reports give Recall@1 without saying so
 _COST = re.compile(r"(.*_)?(per_s|s|ms|bytes|[kmg]i?b|minutes|hours)|.*(per_second|seconds|memory).*|share_of_peak")
 _RECALL = re.compile(r"recall_at_\d+|recall")

@@ -4,6 +4,8 @@ config.json, *.safetensors, tokenizer files     as training exported them
 modeling_syncabel.py and what it imports        `sample`
 lexicon/                                        names and codes; left out where the terminology may not be passed on
 lexicon.json                                    what the lexicon is and how it is built, without a name of it
+calibration.json                                its confidences, where it was calibrated; with digests of training strings (calibration_seen.npy), which
+                                                can be guessed from, only where that is asked for
 training.json, results/*.yaml                   what was measured; every figure of the card is in one of these.  Folders of this machine are cut
                                                 to their last part in them, and tokens of the hub are left out
 README.md                                       the card
@@ -22,6 +24,7 @@ from typing import Any
 
 import yaml
 
+from syncabel.calibration.store import CALIBRATION, SEEN_FILE
 from syncabel.decoding import LEXICON_FOLDER, LEXICON_MANIFEST, load_lexicon
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError, MissingLexiconError
 from syncabel.export.card import Facts, model_card
@@ -35,7 +38,7 @@ __all__ = ["REPLACES", "ModelFacts", "export_model_repo"]
 
 _OWN = (
     *("config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "chat_template.jinja"),
-    *("added_tokens.json", "vocab.json", "merges.txt", RUN),
+    *("added_tokens.json", "vocab.json", "merges.txt", RUN, CALIBRATION, SEEN_FILE),
 )
 # Whatever else lies in the folder (checkpoints, logs, notes) stays at home.
 _KEPT = (*_OWN, "LICENSE*", "NOTICE*", "USE_POLICY*")
@@ -71,7 +74,16 @@ class ModelFacts:
 
 
 def export_model_repo(
-    model: Path, out: Path, repo: str, *, title: str, licence: str | None = None, results: Sequence[str] = (), statement: str = "", links: bool = False
+    model: Path,
+    out: Path,
+    repo: str,
+    *,
+    title: str,
+    licence: str | None = None,
+    results: Sequence[str] = (),
+    statement: str = "",
+    links: bool = False,
+    with_seen: bool = False,
 ) -> ModelFacts:
     """Write the folder of a model for the Hub; it is there whole or not at all.
 
@@ -84,6 +96,8 @@ def export_model_repo(
         results: results files, see `read_results`.
         statement: why the terminology may be passed on, where it does not say so itself; the card repeats it.
         links: link to the large files instead of copying them, for a folder that is sent and thrown away.
+        with_seen: take a calibration along that needs digests of training mentions, from which short strings can be guessed; else such a one
+            stays at home, both files of it.
 
     Raises:
         ConfigError: `sample` cannot be written for the model, something stands at `out`, or a figure of the card is in no file.
@@ -107,7 +121,7 @@ def export_model_repo(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         folder = Path(temporary) / "new"
         folder.mkdir()
-        left_out = _taken(model, folder, included, links)
+        left_out = _taken(model, folder, included, links, with_seen)
         entry = _completed(folder, lexicon, included, statement)
         for file in measured:
             _write_results(folder, file)
@@ -146,9 +160,11 @@ def _refuse_foreign(file: ResultsFile, lexicon: Lexicon) -> None:
             raise DigestMismatchError(f"results {file.name}: {name}", str(own), found, "they were measured over other names; give those of this model")
 
 
-def _taken(model: Path, folder: Path, included: bool, links: bool) -> tuple[str, ...]:
+def _taken(model: Path, folder: Path, included: bool, links: bool, with_seen: bool) -> tuple[str, ...]:
     """Bring the model's own files over; returns the names of what stays at home."""
     kept = [path for path in sorted(model.iterdir()) if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in _KEPT)]
+    if (model / SEEN_FILE).exists() and not with_seen:
+        kept = [path for path in kept if path.name not in (CALIBRATION, SEEN_FILE)]
     for path in kept:
         _bring(path, folder / path.name, links and path.suffix == ".safetensors")
     if included:

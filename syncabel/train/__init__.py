@@ -9,8 +9,11 @@ one training in order, `repeats` several of one configuration, `notify` word of 
 """
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from constrained.trie import TrieError
 from syncabel.errors import ConfigError, MissingExtraError, PreemptedError, SyncabelError, UnknownNameError
@@ -34,7 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     bars_on_terminals_only()
     try:
-        _train([argument for argument in arguments if argument != "--debug"])
+        with _preemptible():
+            _train([argument for argument in arguments if argument != "--debug"])
+    except SystemExit as stop:
+        if stop.code != PREEMPTED:
+            raise
+        return PREEMPTED
     except PreemptedError as error:
         print(f"syncabel: {error}", file=sys.stderr)
         return PREEMPTED
@@ -49,6 +57,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("syncabel: interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def _preemptible() -> Iterator[None]:
+    """A scheduler's signal before the first step, or after the last, ends with its own status too; between them training takes it."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        print(f"syncabel: stopped by {signal.Signals(number).name} outside the steps; run the same command again to go on", file=sys.stderr)
+        # No Exception: libraries that are being imported catch those.
+        raise SystemExit(PREEMPTED)
+
+    try:
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    except ValueError:  # not the main thread: signals are its own
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _train(arguments: list[str]) -> None:

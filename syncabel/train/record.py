@@ -11,9 +11,7 @@ import math
 import os
 import platform
 import re
-import resource
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +21,7 @@ import torch
 
 from syncabel import __version__
 from syncabel.lexicon.store import Lexicon, tokenizer_digest
+from syncabel.memory import peak_memory_bytes
 from syncabel.train.arguments import Settings
 from syncabel.train.data import RunData
 from syncabel.train.dev import Judged
@@ -209,17 +208,10 @@ def outcome(settings: Settings, data: RunData, steps: int, chosen: int, loss: fl
             "loss": None if math.isnan(loss) else loss,
             "seconds": round(seconds, 1),
             "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
-            "peak_memory_bytes": _peak_memory(settings),
+            "peak_memory_bytes": peak_memory_bytes(settings.sft.device.type),
             "dev": dev,
         },
     }
-
-
-def _peak_memory(settings: Settings) -> int:
-    """Of this process: on its GPU, else of its resident memory."""
-    if settings.sft.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def device_name(settings: Settings) -> str:

@@ -112,7 +112,7 @@ def _telling(settings: Settings) -> Iterator[dict[str, str]]:
 
     try:
         yield figures
-    except PreemptedError:
+    except (PreemptedError, SystemExit):  # the latter where the signal came outside the steps
         tell("requeued")
         raise
     except KeyboardInterrupt:

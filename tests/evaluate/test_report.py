@@ -85,7 +85,8 @@ def test_all_protocols_are_reported_and_one_decides():
     doc = document("d", ("pair", (("A", "B"),)), ("either", (("A",), ("C",))))
     ranked = linked(doc, ["A"], ["C"])
     report = evaluate([doc], ranked, KB)
-    assert {name: report.metrics[name] for name in PROTOCOLS} == {"set": 0.5, "any": 1, "overlap": 1, "jaccard": 0.75}
+    scores = {"set": 0.5, "any": 1, "overlap": 1, "jaccard": 0.75, "belb-strict": 1, "belb-lenient": 1, "syncabel": 0.5}
+    assert {name: report.metrics[name] for name in PROTOCOLS} == scores
     assert (report.correct, evaluate([doc], ranked, KB, protocol="any").correct) == (1, 2)
 
 
@@ -244,7 +245,8 @@ def test_the_command_scores_beside_baselines_and_writes_the_misses(files):
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["n"], found["correct"], found["missing"]) == (3, 1, 1)
-    assert {name: facts["correct"] for name, facts in found["baselines"].items()} == {"dictionary": 1, "exact": 2, "tfidf": 2, "cascade": 3}
+    counted = {name: facts["correct"] for name, facts in found["baselines"].items()}
+    assert {"dictionary": 1, "exact": 2, "tfidf": 2, "cascade": 3}.items() <= counted.items()
     assert [json.loads(line)["cause"] for line in (files / "misses.jsonl").read_text(encoding="utf-8").splitlines()] == ["ranking", "abstained"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from syncabel.errors import ConfigError, FormatError
+from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.evaluate import belb_json, compare_tsv, evaluate_belb, evaluate_tsv, read_tsv
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -122,8 +122,14 @@ def test_a_table_with_nothing_to_score_says_what_was_left_out(tmp_path):
 def test_tables_of_other_mentions_are_not_compared(tmp_path):
     first = read_tsv(table(tmp_path, ("d", "L", "0", "1", "C1", "C1")))
     second = read_tsv(table(tmp_path, ("d", "L", "0", "2", "C1", "C1")))
-    with pytest.raises(ConfigError, match="2 mentions are in one table only"):
+    with pytest.raises(ConfigError, match=r"1 only in the first table \(d:L:0:1\); 1 only in the second \(d:L:0:2\)"):
         compare_tsv(first, second)
+    other = read_tsv(table(tmp_path, ("d", "L", "0", "1", "C2", "C1")))
+    with pytest.raises(ConfigError, match=r"1 mentions have another gold code in each table \(d:L:0:1\)"):
+        compare_tsv(first, other)
+    nothing = read_tsv(table(tmp_path, ("d", "L", "0", "1", "NO_CODE", "C1")))
+    with pytest.raises(ConfigError, match="no row is left to compare"):
+        compare_tsv(nothing, nothing)
 
 
 def belb(tmp_path, *rows):
@@ -180,6 +186,54 @@ def test_the_command_prints_the_promised_json(tmp_path):
 def test_the_command_prints_what_left_the_denominator(tmp_path):
     result = run("--tsv", table(tmp_path, ("d", "L", "0", "1", "C1", "C1"), ("d", "L", "5", "6", "NO_CODE", "C1")))
     assert "0 duplicates, 1 rows whose gold holds NO_CODE" in result.stdout
+
+
+@needs_shared
+@pytest.mark.parametrize("corpus", ["EMEA", "MEDLINE"])
+def test_versus_adds_the_published_difference_to_the_json(corpus):
+    wanted = expected()["paired_delta_released_pct"][corpus]
+    tables = [PUBLISHED / f"{corpus}_{name}.tsv" for name in ("with", "without")]
+    found = json.loads(run("--tsv", tables[0], "--versus", tables[1], "--json").stdout)
+    paired = found["paired"]
+    assert [round(100 * value, 2) for value in (paired["delta"], *paired["ci95"])] == [wanted["delta"], *wanted["ci95"]]
+    assert (paired["only_a"], paired["only_b"]) == (wanted["only_with"], wanted["only_without"])
+    assert 0 < paired["p_mcnemar"] < 0.001 > paired["p_sign_flip"] > 0
+    assert found["n"] == expected()["systems"][f"{corpus}/with"]["n"]
+
+
+@needs_shared
+@pytest.mark.parametrize("system", ["EMEA/with", "EMEA/without", "MEDLINE/with", "MEDLINE/without"])
+def test_a_judge_column_adds_its_labels_and_the_published_share_of_valid_answers(system):
+    wanted, path = expected()["systems"][system], PUBLISHED / f"{system.replace('/', '_')}.tsv"
+    for column in ("LLM_Evaluation", "LLM_Evaluation_v2"):
+        found = json.loads(run("--tsv", path, "--judge-column", column, "--json").stdout)
+        assert found["judge"] == wanted[column]
+        assert found["valid"]["value"] == (wanted[column]["STRICT"] + wanted[column]["EXACT"]) / wanted["n"]
+    published = wanted["judge_v2_valid"]
+    assert percent([found["valid"]["value"], *found["valid"]["ci95"]]) == [published["pct"], *published["ci95"]]
+
+
+JUDGED = HEADER + "\tmine\tspan"
+
+
+def test_a_judge_column_may_have_any_name_and_an_unknown_one_is_answered_with_those_there_are(tmp_path):
+    rows = [("d", "L", "0", "1", "C1", "C1", "STRICT", "x"), ("d", "L", "1", "2", "C1", "C2", "EXACT", "x"), ("d", "L", "2", "3", "C1", "", " ", "x")]
+    found = json.loads(run("--tsv", table(tmp_path, *rows, header=JUDGED), "--judge-column", "mine", "--json").stdout)
+    assert found["judge"] == {"(no label)": 1, "EXACT": 1, "STRICT": 1}
+    assert found["valid"]["value"] == 2 / 3
+    for unknown in ("their", "span", "code"):
+        with pytest.raises(UnknownNameError, match=rf"unknown judge column '{unknown}'; did you mean 'mine'\? \(known: mine\)"):
+            read_tsv(tmp_path / "table.tsv", unknown)
+
+
+def test_a_column_without_one_label_of_a_judge_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="column 'mine' holds no judge's label; labels are STRICT, EXACT, PARTIAL, BROAD, NARROW, NO_RELATION"):
+        read_tsv(table(tmp_path, ("d", "L", "0", "1", "C1", "C1", "good", "x"), header=JUDGED), "mine")
+
+
+def test_versus_and_judge_column_want_a_table():
+    for arguments in (("--versus", "b"), ("--judge-column", "LLM_Evaluation", "--belb", "a")):
+        assert isinstance(run(*arguments).exception, ConfigError)
 
 
 def test_the_command_wants_one_way_of_scoring():

@@ -35,11 +35,17 @@ PREPARATION = (
     "syncabel.sft",
     "syncabel.mixing",
     "syncabel.evaluate",
+    "syncabel.judge",
     "syncabel.baselines",
+    "syncabel.report",
 )
 MODEL = (
     "syncabel.progress",
+    "syncabel.memory",
     "syncabel.fetch",
+    "syncabel.dense",
+    "syncabel.hybrid",
+    "syncabel.calibration",
     "syncabel.linker",
     "syncabel.train",
     "syncabel.export",
@@ -119,7 +125,10 @@ NEVER = frozenset({"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve
 ABOVE_PACKAGES = ("scripts", "benchmarks", "tests", "configs")
 
 # Training and decoding run where polars and marisa_trie are not installed, so the knowledge base is out of their reach.
-NO_TABLES = ("syncabel.lexicon.store", "syncabel.decoding", "syncabel.linker", "syncabel.modeling_syncabel", "syncabel.train")
+NO_TABLES = (
+    *("syncabel.lexicon.store", "syncabel.decoding", "syncabel.linker", "syncabel.modeling_syncabel", "syncabel.train"),
+    *(f"syncabel.calibration.{name}" for name in ("features", "seen", "store", "thresholds", "answering")),
+)
 TABLES = frozenset({"polars", "marisa_trie", "fastobo", "pronto"})  # pyarrow is not among them: `datasets` brings it
 
 LIGHT = ("syncabel", "data_gen", "syncabel.types", "syncabel.kb", "syncabel.corpora", "syncabel.prompt", "syncabel.linker", "syncabel.cli", "constrained.trie")

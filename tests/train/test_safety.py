@@ -174,6 +174,29 @@ def test_a_schedulers_signal_saves_a_checkpoint_and_ends_with_status_85(number: 
     assert all(abs(resumed[name] - values).max() < 1e-6 for name, values in weights(whole.folder).items())
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="which signals a process takes is read from /proc")
+def test_a_schedulers_signal_while_a_training_loads_ends_with_status_85_too(flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-m", "syncabel.train", *flags()], cwd=ROOT, env=ALONE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    status, until = Path(f"/proc/{run.pid}/status"), time.monotonic() + 60
+
+    def takes_it() -> bool:
+        (mask,) = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("SigCgt")]
+        return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+
+    while not takes_it():
+        assert time.monotonic() < until
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 85, err
+    assert "stopped by SIGTERM outside the steps" in err
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
 def test_tokens_of_services_are_kept_nowhere_and_places_only_at_home(flags: Callable[..., list[str]], tmp_path: Path) -> None:
     config = tmp_path / "secret.yaml"
     config.write_text("hub_token: hf_in_the_file\nmodel_init_kwargs: {cache_dir: /home/somebody/cache}\n")

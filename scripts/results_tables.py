@@ -1,0 +1,128 @@
+"""Tables of README.md and docs/*.md, generated from docs/results between `<!-- results: NAME TABLE -->` and `<!-- /results -->`."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from syncabel.errors import ConfigError
+
+__all__ = ["PAGES", "TABLES", "fill"]
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MARKED = re.compile(r"(^<!-- results: (?P<name>[\w-]+) (?P<table>[\w-]+) -->\n).*?(^<!-- /results -->$)", re.DOTALL | re.MULTILINE)
+QUICKSTART = ("known_perturbed", "unseen_synonyms", "shared_short_forms", "demo_sentences")
+
+
+def fill(text: str, results: Path) -> str:
+    """A page with every marked table as its results file gives it.
+
+    Args:
+        text: of the page.
+        results: folder of the results files.
+
+    Raises:
+        ConfigError: a marker names no table.
+    """
+    return MARKED.sub(lambda found: found[1] + rendered(found["name"], found["table"], results) + found[4], text)
+
+
+def rendered(name: str, table: str, results: Path) -> str:
+    """A table as Markdown.
+
+    Raises:
+        ConfigError: there is no such table.
+    """
+    if (name, table) not in TABLES:
+        raise ConfigError(f"no table {table!r} is made of {name}; scripts/results_tables.py makes {', '.join(' '.join(pair) for pair in TABLES)}")
+    content = yaml.safe_load((results / f"{name}.yaml").read_text(encoding="utf-8"))
+    return TABLES[name, table](content)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells; one that is empty is one space wide."""
+    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """A stored fraction with fewer digits; five goes up, in the decimals that are stored and not in the binary number nearest to them.
+
+    >>> rounded(0.6635)
+    '0.664'
+    """
+    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+
+
+def bold_best(column: Sequence[float | None], digits: int = 3) -> list[str]:
+    """Fractions as text, the largest in bold; equal to the digits shown means equal."""
+    shown = ["" if value is None else rounded(value, digits) for value in column]
+    best = max((text for text in shown if text), default="")
+    return [f"**{text}**" if text == best and text else text for text in shown]
+
+
+def _quickstart(content: Mapping[str, Any]) -> str:
+    metrics, n = content["metrics"], content["n"]
+    systems = [name for name, value in metrics.items() if "value" not in value]
+    columns = [bold_best([metrics[system][test]["recall_at_1"]["value"] for system in systems]) for test in QUICKSTART]
+    head = ["system", *(f"{test.replace('_', ' ')} (n={n[test]})" for test in QUICKSTART)]
+    return markdown(head, [[system, *cells] for system, cells in zip(systems, zip(*columns, strict=True), strict=True)])
+
+
+ARMS = {
+    "human": "human",
+    "human+names": "human + names",
+    "human+template": "human + template sentences",
+    "human+written": "human + sentences by a language model",
+    "human+others": "human + human sentences of other corpora",
+}
+STRATA = {"all": "all", "human": "concept annotated by people", "synthetic_only": "only in synthetic", "neither": "in neither"}
+BEHIND = "character TF-IDF behind a dictionary, long forms"
+
+
+def _evidence(content: Mapping[str, Any], name: str = "ncbi_disease") -> str:
+    metrics, baselines = content["metrics"], content["baselines"]
+
+    def value(of: Mapping[str, Any], path: str) -> float | None:
+        return of[path]["value"] if path in of else None
+
+    arms = [arm for arm in ARMS if f"{name}/{arm}/constrained/all" in metrics]
+    columns = []
+    for part in STRATA:
+        models = [value(metrics, f"{name}/{arm}/constrained/{part}") for arm in arms]
+        columns.append(bold_best([*models, value(baselines, f"{name}/with_tfidf_long_forms/{part}")]))
+    free = [value(metrics, f"{name}/{arm}/free/all") for arm in arms]
+    columns.append([*("" if one is None else rounded(one) for one in free), ""])
+    titles = [*(ARMS[arm] for arm in arms), BEHIND]
+    return markdown(["trained on", *STRATA.values(), "free, all"], [[title, *cells] for title, cells in zip(titles, zip(*columns, strict=True), strict=True)])
+
+
+def _published(content: Mapping[str, Any]) -> str:
+    rows = []
+    for corpus, systems in content["metrics"]["recall_at_1"].items():
+        for system, parts in systems.items():
+            low, high = parts["all"]["ci95"]
+            rows.append(
+                [f"{corpus}, {system} synthetic data", rounded(parts["all"]["value"], 4), f"{rounded(low, 4)}–{rounded(high, 4)}", f"{parts['all']['n']:,}"]
+            )
+    return markdown(["published predictions", "Recall@1", "95 % interval", "mentions"], rows)
+
+
+def _belb(content: Mapping[str, Any]) -> str:
+    belb = content["metrics"]["belb"]
+    columns = [(corpus, protocol) for corpus in belb for protocol in ("strict", "lenient")]
+    head = ["system", *(f"{corpus.replace('_', ' ')}, {protocol}" for corpus, protocol in columns)]
+    systems = next(iter(belb.values()))
+    return markdown(head, [[system, *(rounded(belb[corpus][system][protocol]["value"], 4) for corpus, protocol in columns)] for system in systems])
+
+
+TABLES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], str]] = {
+    ("quickstart", "recall"): _quickstart,
+    ("evidence", "arms"): _evidence,
+    ("published", "recall"): _published,
+    ("published", "belb"): _belb,
+}
