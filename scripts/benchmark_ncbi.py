@@ -28,6 +28,7 @@ from data_gen import TemplateWriter
 from data_gen import run as generate
 from syncabel import __version__
 from syncabel.baselines import Cascade, apply, standard_baselines
+from syncabel.config_files import find_config, read_config
 from syncabel.corpora import read_corpus, read_jsonl
 from syncabel.decoding import DecodingSettings
 from syncabel.evaluate import evaluate
@@ -64,8 +65,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-length", type=int, default=256, help="longest prompt with its name that a random model is trained on, in tokens")
     parser.add_argument("--mix", default="1:1", help="human:synthetic in loss tokens")
     parser.add_argument("--hidden", type=int, default=192, help="hidden size of a random model")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="give a pretrained model 3e-4")
+    parser.add_argument("--batch", type=int, default=16, help="examples a step of a pretrained model")
+    parser.add_argument("--bf16", action="store_true", help="compute a pretrained model's layers in 16 bits, where the processor multiplies them natively")
     parser.add_argument("--beams", type=int, default=5)
+    parser.add_argument("--free-beams", type=int, default=5, help="of free writing, which is the slower")
     parser.add_argument("--output", type=Path, default=Path("out/ncbi"))
     parser.add_argument("--results", type=Path, default=Path("docs/results/ncbi_disease.yaml"))
     return parser.parse_args()
@@ -95,7 +99,7 @@ def main() -> None:
     recipe: dict[str, Any] = {}
     if args.minutes > 0:
         linker, synthetic, recipe = fine_tuned(args, kb, splits["train"])
-        free = replace(linker, settings=DecodingSettings(constrained=False, num_beams=args.beams, max_new_tokens=64))
+        free = replace(linker, settings=DecodingSettings(constrained=False, num_beams=args.free_beams, max_new_tokens=64))
         for name, ranker in {"model_constrained": linker, "model_free": free}.items():
             scores[name] = scored(ranker, splits["test"], kb, types, splits["train"], synthetic)
         recipe["prompts"] = prompt_tokens(splits["test"], types, linker.fmt, linker.tokenizer)
@@ -147,12 +151,26 @@ def training_flags(args: argparse.Namespace, data: Path) -> list[str]:
     flags |= {"document_chars": args.document_chars} if args.document_chars is not None else {}
     flags |= {"max_steps": args.steps} if args.steps else {"max_steps": 9000, "max_minutes": args.minutes}
     if args.model:
-        flags |= {"model_name_or_path": args.model}
+        flags["model_name_or_path"] = args.model
     else:
         flags |= {"hidden_size": args.hidden, "intermediate_size": 3 * args.hidden, "learning_rate": args.learning_rate}
         flags |= {"max_length": args.max_length, "context_length": max(512, args.max_length)}
-    config = "smollm2-135m" if args.model else "tiny-cpu"
+    config = pretrained_config(args) if args.model else "tiny-cpu"
     return ["--config", config, *(part for key, value in flags.items() for part in (f"--{key}", str(value)))]
+
+
+def pretrained_config(args: argparse.Namespace) -> str:
+    """SmolLM2's configuration without dev documents: nothing is chosen on dev here, the last weights are the model."""
+    own = ("dev_documents", "eval_strategy", "eval_steps", "dev_sample", "packing", "report_to")
+    config = {key: value for key, value in read_config(find_config("smollm2-135m", "sft")).items() if key not in own}
+    config |= {
+        "packing": False, "bucket_batches": 16, "per_device_train_batch_size": args.batch, "learning_rate": args.learning_rate, "max_length": args.max_length,
+        "bf16": args.bf16, "max_repeats": 1000, "eval_strategy": "no", "report_to": "none", "save_steps": 100,
+    }  # fmt: skip
+    path = args.output / "config.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return str(path)
 
 
 def scored(

@@ -158,7 +158,7 @@ def _encoder_mark(name: str, encoder: SentenceEncoder | None) -> str:
     return f"-{encoder.digest[:8]}" if encoder and name == "dense" else ""
 
 
-def with_model(bench: Bench, folder: Path, beams: int, lexical: Parts) -> Parts:
+def with_model(bench: Bench, folder: Path, beams: int, lexical: Parts, encoder: SentenceEncoder | None) -> Parts:
     """The model over the whole trie and over the retrieved candidates, added to the other parts; it knows train alone in every setting."""
     mark = f"{_weights_digest(folder)[:8]}-{beams}"
     linker: list[Linker] = []
@@ -178,7 +178,8 @@ def with_model(bench: Bench, folder: Path, beams: int, lexical: Parts) -> Parts:
         def narrowed(retriever: Ranker = retriever) -> Ranker:
             return RetrievedCandidates(loaded(), retriever, bench.depth)
 
-        held, seconds["model_retrieved"] = bench.recorded(f"retrieved-{mark}-{'-'.join(rankers)}-{knows}", narrowed, split)
+        proposed_by = "-".join(name + _encoder_mark(name, encoder) for name in rankers)
+        held, seconds["model_retrieved"] = bench.recorded(f"retrieved-{mark}-{proposed_by}-{knows}", narrowed, split)
         answers[knows, split] = {**rankers, "model": whole, "model_retrieved": held}
     return Parts(answers, seconds)
 
@@ -368,7 +369,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lexical = baselines(bench, encoder)
     runs = {"no_model": lexical}
     for folder in args.model:
-        runs[folder.parent.name if folder.name == "model" else folder.name] = with_model(bench, folder, args.beams, lexical)
+        runs[folder.parent.name if folder.name == "model" else folder.name] = with_model(bench, folder, args.beams, lexical, encoder)
     metrics: dict[str, Any] = {}
     words: list[str] = []
     for name, parts in runs.items():

@@ -494,7 +494,7 @@ CHECKS: Mapping[str, Entry] = {
         (
             Shortfall(("ncbi_disease/*/loss at the end*", "ncbi_disease/*/seconds*"), "the script keeps both under model_recipe, not among its figures"),
             Shortfall(("quickstart/sentence/*",), "copied from quickstart.yaml, where it is checked"),
-            Shortfall(("prompt tokens/SmolLM2 tokenizer, other corpora*",), "which types these prompts named was not recorded; counted with none they differ"),
+            Shortfall(("prompt tokens/SmolLM2 tokenizer, other corpora*",), "which types these prompts named was not recorded"),
         ),
     ),
     "searches": Entry(

@@ -120,9 +120,53 @@ def _belb(content: Mapping[str, Any]) -> str:
     return markdown(head, [[system, *(rounded(belb[corpus][system][protocol]["value"], 4) for corpus, protocol in columns)] for system in systems])
 
 
+MODELS = {"ncbi-small": "a small Llama", "ncbi-smollm2": "SmolLM2-135M"}
+WITH_MODEL = {
+    "model": "{}, all names",
+    "model_retrieved": "{}, retrieved names",
+    "dictionary_first": "dictionary first, then that",
+    "fusion": "**fusion with {}**",
+}
+KNOWING = ("train", "train_and_dev")
+
+
+def _fusion_row(title: str, of: Mapping[str, Any], system: str) -> list[str]:
+    """Recall@1, of unseen concepts in brackets, by what the parts know; seconds."""
+    cells = [of[knows]["systems"][system]["any"] for knows in KNOWING]
+    scores = [f"{rounded(cell['recall_at_1']['value'])} ({rounded(cell['recall_at_1_unseen_concepts']['value'])})" for cell in cells]
+    seconds = of["seconds"].get(system) if system != "fusion" else None  # that of its parts, and next to nothing
+    return [title, *scores, str(seconds["value"]) if seconds else ""]
+
+
+def _fusion(content: Mapping[str, Any]) -> str:
+    metrics = content["metrics"]
+    alone = metrics["no_model"]
+    rows = [_fusion_row(f"`{name}`", alone, name) for name in alone["train"]["systems"] if name != "fusion"]
+    for model in (name for name in metrics if name != "no_model"):
+        called = MODELS.get(model, model)
+        rows += [_fusion_row(title.format(called), metrics[model], system) for system, title in WITH_MODEL.items()]
+    return markdown(["system", "knows train", "knows train and dev", "seconds"], [*rows, _fusion_row("fusion without a model", alone, "fusion")])
+
+
+def _fusion_paired(content: Mapping[str, Any]) -> str:
+    metrics = content["metrics"]
+    against = {model: of["train_and_dev"]["fusion_against"] for model, of in metrics.items()}
+    others = dict.fromkeys(other for of in against.values() for other in of)
+    head = ["fusion less", *("without a model" if model == "no_model" else f"with {MODELS.get(model, model)}" for model in against)]
+    return markdown(head, [[f"`{other}`", *(_difference(of[other]["any"]) if other in of else "" for of in against.values())] for other in others])
+
+
+def _difference(cell: Mapping[str, Any]) -> str:
+    low, high = (f"{float(rounded(end)):+.3f}" for end in cell["delta"]["ci95"])
+    p = cell["p_sign_flip"]["value"]
+    return f"{float(rounded(cell['delta']['value'])):+.3f} [{low}, {high}], p {'< 0.001' if p < 0.001 else rounded(p)}"
+
+
 TABLES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], str]] = {
     ("quickstart", "recall"): _quickstart,
     ("evidence", "arms"): _evidence,
     ("published", "recall"): _published,
     ("published", "belb"): _belb,
+    ("fusion", "systems"): _fusion,
+    ("fusion", "paired"): _fusion_paired,
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,9 +13,10 @@ __all__ = ["EXACT_FLIPS", "PairedDifference", "document_interval", "document_sum
 
 EXACT_FLIPS = 16  # documents up to which all arrangements of signs are looked at: 2 ** 15 sums, the other half being their mirror image
 _ROUNDING = 1e-9  # sums of the same numbers in another order: equal means equal up to this
-_NUMBERS_AT_ONCE = 2_000_000  # replicates x documents held at a time: 16 MB
+_NUMBERS_AT_ONCE = 2_000_000  # replicates x documents held at a time: 16 MB; half of that, up to 16 times, where they are kept
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,26 @@ def document_sums(documents: Sequence[str], values: ArrayLike) -> Floats:
     return sums
 
 
-def replicates(documents: int, rounds: int, seed: int) -> Iterator[NDArray[np.int64]]:
+def replicates(documents: int, rounds: int, seed: int) -> Iterator[Counts]:
     """How often each document is drawn, in blocks; one stream of random numbers, as if drawn at once. Shape: (block, documents)."""
+    if documents * rounds <= _NUMBERS_AT_ONCE:
+        yield _drawn_once(documents, rounds, seed)
+        return
     generator = np.random.default_rng(seed)
     for size in _blocks(documents, rounds):
-        yield generator.multinomial(documents, np.full(documents, 1 / documents), size=size)
+        yield _drawn(generator, documents, size)
+
+
+@lru_cache(maxsize=16)
+def _drawn_once(documents: int, rounds: int, seed: int) -> Counts:
+    # They depend on the number of documents only, and all metrics of a report ask for the same ones.
+    counts = _drawn(np.random.default_rng(seed), documents, rounds)
+    counts.setflags(write=False)
+    return counts
+
+
+def _drawn(generator: np.random.Generator, documents: int, size: int) -> Counts:
+    return generator.multinomial(documents, np.full(documents, 1 / documents), size=size).astype(np.int32)
 
 
 def _blocks(documents: int, rounds: int) -> Iterator[int]:

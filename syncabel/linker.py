@@ -168,7 +168,7 @@ class Linker:
         return self._fitted(query)[0]
 
     def rank(self, queries: Sequence[Query], k: int = 1, candidates: Sequence[Sequence[int] | None] | None = None) -> list[list[Prediction]]:
-        """Up to k predictions a query, best first, one per concept.
+        """Up to k predictions a query, best first, one per concept, as searched: `link` alone gives confidences, holds answers back and makes sets.
 
         Args:
             queries: the mentions.

@@ -23,6 +23,7 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help=f"What is right: {', '.join(PROTOCOLS)}.")] = "set",
     baselines: Annotated[bool, typer.Option("--baselines", help="Score the baselines beside it, fitted on --train.")] = False,
     encoder: Annotated[str | None, typer.Option(help="With --baselines: a sentence encoder (minilm, sapbert, a folder …) for dense retrieval.")] = None,
+    encoder_cache: Annotated[Path | None, typer.Option(help="Folder that keeps the encoder's vectors, so that a knowledge base is encoded once.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="RUN", help="Write it all here, for `syncabel report`; holds text of the corpus.")
     ] = None,
@@ -49,8 +50,12 @@ def evaluate(
         raise ConfigError("--versus and --judge-column go with --tsv FILE; give it")
     if not end_to_end and (iou or oracle_spans or oracle_types):
         raise ConfigError("--iou, --oracle-spans and --oracle-types go with --end-to-end; give it")
+    if (tsv or belb) and (kb or synthetic or baselines or output or misses or name or model or protocol not in ("set", "syncabel") or (belb and train)):
+        raise ConfigError("--tsv and --belb score a table by its own rule, --tsv by --train's strata as well; leave out the options of documents")
     if encoder and not baselines:
         raise ConfigError("--encoder is for the dense baseline; give --baselines, too")
+    if encoder_cache and not encoder:
+        raise ConfigError("--encoder-cache keeps an encoder's vectors; give --encoder, too")
     if end_to_end:
         if documents is None or not predictions or len(predictions) != 1:
             raise ConfigError("--end-to-end scores one system; give DOCUMENTS and one file of PREDICTIONS")
@@ -63,9 +68,9 @@ def evaluate(
         show_belb(evaluate_belb(belb), json_)
     elif documents:
         if not predictions or kb is None:
-            raise ConfigError("documents are scored with predictions and a knowledge base; give PREDICTIONS and --kb")
+            raise ConfigError("documents are scored with predictions and a knowledge base; give DOCUMENTS, then PREDICTIONS, and --kb")
         options = DocumentsOptions(
             documents, predictions, kb, train or [], synthetic or [], protocol,
-            names=name or [], models=model or [], baselines=baselines, encoder=encoder, misses=misses, output=output, json=json_,
+            names=name or [], models=model or [], baselines=baselines, encoder=encoder, encoder_cache=encoder_cache, misses=misses, output=output, json=json_,
         )  # fmt: skip
         score_documents(options)

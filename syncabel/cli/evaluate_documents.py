@@ -13,7 +13,7 @@ from syncabel.cli.console import err, print_json
 from syncabel.cli.evaluate_show import show_report, show_systems
 from syncabel.cli.link_record import read_record
 from syncabel.corpora import read_corpus
-from syncabel.errors import ConfigError, UnknownNameError
+from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.evaluate import (
     PROTOCOLS,
     Comparison,
@@ -31,8 +31,10 @@ from syncabel.evaluate import (
     write_run,
 )
 from syncabel.evaluate.compare import refuse_other_mentions
+from syncabel.evaluate.linked import looks_linked
 from syncabel.evaluate.strata import STRATA
 from syncabel.kb import KnowledgeBase
+from syncabel.lines import text_lines
 from syncabel.types import Document, LinkedMention, Query
 
 __all__ = ["DocumentsOptions", "score_documents"]
@@ -56,6 +58,7 @@ class DocumentsOptions:
         models: model folders, in the order of the files; empty for none.
         baselines: score them, too.
         encoder: a sentence encoder's name or folder, for the dense baseline; None for no such baseline.
+        encoder_cache: folder that keeps its vectors; None to keep none.
         misses: where to write the misses.
         output: where to write runs.
         json: print one JSON object.
@@ -71,6 +74,7 @@ class DocumentsOptions:
     models: Sequence[Path] = ()
     baselines: bool = False
     encoder: str | None = None
+    encoder_cache: Path | None = None
     misses: Path | None = None
     output: Path | None = None
     json: bool = False
@@ -115,12 +119,15 @@ def score_documents(options: DocumentsOptions) -> None:
         FormatError: a file is not what it should be.
     """
     names = _names(options)
+    _refuse_predictions(options.documents)
     scoring = _scoring(options, names)
     linked = {name: list(aligned(scoring.gold, read_linked(path), path).values()) for name, path in zip(names, options.predictions, strict=True)}
     _refuse_other_mentions(linked)
     reports = {name: scoring.report(results) for name, results in linked.items()}
     comparison = compare_systems(*_scores(reports, scoring.protocol)) if len(reports) > 1 else None
-    beside = _baselines(scoring, linked, reports, options.encoder) if options.baselines else {}
+    if options.baselines and not options.train:
+        err.print("syncabel: no --train, so the baselines know names only, and the dictionary nothing; give the training documents of the systems")
+    beside = _baselines(scoring, linked, reports, _encoder(options)) if options.baselines else {}
     if options.misses:
         _write_misses(next(iter(reports.values())), options.misses)
     if options.output:
@@ -143,11 +150,19 @@ def _scoring(options: DocumentsOptions, names: Sequence[str]) -> _Scoring:
     raise UnknownNameError("protocol", options.protocol, PROTOCOLS)
 
 
+def _refuse_predictions(path: Path) -> None:
+    if path.suffix == ".jsonl" and path.is_file() and looks_linked(next(text_lines(path))[1]):
+        raise ConfigError(f"{path} holds predictions; give the annotated documents first: syncabel evaluate DOCUMENTS PREDICTIONS… --kb KB")
+
+
 def _recipe(model: Path) -> Any:
     path = model / _RECIPE
     if not path.is_file():
         raise ConfigError(f"{model} has no {_RECIPE}; give the folder that training exported")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FormatError(f"not JSON: {error}", path, hint="export the model again") from None
 
 
 def _names(options: DocumentsOptions) -> list[str]:
@@ -203,7 +218,7 @@ def _paired_strata(reports: Mapping[str, Report], comparison: Comparison, protoc
     """Every pair's differences in every stratum, each pair's p adjusted over its strata."""
     documents, scores = _scores(reports, protocol)
     scored = [item for item in next(iter(reports.values())).mentions if protocol in item.scores]
-    values = {kind: closed or tuple(sorted({item.strata[kind] for item in scored})) for kind, closed in STRATA.items()}
+    values = {kind: closed or tuple(sorted({item.strata[kind] for item in scored})) for kind, closed in STRATA.items() if kind in scored[0].strata}
     strata = {kind: {value: [item.strata[kind] == value for item in scored] for value in of_kind} for kind, of_kind in values.items()}
     found = []
     for pair in comparison.pairs:
@@ -212,7 +227,7 @@ def _paired_strata(reports: Mapping[str, Report], comparison: Comparison, protoc
     return found
 
 
-def _baselines(scoring: _Scoring, linked: Mapping[str, Sequence[LinkedMention]], reports: Mapping[str, Report], encoder: str | None) -> dict[str, _Baseline]:
+def _baselines(scoring: _Scoring, linked: Mapping[str, Sequence[LinkedMention]], reports: Mapping[str, Report], encoder: Any) -> dict[str, _Baseline]:
     """Each baseline's report on the same mentions, held to the same groups, and the p that the first system differs from it."""
     from syncabel.baselines import rank_all, standard_baselines
 
@@ -220,7 +235,7 @@ def _baselines(scoring: _Scoring, linked: Mapping[str, Sequence[LinkedMention]],
     groups = {(result.document_id, result.mention_id): result.groups for result in first}
     queries = [Query(document, mention, groups.get((document.id, mention.id), ())) for document in scoring.gold for mention in document.mentions]
     found = {}
-    for baseline, ranker in standard_baselines(scoring.kb, scoring.train, encoder=_encoder(encoder)).items():
+    for baseline, ranker in standard_baselines(scoring.kb, scoring.train, encoder=encoder).items():
         started = time.perf_counter()
         ranked = rank_all(ranker, queries, _CANDIDATES)
         seconds = time.perf_counter() - started
@@ -231,13 +246,13 @@ def _baselines(scoring: _Scoring, linked: Mapping[str, Sequence[LinkedMention]],
     return found
 
 
-def _encoder(name: str | None) -> Any:
+def _encoder(options: DocumentsOptions) -> Any:
     """The sentence encoder of this name; torch is loaded for one only."""
-    if name is None:
+    if options.encoder is None:
         return None
     from syncabel.dense import SentenceEncoder
 
-    return SentenceEncoder.named(name)
+    return SentenceEncoder.named(options.encoder, cache=options.encoder_cache)
 
 
 def _write_misses(report: Report, path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from syncabel.cli.console import out
-from syncabel.cli.evaluate_tables import percent, score_table
+from syncabel.cli.evaluate_tables import percent, score_table, show_confidence
 from syncabel.evaluate import Comparison, Protocol, Report
 
 __all__ = ["show_report", "show_systems"]
@@ -28,6 +28,8 @@ def show_report(report: Report) -> None:
     _show_unknown(report.unknown_codes)
     for table in (_metrics(report), _strata(report), _ledger(report)):
         out.print(table)
+    if "concept" not in report.strata:
+        out.print("what training has seen is not told: no training documents (--train)")
     _show_hierarchy(report)
     _show_confidence(report)
 
@@ -83,12 +85,11 @@ def _show_hierarchy(report: Report) -> None:
 
 
 def _show_confidence(report: Report) -> None:
-    found = report.confidence
-    if found is None or found.mean_confidence is None or found.accuracy is None:
-        return
-    figures = {"ECE": found.ece, "Brier": found.brier, "AUROC": found.auroc, "AURC": found.aurc}
-    shown = ", ".join(f"{name} {_NONE if value is None else f'{value:.3f}'}" for name, value in figures.items())
-    out.print(f"confidence ({found.source}) of the {found.n:,} answered: mean {found.mean_confidence:.3f} at {found.accuracy:.3f} right; {shown}")
+    show_confidence(report.confidence)
+    if report.sets is not None:
+        sets = report.sets
+        share = f"{percent(sets.coverage, sets.ci95)} over {sets.documents:,} documents, {100 * sets.mention_coverage:.2f} % over {sets.n:,} mentions"
+        out.print(f"prediction sets hold a right answer: {share}; {sets.codes:.2f} codes a mention")
 
 
 def show_systems(reports: Mapping[str, Report], comparison: Comparison | None, p_values: Mapping[str, float], protocol: Protocol) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from syncabel.cli.console import out, print_json
 from syncabel.evaluate import (
     BelbReport,
+    ConfidenceReport,
     Difference,
     TsvReport,
     belb_json,
@@ -24,7 +25,7 @@ from syncabel.evaluate import (
     tsv_json,
 )
 
-__all__ = ["percent", "score_table", "score_tsv", "show_belb", "show_tsv"]
+__all__ = ["percent", "score_table", "score_tsv", "show_belb", "show_confidence", "show_tsv"]
 
 
 def score_tsv(path: Path, versus: Path | None, judge_column: str | None, train: Sequence[Path], json_: bool) -> None:
@@ -78,6 +79,16 @@ def show_tsv(report: TsvReport, json_: bool) -> None:
     for judge, facts in report.judges.items():
         counted = ", ".join(f"{word} {count:,}" for word, count in facts["counts"].items())
         out.print(f"{judge}: valid {percent(facts['valid_share'], facts['ci95'])} ({counted})", markup=False)
+    show_confidence(report.confidence)
+
+
+def show_confidence(found: ConfidenceReport | None) -> None:
+    """What confidences are worth, in a line; nothing where there are none."""
+    if found is None or found.mean_confidence is None or found.accuracy is None:
+        return
+    figures = {"ECE": found.ece, "Brier": found.brier, "AUROC": found.auroc, "AURC": found.aurc}
+    shown = ", ".join(f"{name} {'–' if value is None else f'{value:.3f}'}" for name, value in figures.items())
+    out.print(f"confidence ({found.source}) of the {found.n:,} answered: mean {found.mean_confidence:.3f} at {found.accuracy:.3f} right; {shown}")
 
 
 def show_belb(report: BelbReport, json_: bool) -> None:

@@ -20,12 +20,23 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from syncabel.bootstrap import document_interval
 from syncabel.errors import ConfigError
 from syncabel.types import Prediction
 
-__all__ = ["ConfidenceReport", "ConfidenceSource", "ReliabilityBin", "RiskPoint", "chosen_confidence", "confidence_json", "confidence_report"]
+__all__ = [
+    "ConfidenceReport",
+    "ConfidenceSource",
+    "ReliabilityBin",
+    "RiskPoint",
+    "SetReport",
+    "chosen_confidence",
+    "confidence_json",
+    "confidence_report",
+    "set_report",
+]
 
-ConfidenceSource = Literal["confidence", "mass", "log_prob"]
+ConfidenceSource = Literal["confidence", "mass", "log_prob", "beam_score"]
 Interval = tuple[float, float]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -98,6 +109,26 @@ class ConfidenceReport:
     bins: tuple[ReliabilityBin, ...]
     mass_bins: tuple[ReliabilityBin, ...]
     curve: tuple[RiskPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetReport:
+    """How often sets of codes hold a right answer.
+
+    Attributes:
+        n, documents: annotated mentions, NIL ones too, and documents they are from.
+        coverage: mean over documents of the share of their mentions whose set holds a right answer: what `--coverage` promises.
+        ci95: its interval over documents.
+        mention_coverage: the same share over mentions, which nothing promises.
+        codes: mean number of answers in a set.
+    """
+
+    n: int
+    documents: int
+    coverage: float
+    ci95: Interval
+    mention_coverage: float
+    codes: float
 
 
 def chosen_confidence(predictions: Sequence[Prediction]) -> tuple[Floats, ConfidenceSource]:
@@ -183,6 +214,28 @@ def confidence_report(
         mass_bins=tuple(_bins(rows.mass, shares[1])),
         curve=tuple(_curve(rows)),
     )
+
+
+def set_report(covered: Sequence[bool], sizes: Sequence[int], documents: Sequence[str], *, rounds: int = 1000, seed: int = 42) -> SetReport:
+    """Score sets of codes, each document with the same weight.
+
+    Args:
+        covered: whether each mention's set holds a right answer; at least one. Shape: (mentions,).
+        sizes: answers in each set. Shape: (mentions,).
+        documents: each mention's document. Shape: (mentions,).
+        rounds, seed: of the document bootstrap.
+
+    Example:
+        Three of four mentions of one document and none of the one of another are covered: 3/8 over documents, 3/5 over mentions.
+
+        >>> found = set_report([True, True, True, False, False], [1, 2, 1, 1, 0], list("aaaab"))
+        >>> found.coverage, found.mention_coverage, found.codes
+        (0.375, 0.6, 1.0)
+    """
+    held, (names, place, counts) = np.asarray(covered, np.float64), np.unique(np.asarray(documents, str), return_inverse=True, return_counts=True)
+    weights = 1 / counts[place]
+    interval = document_interval(documents, held * weights, weights, rounds=rounds, seed=seed)
+    return SetReport(len(held), len(names), float(held @ weights / len(names)), interval, float(held.mean()), float(np.mean(sizes)))
 
 
 def confidence_json(report: ConfidenceReport) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from syncabel.corpora import read_corpus
 from syncabel.errors import ConfigError, FormatError
 from syncabel.evaluate.characters import CharacterIou, CodedSpan, IouRule, character_iou
 from syncabel.evaluate.compare import few_documents
-from syncabel.evaluate.linked import read_linked
+from syncabel.evaluate.linked import looks_linked, read_linked
 from syncabel.evaluate.protocols import Answer
 from syncabel.evaluate.spans import (
     CRITERIA,
@@ -207,7 +207,7 @@ def _kind(path: Path) -> Literal["csv", "linked", "corpus"]:
     first = next((line for _, line in text_lines(path) if line.strip()), "").strip()
     if path.name.removesuffix(".gz").endswith(".csv") or set(COLUMNS) <= set(first.split(",")):
         return "csv"
-    return "linked" if first.startswith("{") and '"predictions"' in first and '"document_id"' in first else "corpus"
+    return "linked" if looks_linked(first) else "corpus"
 
 
 def annotations_of(documents: Iterable[Document], canonical: Canonical = _as_written, name: str = "documents") -> AnnotationSet:

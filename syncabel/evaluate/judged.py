@@ -125,7 +125,7 @@ def judge_mentions(
         linked: predictions, in any order; mentions may be missing.
         kb: canonicalises the codes of both sides, knows names, groups and the hierarchy.
         protocol: what decides `cause`, `hierarchy` and each candidate's `score`.
-        train, synthetic: training documents, human and made, for the strata.
+        train, synthetic: training documents, human and made, for the strata; without any those that ask for them are not there.
 
     Raises:
         UnknownNameError: no such protocol.
@@ -133,8 +133,9 @@ def judge_mentions(
     """
     if protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
-    documents = list(documents)
-    judge = _Judge(kb, cache(kb.canonical), protocol, Seen.of(train, synthetic, kb), levels_of(kb) if has_hierarchy(documents, kb) else None)
+    documents, train, synthetic = list(documents), list(train), list(synthetic)
+    seen = Seen.of(train, synthetic, kb) if train or synthetic else None
+    judge = _Judge(kb, cache(kb.canonical), protocol, seen, levels_of(kb) if has_hierarchy(documents, kb) else None)
     found = aligned(documents, ((None, result) for result in linked))
     return [judged for document in documents for judged in judge.document(document, found)]
 
@@ -152,7 +153,7 @@ class _Judge:
     kb: KnowledgeBase
     canonical: Canonical  # the knowledge base's, remembered: the same codes are asked for again and again
     protocol: Protocol
-    seen: Seen
+    seen: Seen | None  # None: no training documents were given
     levels_up: LevelsUp | None  # None: there is no hierarchy
 
     def document(self, document: Document, found: Mapping[Key, LinkedMention]) -> Iterator[JudgedMention]:
@@ -190,7 +191,7 @@ class _Judge:
             abstained=linked.abstained,
             error=linked.error,
             alternatives=tuple(self.candidate(item, self.read(item), gold, written) for item in _distinct(linked.alternatives, self.canonical)),
-            answer_set=linked.answer_set,
+            answer_set=None if linked.answer_set is None else tuple(self.joined(answer) for answer in linked.answer_set),
             beam_score=predictions[0].beam_score if predictions else 0.0,
         )
         return self.decided(answered, gold, written, reads)
@@ -236,6 +237,10 @@ class _Judge:
             return _Read(frozenset(), frozenset(), frozenset())
         concepts = frozenset(self.canonical(code) or _UNKNOWN + code for code in prediction.codes)
         return _Read(concepts, concepts.union(self.kb.codes_of(prediction.name)), _as_written(prediction.codes))
+
+    def joined(self, answer: str) -> str:
+        """An answer of a set, as gold's codes are joined: canonical and sorted."""
+        return "+".join(sorted({self.canonical(code) or code for code in code_parts(answer)}))
 
     def in_groups(self, groups: Codes) -> Callable[[str], bool]:
         return lambda code: not groups or not set(groups).isdisjoint(self.kb.concept(code).groups)

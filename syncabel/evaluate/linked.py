@@ -9,11 +9,20 @@ from syncabel.errors import FormatError
 from syncabel.lines import json_lines
 from syncabel.types import Document, LinkedMention, Mention, from_json
 
-__all__ = ["Key", "aligned", "read_linked"]
+__all__ = ["Key", "aligned", "looks_linked", "read_linked"]
 
 Key = tuple[str, str]  # document id, mention id
 _ROUNDING = 1e-3  # how far above 1 a sum of probabilities in half precision may end
 _NUMBERS = "confidences and masses are fractions in [0, 1], scores finite numbers"
+
+
+def looks_linked(line: str) -> bool:
+    """Whether a first line is that of a file of linked mentions.
+
+    >>> looks_linked('{"document_id": "d", "mention_id": "T1", "predictions": []}'), looks_linked('{"id": "d", "text": "", "mentions": []}')
+    (True, False)
+    """
+    return line.startswith("{") and '"predictions"' in line and '"document_id"' in line
 
 
 def read_linked(path: Path | str) -> Iterator[tuple[int, LinkedMention]]:

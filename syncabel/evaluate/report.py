@@ -10,7 +10,7 @@ from typing import Any
 from syncabel.bootstrap import document_interval
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.evaluate.averages import macro_average
-from syncabel.evaluate.confidence import ConfidenceReport, chosen_confidence, confidence_json, confidence_report
+from syncabel.evaluate.confidence import ConfidenceReport, SetReport, chosen_confidence, confidence_json, confidence_report, set_report
 from syncabel.evaluate.hierarchy import COMPOSITE, DISTANCES, SAME, UNRELATED, HierarchyReport, has_hierarchy, steps_of
 from syncabel.evaluate.judged import JudgedMention, judge_mentions
 from syncabel.evaluate.ledger import CAUSES, Cause, LedgerLine
@@ -87,11 +87,12 @@ class Report:
         ceiling: share of n with a right answer in the knowledge base and in the groups searched.
         denominators: `all_gold` (n), and `gold_in_kb`: the mentions with a right answer in the knowledge base.
         by_group: annotated type -> score; `strata["group"]`.
-        strata: kind -> value -> score (`STRATA`); in every kind the n sum to n.
+        strata: kind -> value -> score (`STRATA`; those of training only where its documents were given); in every kind the n sum to n.
         ledger: cause -> misses; shares sum to 1 - recall_at_1.
         ledgers: kind -> value -> the same ledger of this stratum alone; of an empty one each share is None.
         hierarchy: near misses; None where no gold concept has a parent or a child.
         confidence: of the first predictions; None where there is none.
+        sets: of the prediction sets; None where no prediction has one.
         misses: every mention not right in full; holds text of the corpus.
         mentions: every annotated mention, NIL ones too; holds text of the corpus.
         nil, nil_correct: mentions annotated as not in the knowledge base, not part of n, and those the system says so of.
@@ -122,6 +123,7 @@ class Report:
     ledgers: Mapping[str, Mapping[str, Mapping[Cause, LedgerLine]]]
     hierarchy: HierarchyReport | None
     confidence: ConfidenceReport | None
+    sets: SetReport | None
     misses: tuple[Miss, ...]
     mentions: tuple[JudgedMention, ...]
     nil: int
@@ -231,6 +233,7 @@ class _Counter:
             ledgers={kind: {value: self.ledger(items) for value, items in values.items()} for kind, values in strata.items()},
             hierarchy=self.hierarchy(scored) if has_hierarchy(documents, kb) else None,
             confidence=self.confidence(scored),
+            sets=self.sets(),
             misses=_misses(scored, self.protocol),
             mentions=tuple(self.mentions),
             nil=nil.n,
@@ -314,6 +317,14 @@ class _Counter:
         right = [item.scores[self.protocol] == 1 for item in answered]
         return confidence_report(right, sure, [item.document_id for item in answered], source=source, rounds=self.rounds, seed=self.seed)
 
+    def sets(self) -> SetReport | None:
+        """Of all annotated mentions, as calibrating counts them: one that is NIL, or has no line, is in no set."""
+        items = self.mentions
+        if all(item.answer_set is None for item in items):
+            return None
+        covered = [not {"+".join(answer) for answer in item.gold}.isdisjoint(item.answer_set or ()) for item in items]
+        return set_report(covered, [len(item.answer_set or ()) for item in items], [item.document_id for item in items], rounds=self.rounds, seed=self.seed)
+
     def nil(self) -> NilScores:
         items = [item for item in self.mentions if item.nil or self.protocol in item.scores]
         gold, said = [item.nil for item in items], [item.says_nil for item in items]
@@ -322,7 +333,9 @@ class _Counter:
 
 def _strata(scored: Iterable[JudgedMention]) -> Strata:
     """Kind -> value -> mentions; of closed kinds every value, in its order, of open ones those met, sorted."""
-    found: dict[str, dict[str, list[JudgedMention]]] = {kind: {value: [] for value in values} for kind, values in STRATA.items()}
+    scored = list(scored)
+    told = {kind for item in scored for kind in item.strata}  # without training documents nothing is told of what was seen
+    found: dict[str, dict[str, list[JudgedMention]]] = {kind: {value: [] for value in values} for kind, values in STRATA.items() if kind in told}
     for item in scored:
         for kind, value in item.strata.items():
             found[kind].setdefault(value, []).append(item)

@@ -16,7 +16,8 @@
     language      of the document                                                            open
 
 A closed kind always shows all its values, with n = 0 where there is no such mention.  An answer of several codes is as seen, as frequent
-as the least of them; alternatives count as the best of them.  Codes are canonical on both sides.
+as the least of them; alternatives count as the best of them.  Codes are canonical on both sides.  Where no training documents are given, the kinds
+that ask for them are not there: a mention is not unseen because nobody said what was seen.
 """
 
 import re
@@ -136,19 +137,19 @@ def _answered(documents: Iterable[Document], canonical: Callable[[str], str | No
                 yield mention, canonical_answers(mention.answers, canonical)
 
 
-def strata_of(document: Document, mention: Mention, answers: Sequence[Answer], later: bool, seen: Seen, kb: KnowledgeBase) -> dict[str, str]:
+def strata_of(document: Document, mention: Mention, answers: Sequence[Answer], later: bool, seen: Seen | None, kb: KnowledgeBase) -> dict[str, str]:
     """Kind -> value of one mention; for one that is not in the knowledge base only the kinds that do not ask for its concept.
 
     Args:
         document, mention: the mention.
         answers: gold, canonical codes; none for NIL.
         later: whether its document names the same before it.
-        seen: what training has seen.
+        seen: what training has seen; None where that is not known.
         kb: knows names.
     """
     of_text = {
         "group": mention.type or UNTYPED,
-        "string": seen.string(mention.text),
+        **({"string": seen.string(mention.text)} if seen else {}),
         "name": shares_name(mention.text, kb),
         "length": words_of(mention.text),
         "abbreviation": looks_abbreviated(document, mention.text),
@@ -156,17 +157,23 @@ def strata_of(document: Document, mention: Mention, answers: Sequence[Answer], l
     }
     if not answers:
         return of_text
+    of_training = (
+        {
+            "concept": seen.concept(answers),
+            "pair": seen.pair(answers, mention.text),
+            "cell": seen.cell(answers, mention.text),
+            "frequency": seen.frequency(answers),
+            "frequent": seen.most_frequent(answers),
+        }
+        if seen
+        else {}
+    )
     of_concept = {
-        "concept": seen.concept(answers),
-        "pair": seen.pair(answers, mention.text),
-        "cell": seen.cell(answers, mention.text),
         "match": matches(mention.text, answers, kb),
-        "frequency": seen.frequency(answers),
-        "frequent": seen.most_frequent(answers),
         "occurrence": "later" if later else "first",
         "composite": "composite" if any(len(answer) > 1 for answer in answers) else "simple",
     }
-    return of_text | of_concept
+    return of_text | of_training | of_concept
 
 
 def canonical_answers(answers: Sequence[Sequence[str]], canonical: Callable[[str], str | None]) -> tuple[Answer, ...]:

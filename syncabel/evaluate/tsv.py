@@ -5,6 +5,7 @@ when its sorted `+`-parts are equal; micro average.
 """
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from syncabel.bootstrap import PairedDifference, document_interval, paired_diffe
 from syncabel.corpora.syncabel_tsv import TableRow, code_parts, table_rows
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.evaluate.compare import Difference, compare_pair, compare_strata, difference_json, refuse_other_mentions
+from syncabel.evaluate.confidence import ConfidenceReport, confidence_report
 from syncabel.types import NO_CODE
 
 __all__ = [
@@ -36,7 +38,8 @@ VALID = ("STRICT", "EXACT")  # judgements that call an answer right
 LABELS = (*VALID, "PARTIAL", "BROAD", "NARROW", "NO_RELATION")
 UNJUDGED = "(no label)"
 # Columns of the published tables that are no judge's.
-_OTHERS = ("mention_id", "span", "semantic_rel", "annotation", "sentence", "Prediction", "Prediction_score", "Prediction_beam_score")
+BEAM_SCORE = "Prediction_beam_score"
+_OTHERS = ("mention_id", "span", "semantic_rel", "annotation", "sentence", "Prediction", "Prediction_score", BEAM_SCORE)
 Interval = tuple[float, float]
 
 
@@ -83,6 +86,7 @@ class TsvTable:
     no_code: int
     texts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    beam_scores: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class TsvReport:
         documents: distinct filenames among the rows scored.
         duplicates, no_code: rows left out of n.
         judges: judge column -> {"counts", "valid", "valid_share", "ci95"}; empty where the file has none.
+        confidence: the beam scores of answered rows against what is right; None where the file has none.
     """
 
     n: int
@@ -108,6 +113,7 @@ class TsvReport:
     duplicates: int
     no_code: int
     judges: Mapping[str, Mapping[str, Any]]
+    confidence: ConfidenceReport | None = None
 
 
 def read_tsv(path: Path | str, judge: str | None = None) -> TsvTable:
@@ -129,9 +135,10 @@ def read_tsv(path: Path | str, judge: str | None = None) -> TsvTable:
     rows: list[TsvRow] = []
     judgements: dict[str, list[str]] = {column: [] for column in judges if column in (*JUDGES, judge)}
     more: dict[str, list[str]] = {"span": [], "annotation": []}
+    scores: list[float | None] = []
     seen: set[tuple[str, ...]] = set()
     left_out: Counter[str] = Counter()
-    for cells in _records(table, path):
+    for number, cells in _records(table, path):
         row = TsvRow(*(cells[column] for column in COLUMNS))
         reason = "duplicate" if row.place in seen else "no_code" if NO_CODE in code_parts(row.code) else None
         seen.add(row.place)
@@ -141,22 +148,34 @@ def read_tsv(path: Path | str, judge: str | None = None) -> TsvTable:
         rows.append(row)
         for column, values in more.items():
             values += [cells[column]] if column in cells else []
+        scores += [_beam_score(cells[BEAM_SCORE], path, number)] if BEAM_SCORE in cells else []
         for column, words in judgements.items():
             words.append(cells[column].strip() or UNJUDGED)
     if judge is not None and rows and not set(judgements[judge]) & set(LABELS):
         raise FormatError(f"column {judge!r} holds no judge's label", path, hint=f"labels are {', '.join(LABELS)}")
     judged = {column: tuple(words) for column, words in judgements.items()}
-    return TsvTable(tuple(rows), judged, left_out["duplicate"], left_out["no_code"], tuple(more["span"]), tuple(more["annotation"]))
+    return TsvTable(tuple(rows), judged, left_out["duplicate"], left_out["no_code"], tuple(more["span"]), tuple(more["annotation"]), tuple(scores))
 
 
-def _records(rows: Iterable[TableRow], path: Path) -> Iterator[Mapping[str, str]]:
-    """One row a mention, by column."""
+def _beam_score(cell: str, path: Path, number: int) -> float | None:
+    """A fraction, or None where the cell is empty."""
+    try:
+        score = float(cell) if cell.strip() else None
+    except ValueError:
+        score = math.nan
+    if score is not None and not 0 <= score <= 1:  # NaN is neither
+        raise FormatError(f"{BEAM_SCORE} {cell!r} is no fraction", path, number, "scores lie in [0, 1]; leave the cell empty where there is none")
+    return score
+
+
+def _records(rows: Iterable[TableRow], path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Line number and cells by column, one row a mention."""
     for row in rows:
         if row.cells is None:
             raise FormatError(row.problem, path, row.number, "one row a line, tabs between columns")
         if not code_parts(row.cells["code"]):
             raise FormatError("no gold code", path, row.number, f"write {NO_CODE} where a mention has none")
-        yield row.cells
+        yield row.number, row.cells
 
 
 def evaluate_tsv(table: TsvTable, *, rounds: int = 1000, seed: int = 42) -> TsvReport:
@@ -185,7 +204,18 @@ def evaluate_tsv(table: TsvTable, *, rounds: int = 1000, seed: int = 42) -> TsvR
         duplicates=table.duplicates,
         no_code=table.no_code,
         judges={judge: _judged(documents, words, rounds, seed) for judge, words in table.judgements.items()},
+        confidence=_confidence(table, right, rounds, seed),
     )
+
+
+def _confidence(table: TsvTable, right: Sequence[bool], rounds: int, seed: int) -> ConfidenceReport | None:
+    """Beam scores as confidences, of the rows that have an answer and a score."""
+    rows = zip(table.rows, right, table.beam_scores, strict=False)
+    scored = [(row.filename, correct, score) for row, correct, score in rows if score is not None and row.Predicted_code.strip()]
+    if not scored:
+        return None
+    documents, correct, scores = zip(*scored, strict=True)
+    return confidence_report(correct, scores, documents, source="beam_score", rounds=rounds, seed=seed)
 
 
 def _judged(documents: Sequence[str], words: Sequence[str], rounds: int, seed: int) -> dict[str, Any]:

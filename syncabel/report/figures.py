@@ -1,5 +1,7 @@
 """The figures of a report: what an evaluation states, laid out in rows, and the few that it does not state, counted."""
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ __all__ = [
     "StratumRow",
     "Versus",
     "cells_of",
+    "command_of",
     "confidence_values",
     "confusion_of",
     "facts_of",
@@ -39,6 +42,7 @@ __all__ = [
 Interval = tuple[float, float]
 NO_ANSWER, NO_GROUP, OTHER_GROUPS = "no answer", "no group", "other groups"
 _MOST_GROUPS = 12
+_FOLDERS = re.compile(r"(?:^|(?<==))(?:[A-Za-z]:)?[/\\](?:[^/\\]+[/\\])*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,11 @@ def facts_of(system: System) -> dict[str, Any]:
         "ci95": _pair(interval),
         "ceiling": report.get("ceiling"),
     }
+
+
+def command_of(system: System) -> str:
+    """The command line without the folders of absolute paths, which name people and machines: "/home/ann/dev.jsonl" → "…/dev.jsonl"."""
+    return shlex.join(_FOLDERS.sub("…/", word) for word in system.run.command)
 
 
 def metric_rows(system: System) -> list[Figure]:

@@ -1,12 +1,13 @@
 """The figures as Markdown: what is read where no browser is, and kept in a repository.  It holds no text of the corpus."""
 
-import shlex
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from syncabel.evaluate.compare import Difference
 from syncabel.report.figures import (
     Versus,
     cells_of,
+    command_of,
     confidence_values,
     confusion_of,
     facts_of,
@@ -28,7 +29,7 @@ Interval = tuple[float, float] | None
 def markdown(material: Material, paired: Mapping[str, Difference]) -> str:
     """The report; `paired` from `paired_with_first`."""
     names = " and ".join(_cell(system.name) for system in material.runs)
-    parts = [f"# Evaluation of {names}\n", *(f"> {note}\n" for note in material.notes), *_headline(material, paired)]
+    parts = [f"# Evaluation of {names}\n", *(f"> {_cell(note)}\n" for note in material.notes), *_headline(material, paired)]
     for system in material.runs:
         parts += [f"\n## {_cell(system.name)}\n", *_run(system)]
     if len(material.runs) > 1:
@@ -99,10 +100,10 @@ def _hierarchy(system: System) -> Iterator[str]:
 
 def _recipe(system: System) -> Iterator[str]:
     run = system.run
-    yield f"- command: `{shlex.join(run.command)}`" if run.command else "- command: not recorded"
-    yield from (f"- {name}: `{digest}`" for name, digest in sorted(run.digests.items()))
-    yield f"- versions: {', '.join(f'{name} {version}' for name, version in run.versions.items())}"
-    yield "- speed and memory: " + (", ".join(f"{name} {value}" for name, value in run.speed.items()) if run.speed else "not recorded")
+    yield f"- command: {_code(command_of(system))}" if run.command else "- command: not recorded"
+    yield from (f"- {_cell(name)}: {_code(digest)}" for name, digest in sorted(run.digests.items()))
+    yield f"- versions: {_cell(', '.join(f'{name} {version}' for name, version in run.versions.items()))}"
+    yield "- speed and memory: " + (_cell(", ".join(f"{name} {value}" for name, value in run.speed.items())) if run.speed else "not recorded")
     yield "- training: " + ("recorded; see evaluation.json" if run.recipe else "no record")
 
 
@@ -128,9 +129,12 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    # Names of systems, groups and strata come from files: none may end a cell or begin markup.
-    plain = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
-    return plain.replace("<", "&lt;")
+    # Names of systems, groups and strata come from files: none may end a cell or begin markup, least of all an image that a viewer fetches.
+    return re.sub(r"([\\|\[\]`])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
+
+
+def _code(text: str) -> str:
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"
 
 
 def _score(value: float | None) -> str:

@@ -6,7 +6,6 @@ first answers, names with all.
 
 import json
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from syncabel.evaluate.ledger import CAUSES
 from syncabel.report.figures import (
     NO_ANSWER,
     cells_of,
+    command_of,
     confidence_values,
     confusion_of,
     facts_of,
@@ -149,8 +149,8 @@ def _sparse(values: Sequence[Any]) -> dict[int, Any]:
 def _answer(candidate: Candidate, system: System, names: _Names, text: bool) -> list[Any]:
     """Codes, the name written where it is not the preferred one, probability, confidence."""
     preferred = [facts.name for code in candidate.codes if (facts := system.run.concepts.get(code))]
-    # A name that is of no concept may be text of the note: a free generation writes what it likes.
-    written = candidate.name if candidate.name not in preferred and (text or candidate.codes) else 0
+    # Any other name may be text of a note: retrieval names the training mention that was nearest, a free generation writes what it likes.
+    written = candidate.name if text and candidate.name not in preferred else 0
     return [names.concepts.all(candidate.codes), written, _short(_probability(candidate)), _short(candidate.confidence)]
 
 
@@ -228,7 +228,7 @@ def _sections(system: System) -> dict[str, Any]:
         "speed": [[name.replace("_", " "), _flat(value)] for name, value in (run.speed or {}).items() if value is not None],
         "recipe": json.dumps(run.recipe, ensure_ascii=False, indent=2) if run.recipe else None,
         "digests": sorted(run.digests.items()),
-        "command": shlex.join(run.command),
+        "command": command_of(system),
         "versions": ", ".join(f"{name} {version}" for name, version in run.versions.items()),
         "kb": ", ".join(part for part in (run.kb.get("source"), run.kb.get("release")) if part),
         "bootstrap": f"{report['rounds']:,} replicates of the documents, seed {report['seed']}" if "rounds" in report else None,

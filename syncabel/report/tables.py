@@ -1,6 +1,6 @@
 """The figures as CSV, one file a kind of table, and the misses and the changes between runs mention by mention.
 
-Fractions are written in full; what was not measured is empty.
+Fractions are written in full; what was not measured is empty.  A text that a spreadsheet would take for a formula has an apostrophe before it.
 """
 
 import csv
@@ -28,6 +28,7 @@ from syncabel.report.source import Material, Status, System
 __all__ = ["TABLES", "write_tables"]
 
 Row = tuple[Any, ...]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what begins one in a spreadsheet
 TABLES = {
     "headline": ("system", "kind", "n", "correct", "recall_at_1", "low", "high", "delta", "delta_low", "delta_high", "p_sign_flip", "p_holm"),
     "metrics": ("system", "metric", "value", "low", "high"),
@@ -70,7 +71,11 @@ def _write(path: Path, header: Row, rows: Iterable[Row]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([_as_text(cell) for cell in row] for row in rows)
+
+
+def _as_text(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def _tables(material: Material, paired: Mapping[str, Difference], text: bool) -> dict[str, Iterable[Row]]:
@@ -128,7 +133,7 @@ def _confusion(system: System) -> Iterator[Row]:
 
 def _miss(system: System, item: JudgedMention, text: bool) -> Row:
     first = item.candidates[0] if item.candidates else None
-    written = first.name if first and (text or first.codes) else None
+    written = first and (first.name if text else "+".join(_name(system, code) for code in first.codes))
     gold = "|".join("+".join(codes) for codes in item.gold)
     names = "|".join("+".join(_name(system, code) for code in codes) for codes in item.gold)
     answer = ("+".join(item.predicted), written, first.confidence if first else None)

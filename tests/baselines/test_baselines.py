@@ -179,3 +179,19 @@ def test_the_baselines_reach_the_known_figures_on_ncbi_disease_and_medic():
         assert reports["cascade"].strata["concept"]["neither"].recall_at_1 >= unseen
     # Measured on 2026-11-22, docs/results/fusion.yaml.
     assert {name: round(expanded[name].recall_at_1, 3) for name in ("normalised", "bm25", "rapidfuzz")} == MEASURED
+
+
+@pytest.mark.parametrize("name", ["tfidf", "bm25", "rapidfuzz"])
+def test_every_mention_of_a_text_is_answered_each_within_its_own_groups(name):
+    ranker = standard_baselines(KB, TRAIN, names=[name])[name]
+    document = doc("q", ("DM protein", None), ("breast carcinoma", None), ("DM protein", None), ("DM protein", None))
+    queries = [Query(document, mention, groups) for mention, groups in zip(document.mentions, ((), (), ("Gene",), ("Disease",)), strict=True)]
+    alone = [ranker.rank([query], 3)[0] for query in queries]
+    assert ranker.rank(queries, 3) == alone
+    assert [row[0].code for row in alone[:3]] == ["G1", "D3", "G1"]
+    assert alone[3][0].code != "G1"
+
+
+def test_of_concepts_with_one_normal_form_that_whose_preferred_name_it_is_comes_first():
+    kb = KnowledgeBase.build([concept("A", "other", "tumours of the lung"), concept("B", "lung tumour")], KB.about)
+    assert ask(standard_baselines(kb, (), names=["normalised"])["normalised"], "lung tumours", k=2) == ["B", "A"]

@@ -151,7 +151,8 @@ def test_one_system_with_baselines_writes_a_run_for_each(files):
     assert read_run(files / "run").recipe == {"seed": 1}
     assert read_run(files / "run").report == {name: value for name, value in found.items() if name != "baselines"}
     for name, facts in found["baselines"].items():
-        assert {**read_run(files / "run" / "baselines" / name).report, "p_sign_flip": facts["p_sign_flip"]} == facts
+        beside = read_run(files / "run" / "baselines" / name)
+        assert {**beside.report, "p_sign_flip": facts["p_sign_flip"], "speed": beside.speed} == facts
 
 
 @pytest.mark.parametrize(
@@ -187,3 +188,41 @@ def test_the_command_takes_every_protocol_and_prints_no_nan(files, protocol):
         raise AssertionError(constant)
 
     assert json.loads(done.stdout, parse_constant=refuse)["protocol"] == protocol
+
+
+def test_several_systems_without_training_documents_are_compared_on_the_strata_there_are(files):
+    done = run(files / "gold.jsonl", files / "a.jsonl", files / "b" / "a.jsonl", "--kb", files / "kb", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert set(found["paired_strata"][0]["strata"]) == set(next(iter(found["systems"].values()))["strata"])
+    assert "cell" not in found["paired_strata"][0]["strata"]
+
+
+def test_forgotten_documents_are_asked_for(files):
+    done = run(files / "a.jsonl", files / "b" / "a.jsonl", "--kb", files / "kb")
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception) == f"{files / 'a.jsonl'} holds predictions; give the annotated documents first: syncabel evaluate DOCUMENTS PREDICTIONS… --kb KB"
+
+
+def test_a_broken_recipe_is_named(files):
+    (files / "training.json").write_text("{", encoding="utf-8")
+    done = run(files / "gold.jsonl", files / "a.jsonl", "--kb", files / "kb", "--model", files)
+    assert isinstance(done.exception, FormatError)
+    assert "training.json: not JSON" in str(done.exception)
+
+
+@pytest.mark.parametrize("option", [("--kb", "doid"), ("--baselines",), ("-o", "run"), ("--misses", "m"), ("--synthetic", "s"), ("--protocol", "any")])
+@pytest.mark.parametrize("table", ["--tsv", "--belb"])
+def test_options_of_documents_are_not_ignored_beside_a_table(table, option):
+    done = run(table, "t", *option)
+    assert isinstance(done.exception, ConfigError)
+    assert "leave out the options of documents" in str(done.exception)
+
+
+def test_the_p_beside_a_baseline_is_that_of_the_first_system_against_it(annotated, answered, tree_kb, files):
+    # 8 documents; the system has all right, the exact name none: only the two uniform arrangements of 256 reach that far.
+    many = [annotated(f"d{i}", ("odd words", "left")) for i in range(8)]
+    write(files / "gold.jsonl", map(to_json, many))
+    write(files / "a.jsonl", [to_json(row) for doc in many for row in answered(doc, "left")])
+    done = run(files / "gold.jsonl", files / "a.jsonl", "--kb", files / "kb", "--train", files / "train.jsonl", "--baselines", "--json")
+    assert json.loads(done.stdout)["baselines"]["exact"]["p_sign_flip"] == pytest.approx(2 / 256, abs=0.004)

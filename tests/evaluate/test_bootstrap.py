@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from syncabel import bootstrap
-from syncabel.bootstrap import document_interval, paired_difference, sign_flip_test
+from syncabel.bootstrap import document_interval, paired_difference, replicates, sign_flip_test
 from syncabel.errors import ConfigError
 
 DOCUMENTS = ["10", "9", "9", "b", "b", "b", "10", "a"]
@@ -34,6 +34,16 @@ def test_drawing_in_blocks_changes_nothing(monkeypatch):
     at_once = document_interval(DOCUMENTS, RIGHT)
     monkeypatch.setattr(bootstrap, "_NUMBERS_AT_ONCE", 12)
     assert document_interval(DOCUMENTS, RIGHT) == at_once
+
+
+def test_replicates_that_are_kept_are_those_drawn_and_cannot_be_changed(monkeypatch):
+    bootstrap._drawn_once.cache_clear()
+    kept = [np.concatenate(list(replicates(documents, rounds, seed))) for _ in range(2) for documents, rounds, seed in ((7, 50, 42), (7, 50, 1), (8, 50, 42))]
+    drawn = [np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=50) for _ in range(2) for n, seed in ((7, 42), (7, 1), (8, 42))]
+    assert all((one == other).all() for one, other in zip(kept, drawn, strict=True))
+    assert bootstrap._drawn_once.cache_info().hits == 3
+    with pytest.raises(ValueError, match="read-only"):
+        next(replicates(7, 50, 42))[0, 0] = 9
 
 
 def test_row_order_is_of_no_consequence():

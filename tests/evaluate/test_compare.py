@@ -219,3 +219,11 @@ def test_the_published_pairs_have_their_published_difference(corpus, shared_data
     assert [round(100 * value, 2) for value in (found.delta, *found.ci95)] == [wanted["delta"], *wanted["ci95"]]
     assert (found.only_a, found.only_b) == (wanted["only_with"], wanted["only_without"])
     assert found.p_sign_flip < 0.001
+
+
+def test_the_p_of_the_bootstrap_is_twice_the_share_on_the_other_side_of_0():
+    documents, first, second = [f"d{i}" for i in range(6)], [1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]
+    drawn = np.random.default_rng(42).multinomial(6, [1 / 6] * 6, size=999)
+    other_side = int((drawn @ np.subtract(first, second) <= 0).sum())
+    assert 0 < other_side < 400
+    assert compare_pair(documents, first, second, rounds=999).p_bootstrap == pytest.approx(2 * (other_side + 1) / 1000)

@@ -3,6 +3,7 @@
 import doctest
 import json
 import math
+from dataclasses import replace
 from itertools import permutations, product
 from typing import Any
 
@@ -15,7 +16,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 import syncabel.evaluate.confidence
 from syncabel.bootstrap import document_interval
 from syncabel.errors import ConfigError
-from syncabel.evaluate import ConfidenceReport, chosen_confidence, confidence_json, confidence_report
+from syncabel.evaluate import ConfidenceReport, chosen_confidence, confidence_json, confidence_report, evaluate, report_json
 from syncabel.types import Prediction
 
 ROWS = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.7, 0.99, 1.0]), st.sampled_from("abc")), min_size=1, max_size=12)
@@ -153,3 +154,29 @@ def test_which_number_is_the_confidence_is_one_for_all() -> None:
     values, source = chosen_confidence([bare, Prediction(("A",), "a", 3.0)])
     assert (values.tolist(), source) == ([pytest.approx(math.exp(-1)), 1.0], "log_prob")
     assert chosen_confidence([])[0].shape == (0,)
+
+
+def test_prediction_sets_are_scored_over_documents_with_nil_and_missing_lines_lost(annotated: Any, answered: Any, tree_kb: Any) -> None:
+    """Two of four mentions of one document (by another id of the concept, and as a composite), the one mention of the other."""
+    first = annotated("d1", ("one", "leaf"), ("two", "left+right"), ("three", ""), ("four", "leaf"))
+    second = annotated("d2", ("one", "side|top"))
+    bare = [*answered(first, "side", "side", "side", None), *answered(second, "side")]
+    given_ = [("side", "old"), ("side", "right+left"), ("side",), ("top",)]
+    linked = [replace(result, answer_set=codes) for result, codes in zip(bare, given_, strict=True)]
+    found = evaluate([first, second], linked, tree_kb).sets
+    assert found is not None
+    assert (found.n, found.documents, found.coverage, found.mention_coverage, found.codes) == (5, 2, 3 / 4, 3 / 5, 6 / 5)
+    assert found.ci95 == (0.5, 1.0)
+    held = [replace(result, predictions=(), alternatives=result.predictions, abstained="low") for result in linked]
+    assert evaluate([first, second], held, tree_kb).sets == found
+    assert report_json(evaluate([first, second], bare, tree_kb))["sets"] is None
+
+
+def test_the_command_says_how_often_sets_hold_a_right_answer(annotated: Any, answered: Any, tree_kb: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from syncabel.cli.evaluate_show import show_report
+
+    one = annotated("d", ("one", "leaf"), ("two", "side"))
+    show_report(evaluate([one], [replace(each, answer_set=("leaf", "top")) for each in answered(one, "leaf", "leaf")], tree_kb))
+    assert "prediction sets hold a right answer: 50.00 % [50.00, 50.00] over 1 documents, 50.00 % over 2 mentions; 2.00 codes a mention" in " ".join(
+        capsys.readouterr().out.split()
+    )

@@ -1,5 +1,6 @@
 """Recall@k, MRR, averages and NIL against tables worked by hand, and what must hold of them whatever the predictions."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,3 +133,14 @@ def test_what_holds_of_every_report(annotated, answered, tree_kb, corpus, protoc
                 assert {line.share for line in ledger.values()} == {None}
     if protocol != "syncabel":  # whose rule knows no knowledge base
         assert sum(item.scores[protocol] == 1 for item in report.mentions if protocol in item.scores and not item.in_kb) == 0
+
+
+def test_the_interval_of_a_macro_average_weighs_a_mention_by_its_part():
+    # A document has three hits of x or one miss of y, four each: both kinds weigh the same, so a replicate is worth the share of the first kind.
+    documents, parts, scores = [*"abcd" * 3, *"efgh"], [*"x" * 12, *"y" * 4], [1] * 12 + [0] * 4
+    drawn = np.random.default_rng(42).multinomial(8, [1 / 8] * 8, size=100)
+    expected = np.quantile(drawn[:, :4].sum(1) / 8, [0.025, 0.975])
+    assert 0 < expected[0] < expected[1] < 1
+    value, interval = macro_average(documents, parts, scores, rounds=100)
+    assert value == pytest.approx(0.5)
+    assert interval == pytest.approx(tuple(expected))

@@ -253,6 +253,14 @@ def test_the_command_scores_beside_baselines_and_writes_the_misses(files):
 def test_the_command_prints_ceiling_denominator_and_ledger(files):
     result = run(files / "gold.jsonl", files / "predictions.jsonl", "--kb", files / "kb")
     assert result.exit_code == 0, result.output
-    for words in ("ceiling 100.0%", "1 of 3 (set)", "1 mentions without a line in the predictions", "ranking", "concept: neither"):
+    for words in (
+        "ceiling 100.0%",
+        "1 of 3 (set)",
+        "1 mentions without a line in the predictions",
+        "ranking",
+        "match: preferred",
+        "what training has seen is not told: no training documents (--train)",
+    ):
         assert words in result.stdout
     assert result.stdout.index("ceiling") < result.stdout.index("Recall@1")
+    assert "concept: neither" not in result.stdout

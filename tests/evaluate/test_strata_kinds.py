@@ -95,7 +95,7 @@ def test_concepts_are_compared_after_canonicalising_on_both_sides(annotated, tre
 
 def test_an_empty_stratum_is_shown_with_n_0_and_null(annotated, answered, tree_kb):
     doc = annotated("d", ("a", "left"))
-    report = evaluate([doc], answered(doc, "left"), tree_kb)
+    report = evaluate([doc], answered(doc, "left"), tree_kb, train=[annotated("t", ("b", ""))])
     for kind, declared in STRATA.items():
         if declared:
             assert tuple(report.strata[kind]) == tuple(report.ledgers[kind]) == declared
@@ -103,3 +103,17 @@ def test_an_empty_stratum_is_shown_with_n_0_and_null(annotated, answered, tree_k
     assert found["strata"]["concept"]["human"] == {"n": 0, "correct": 0, "recall_at_1": None, "ci95": None}
     assert found["ledgers"]["concept"]["human"]["search"] == {"n": 0, "share": None}
     assert found["strata"]["concept"]["neither"]["recall_at_1"] == 1
+
+
+def test_without_training_documents_nothing_is_called_unseen(annotated, answered, tree_kb):
+    doc, of_training = annotated("d", ("a", "left"), ("b", "")), {"concept", "string", "pair", "cell", "frequency", "frequent"}
+    report = evaluate([doc], answered(doc, "left", ""), tree_kb)
+    assert set(report.strata) == set(report.ledgers) == set(STRATA) - of_training
+    assert not any(of_training & set(item.strata) for item in report.mentions)
+    made = evaluate([doc], answered(doc, "left", ""), tree_kb, synthetic=[annotated("s", ("b", "left"), source="synthetic")])
+    assert made.strata["concept"]["synthetic_only"].n == 1
+
+
+def test_every_alternative_of_a_mention_before_counts_as_named(annotated, tree_kb):
+    doc = annotated("d", ("a", "left|right"), ("b", "right"), ("c", "left"), ("d", "top"))
+    assert values("occurrence", [doc], [], tree_kb) == ["first", "later", "later", "first"]

@@ -1,11 +1,13 @@
 """The learned fusion: features by hand, the likelihood against a reference, a fit on the demo sentences, and the measured figures."""
 
 import doctest
+import importlib
 import json
 import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,6 +64,28 @@ def test_a_mention_that_nothing_answers_has_an_empty_pool(small_kb):
     pool = pool_of(query(), {"near": []}, MentionDictionary.fit([], small_kb), 5)
     assert pool.predictions == ()
     assert pool.features.shape == (0, 5)
+
+
+def test_a_log_mass_below_25_is_no_further_from_the_others(small_kb):
+    found = [Prediction(("A:1",), "x", -1.0, mass=math.exp(-1)), Prediction(("A:2",), "y", -300.0, mass=math.exp(-300))]
+    pool = pool_of(query(), {"model": found}, MentionDictionary.fit([], small_kb), 2)
+    assert pool.features[:, 0].tolist() == [-1.0, -25.0]
+
+
+def test_answers_over_names_that_another_encoder_proposed_are_not_taken_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    fusion = importlib.import_module("fusion")
+    (tmp_path / "config.json").write_text("{}")
+    lexical = fusion.Parts({setting: {"tfidf": Recorded({}), "dense": Recorded({})} for setting in fusion.SETTINGS}, {})
+
+    def asked(digest):
+        names = []
+        bench = SimpleNamespace(depth=5, recorded=lambda name, make, split: (names.append(name), (Recorded({}), 0.0))[1])
+        fusion.with_model(bench, tmp_path, 5, lexical, SimpleNamespace(digest=digest))
+        return {name for name in names if name.startswith("retrieved")}
+
+    assert asked("one") == asked("one")
+    assert not asked("one") & asked("two")
 
 
 pools = st.lists(st.tuples(st.integers(2, 5), st.integers(0, 1000)), min_size=1, max_size=8)

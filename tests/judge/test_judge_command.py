@@ -253,13 +253,13 @@ def test_examples_of_another_corpus_keep_shareable_documents_at_home(judge, tmp_
 
 def test_human_labels_bring_agreement_and_the_judge_s_error(judge, server, tmp_path):
     human = tmp_path / "human.tsv"
-    human.write_text("document_id\tmention_id\tlabel\nd1\tm1\tequivalent\nd2\tm0\tEXACT\nd3\tm2\tnarrower\nd9\tm9\trelated\n", encoding="utf-8")
+    human.write_text("document_id\tmention_id\tlabel\nd1\tm0\tEXACT\nd1\tm1\tequivalent\nd2\tm0\tEXACT\nd3\tm2\tnarrower\nd9\tm9\trelated\n", encoding="utf-8")
     code, printed, _ = judge(server.url, "--votes", "1", "--human", human, "--json")
     found = json.loads(printed)
     assert code == 0
     people = found["human"]
-    assert (people["labels"], people["of_judged_mentions"]) == (4, 3)
-    assert people["asked"]["n"] == 3
+    assert (people["labels"], people["of_judged_mentions"]) == (5, 4)
+    assert people["asked"]["n"] == 3  # equal codes, which nobody was asked about, would flatter the judge
     assert people["asked"]["same"] == pytest.approx(2 / 3)
     assert people["asked"]["confusion"] == {"narrower": {"narrower": 1}, "equivalent": {"broader": 1, "equivalent": 1}}
     # 2 equal; 1 judged valid, as people see it; of 3 judged not valid (one of them unknown to the base) people call one of two valid.

@@ -57,7 +57,8 @@ def test_the_headline_has_every_system_and_its_paired_test(written: Path, runs: 
 
 
 def test_the_misses_are_all_there_with_their_cause(written: Path, runs: tuple[Any, Any]) -> None:
-    expected = [(item.document_id, item.mention_id, item.text, item.cause) for item in runs[0].mentions if item.scores.get("set") == 0]
+    texts = {item.mention_id: f"'{item.text}" if item.text[0] in "=@" else item.text for item in runs[0].mentions}
+    expected = [(item.document_id, item.mention_id, texts[item.mention_id], item.cause) for item in runs[0].mentions if item.scores.get("set") == 0]
     found = [(row["document_id"], row["mention_id"], row["text"], row["cause"]) for row in rows(written, "misses") if row["system"] == "first"]
     assert found == expected
 
@@ -83,6 +84,17 @@ def test_changes_between_runs_are_listed(written: Path, runs: tuple[Any, Any]) -
     assert {(row["document_id"], row["mention_id"]) for row in rows(written, "changes") if row["change"] == "fixed"} == fixed
 
 
+def test_changes_of_every_pair_of_runs_are_counted_from_the_earlier_to_the_later(make_run: Callable[..., Any], runs: tuple[Any, Any], tmp_path: Path) -> None:
+    made = [*runs, make_run("third", mentions=120, skill=0.9)]
+    text = write_report([one.folder for one in made], tmp_path / "report.html").markdown.read_text(encoding="utf-8")
+    right = [[item.scores["set"] for item in one.mentions if item.scores] for one in made]
+    for (before, after), (a, b) in zip(((0, 1), (0, 2), (1, 2)), (("first", "second"), ("first", "third"), ("second", "third")), strict=True):
+        pairs = Counter(zip(right[before], right[after], strict=True))
+        better, worse = pairs[0.0, 1.0], pairs[1.0, 0.0]
+        assert better > worse > 0
+        assert f"| {a} | {b} | {better} | {worse} | +{(better - worse) / len(right[0]):.3f} |" in text
+
+
 def test_every_table_has_its_header_and_the_help_names_it(written: Path) -> None:
     for path in (written.parent / "tables").iterdir():
         with path.open(encoding="utf-8", newline="") as handle:
@@ -102,6 +114,55 @@ def test_without_text_no_file_holds_any(runs: tuple[Any, Any], tmp_path: Path) -
     texts = [item.text for item in runs[0].mentions[9:]] + [row["text"] for row in runs[0].sentences]
     assert not [text for text in texts if text in everything or json.dumps(text, ensure_ascii=False)[1:-1] in everything]
     assert all(row["text"] == "" for row in rows(page, "misses"))
+
+
+def test_without_text_a_training_mention_that_retrieval_named_is_left_out(make_run: Callable[..., Any], tmp_path: Path) -> None:
+    made = make_run("tfidf", mentions=40, sentences=False, into=tmp_path / "run")
+    make_run("tfidf", mentions=40, skill=0.4, sentences=False, into=tmp_path / "run" / "baselines" / "bm25")
+    for path in (made.folder / "mentions.jsonl", made.folder / "baselines" / "bm25" / "mentions.jsonl"):
+        path.write_text(re.sub(r'"name": "disorder number', '"name": "Mrs Doe\'s gout, disorder number', path.read_text(encoding="utf-8")), encoding="utf-8")
+    for text, holds in ((True, True), (False, False)):
+        page = write_report([made.folder], tmp_path / str(text) / "report.html", text=text).page
+        assert ["Mrs Doe" in path.read_text(encoding="utf-8") for path in (page, page.parent / "tables" / "misses.csv")] == [holds, holds]
+    assert all(row["answered_name"].startswith("disorder number") for row in rows(page, "misses") if row["answered"])
+
+
+def test_folders_of_absolute_paths_in_the_command_are_not_shown(make_run: Callable[..., Any], tmp_path: Path) -> None:
+    made = make_run("mine", mentions=20)
+    change(made.folder, "command", ["syncabel", "evaluate", "/home/ann/ward 7/dev.jsonl", "out/mine.jsonl", "--kb=C:\\Users\\ann\\kb"])
+    page = write_report([made.folder], tmp_path / "report.html").page
+    for file in (page, page.with_suffix(".md")):
+        said = file.read_text(encoding="utf-8")
+        assert not [word for word in ("/home", "ward 7", "Users") if word in said]
+        assert "…/dev.jsonl" in said
+        assert "out/mine.jsonl" in said
+
+
+def test_no_text_becomes_a_formula_in_a_spreadsheet(make_run: Callable[..., Any], tmp_path: Path) -> None:
+    made = make_run("@SUM(1)", mentions=60, skill=-1, into=tmp_path / "run")
+    page = write_report([made.folder, make_run("other", mentions=60).folder], tmp_path / "report.html").page
+    texts = {item.mention_id: item.text for item in made.mentions}
+    found = {row["mention_id"]: row["text"] for row in rows(page, "misses") if row["system"] == "'@SUM(1)"}
+    assert texts["T6"] == "=1+1|pipe"
+    assert found["T6"] == "'=1+1|pipe"
+    assert all(found[key] == texts[key] for key in found if texts[key][0] not in "=@")
+    for path in (page.parent / "tables").iterdir():
+        cells = [cell for row in rows(page, path.stem) for cell in row.values() if cell.startswith(tuple("=+-@\t\r"))]
+        assert all(re.fullmatch(r"-[0-9.e-]+", cell) for cell in cells)  # numbers below 0 stay numbers
+
+
+def test_markdown_makes_no_markup_of_names(make_run: Callable[..., Any], tmp_path: Path) -> None:
+    made = make_run("![a](http://host.test/b) `c` <b>|d", mentions=20, sentences=False, into=tmp_path / "run")
+    change(made.folder, "command", ["syncabel", "`![a](http://host.test/b)"])
+    text = write_report([made.folder], tmp_path / "report.html").markdown.read_text(encoding="utf-8")
+    assert "# Evaluation of !\\[a\\](http://host.test/b) \\`c\\` &lt;b>\\|d" in text
+    assert "- command: `syncabel ''![a](http://host.test/b)'`" in text
+    assert "![a]" not in text.replace("`syncabel ''![a]", "")
+
+
+def change(folder: Path, name: str, value: Any) -> None:
+    path = folder / "evaluation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), name: value}), encoding="utf-8")
 
 
 def test_the_page_is_the_same_every_time(written: Path, runs: tuple[Any, Any], tmp_path: Path) -> None:
