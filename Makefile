@@ -21,6 +21,8 @@ SMOLLM2 := out/smollm2
 FUZZ ?= 100000
 KILLS ?= 50
 TRAINING_KILLS ?= 20
+# Processes that `make test` runs side by side.
+JOBS ?= 2
 
 .PHONY: help quickstart test test-vllm smollm2 minilm soak lint types clean
 
@@ -30,8 +32,9 @@ help:  ## List the targets.
 quickstart: $(STAMP)  ## An ontology and sentences in, a fine-tuned model and codes out: out/quickstart/.
 	$(BIN)/syncabel quickstart
 
-test: $(STAMP)  ## The whole test suite, warnings as errors.
-	$(BIN)/python -m pytest
+# A file's tests stay in one process, so that what they share is made once; one thread a process, for they are JOBS already.
+test: $(STAMP)  ## The whole test suite, warnings as errors, in JOBS=2 processes.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # One process, one gigabyte of cache, no pinning to cores; the warnings are vLLM's and torch's own.
 test-vllm: $(VLLM_STAMP)  ## The adapters and the writer on vLLM for CPU, in an environment of its own: .venv-vllm, 4 GB; with SmolLM2 after `make smollm2`.

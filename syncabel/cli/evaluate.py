@@ -28,6 +28,7 @@ def evaluate(
         Path | None, typer.Option("--output", "-o", metavar="RUN", help="Write it all here, for `syncabel report`; holds text of the corpus.")
     ] = None,
     name: Annotated[list[str] | None, typer.Option(help="What to call a system, in the order of PREDICTIONS; else as its file.")] = None,
+    seeds: Annotated[bool, typer.Option("--seeds", help="Files of the same --name are seeds of one system: a second level in the paired table.")] = False,
     model: Annotated[list[Path] | None, typer.Option(help="A system's model folder, in the order of PREDICTIONS; its training.json goes into RUN.")] = None,
     misses: Annotated[Path | None, typer.Option(help="Write every miss and its cause here; holds text of the corpus.")] = None,
     tsv: Annotated[Path | None, typer.Option(help="Score a table in the published format instead.")] = None,
@@ -54,6 +55,8 @@ def evaluate(
         raise ConfigError("--tsv and --belb score a table by its own rule, --tsv by --train's strata as well; leave out the options of documents")
     if encoder and not baselines:
         raise ConfigError("--encoder is for the dense baseline; give --baselines, too")
+    if seeds and not name:
+        raise ConfigError("--seeds goes by names; give every file the --name of its system")
     if encoder_cache and not encoder:
         raise ConfigError("--encoder-cache keeps an encoder's vectors; give --encoder, too")
     if end_to_end:
@@ -70,7 +73,7 @@ def evaluate(
         if not predictions or kb is None:
             raise ConfigError("documents are scored with predictions and a knowledge base; give DOCUMENTS, then PREDICTIONS, and --kb")
         options = DocumentsOptions(
-            documents, predictions, kb, train or [], synthetic or [], protocol,
-            names=name or [], models=model or [], baselines=baselines, encoder=encoder, encoder_cache=encoder_cache, misses=misses, output=output, json=json_,
+            documents, predictions, kb, train or [], synthetic or [], protocol, name or [], seeds, model or [],
+            baselines, encoder, encoder_cache, misses, output, json_,
         )  # fmt: skip
         score_documents(options)

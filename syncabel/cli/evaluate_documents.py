@@ -55,6 +55,7 @@ class DocumentsOptions:
         train, synthetic: training documents.
         protocol: name of a protocol.
         names: of the systems, in the order of the files; empty for the files' own.
+        seeds: files of one name are seeds of one system.
         models: model folders, in the order of the files; empty for none.
         baselines: score them, too.
         encoder: a sentence encoder's name or folder, for the dense baseline; None for no such baseline.
@@ -71,6 +72,7 @@ class DocumentsOptions:
     synthetic: Sequence[Path] = ()
     protocol: str = "set"
     names: Sequence[str] = ()
+    seeds: bool = False
     models: Sequence[Path] = ()
     baselines: bool = False
     encoder: str | None = None
@@ -82,13 +84,14 @@ class DocumentsOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Scoring:
-    """Everything that is the same for all systems."""
+    """Everything that is the same for all systems; `systems` has each one's files by name, several where they are seeds."""
 
     kb: KnowledgeBase
     gold: Sequence[Document]
     train: Sequence[Document]
     synthetic: Sequence[Document]
     protocol: Protocol
+    systems: Mapping[str, Sequence[str]]
     recipes: Mapping[str, Any] = field(default_factory=dict)
     speeds: Mapping[str, Any] = field(default_factory=dict)
 
@@ -124,7 +127,7 @@ def score_documents(options: DocumentsOptions) -> None:
     linked = {name: list(aligned(scoring.gold, read_linked(path), path).values()) for name, path in zip(names, options.predictions, strict=True)}
     _refuse_other_mentions(linked)
     reports = {name: scoring.report(results) for name, results in linked.items()}
-    comparison = compare_systems(*_scores(reports, scoring.protocol)) if len(reports) > 1 else None
+    comparison = compare_systems(*_scores(reports, scoring.protocol, scoring.systems)) if len(reports) > 1 else None
     if options.baselines and not options.train:
         err.print("syncabel: no --train, so the baselines know names only, and the dictionary nothing; give the training documents of the systems")
     beside = _baselines(scoring, linked, reports, _encoder(options)) if options.baselines else {}
@@ -133,7 +136,7 @@ def score_documents(options: DocumentsOptions) -> None:
     if options.output:
         _write_runs(options.output, scoring, reports, beside)
     if options.json:
-        print_json(_as_json(reports, beside, comparison, scoring.protocol))
+        print_json(_as_json(reports, beside, comparison, scoring))
     else:
         _show(reports, beside, comparison, scoring.protocol)
 
@@ -146,7 +149,7 @@ def _scoring(options: DocumentsOptions, names: Sequence[str]) -> _Scoring:
             recipes |= {name: _recipe(model) for name, model in zip(names, options.models, strict=False)}
             speeds = {name: {**record.speed, "search": record.search.get("search")} for name, record in records.items()}
             gold, train, synthetic = (_read(paths) for paths in ([options.documents], options.train, options.synthetic))
-            return _Scoring(KnowledgeBase.load(options.kb), gold, train, synthetic, protocol, recipes, speeds)
+            return _Scoring(KnowledgeBase.load(options.kb), gold, train, synthetic, protocol, _systems(options, names), recipes, speeds)
     raise UnknownNameError("protocol", options.protocol, PROTOCOLS)
 
 
@@ -173,12 +176,27 @@ def _names(options: DocumentsOptions) -> list[str]:
             raise ConfigError(f"{len(given)} times {what} for {count} files of predictions; give one each, in their order")
     if options.misses and count > 1:
         raise ConfigError("--misses lists those of one system; give one file of predictions, or -o, which lists everybody's")
-    names = list(options.names) or _stems(options.predictions)
+    names = _seed_names(options.names) if options.seeds else list(options.names) or _stems(options.predictions)
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise ConfigError(f"two systems are called {twice[0]!r}; give each its own --name")
+        raise ConfigError(f"two systems are called {twice[0]!r}; give each its own --name, or say --seeds")
     if bad := [name for name in names if not name or name in (".", "..", _BASELINES) or set(name) & set("/\\\0")]:
         raise ConfigError(f"no system can be called {bad[0]!r}: the name is a folder's; give another --name")
     return names
+
+
+def _seed_names(names: Sequence[str]) -> list[str]:
+    """The files' names where those of one name are its seeds."""
+    counts = Counter(names)
+    if len(counts) < 2:
+        raise ConfigError("--seeds compares systems of several seeds each; give every file the --name of its system, and two systems at least")
+    return [name if counts[name] == 1 else f"{name}-seed-{names[:i].count(name) + 1}" for i, name in enumerate(names)]
+
+
+def _systems(options: DocumentsOptions, names: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for given, name in zip(options.names if options.seeds else names, names, strict=True):
+        found.setdefault(given, []).append(name)
+    return found
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:
@@ -207,16 +225,21 @@ def _refuse_other_mentions(linked: Mapping[str, Sequence[LinkedMention]]) -> Non
         refuse_other_mentions(here, there, (first, name))
 
 
-def _scores(reports: Mapping[str, Report], protocol: Protocol) -> tuple[list[str], dict[str, list[float]]]:
-    """Document of every mention of the denominator, and each system's scores."""
-    found = {name: [item.scores[protocol] for item in report.mentions if protocol in item.scores] for name, report in reports.items()}
+def _scores(
+    reports: Mapping[str, Report], protocol: Protocol, systems: Mapping[str, Sequence[str]] | None = None
+) -> tuple[list[str], dict[str, list[float] | list[list[float]]]]:
+    """Document of every mention of the denominator, and each system's scores, a row a seed where it has several."""
+    rows = {name: [item.scores[protocol] for item in report.mentions if protocol in item.scores] for name, report in reports.items()}
+    together = systems or {name: [name] for name in reports}
     first = next(iter(reports.values()))
-    return [item.document_id for item in first.mentions if protocol in item.scores], found
+    documents = [item.document_id for item in first.mentions if protocol in item.scores]
+    return documents, {name: rows[members[0]] if len(members) == 1 else [rows[member] for member in members] for name, members in together.items()}
 
 
-def _paired_strata(reports: Mapping[str, Report], comparison: Comparison, protocol: Protocol) -> list[dict[str, Any]]:
+def _paired_strata(reports: Mapping[str, Report], comparison: Comparison, scoring: _Scoring) -> list[dict[str, Any]]:
     """Every pair's differences in every stratum, each pair's p adjusted over its strata."""
-    documents, scores = _scores(reports, protocol)
+    protocol = scoring.protocol
+    documents, scores = _scores(reports, protocol, scoring.systems)
     scored = [item for item in next(iter(reports.values())).mentions if protocol in item.scores]
     values = {kind: closed or tuple(sorted({item.strata[kind] for item in scored})) for kind, closed in STRATA.items() if kind in scored[0].strata}
     strata = {kind: {value: [item.strata[kind] == value for item in scored] for value in of_kind} for kind, of_kind in values.items()}
@@ -263,6 +286,8 @@ def _write_misses(report: Report, path: Path) -> None:
 
 def _write_runs(folder: Path, scoring: _Scoring, reports: Mapping[str, Report], beside: Mapping[str, _Baseline]) -> None:
     command = ("syncabel", *sys.argv[1:])
+    if len(reports) > 1 and (folder / "evaluation.json").exists():
+        raise ConfigError(f"{folder} is the run of one system; give another folder for several")
     for name, report in reports.items():
         place = folder if len(reports) == 1 else folder / name
         write_run(place, name, report, scoring.gold, scoring.kb, command=command, recipe=scoring.recipes.get(name), speed=scoring.speeds.get(name))
@@ -270,7 +295,7 @@ def _write_runs(folder: Path, scoring: _Scoring, reports: Mapping[str, Report], 
         write_run(folder / _BASELINES / name, name, each.report, scoring.gold, scoring.kb, command=command, speed=each.speed)
 
 
-def _as_json(reports: Mapping[str, Report], beside: Mapping[str, _Baseline], comparison: Comparison | None, protocol: Protocol) -> dict[str, Any]:
+def _as_json(reports: Mapping[str, Report], beside: Mapping[str, _Baseline], comparison: Comparison | None, scoring: _Scoring) -> dict[str, Any]:
     """One system's report as it is; of several each under its name, and the pairs."""
     found = {name: {**report_json(each.report), "p_sign_flip": each.p, "speed": each.speed} for name, each in beside.items()}
     more = {"baselines": found} if beside else {}
@@ -278,7 +303,7 @@ def _as_json(reports: Mapping[str, Report], beside: Mapping[str, _Baseline], com
         (report,) = reports.values()
         return {**report_json(report), **more}
     systems = {name: report_json(report) for name, report in reports.items()}
-    return {"systems": systems, "paired": comparison_json(comparison), "paired_strata": _paired_strata(reports, comparison, protocol), **more}
+    return {"systems": systems, "paired": comparison_json(comparison), "paired_strata": _paired_strata(reports, comparison, scoring), **more}
 
 
 def _show(reports: Mapping[str, Report], beside: Mapping[str, _Baseline], comparison: Comparison | None, protocol: Protocol) -> None:

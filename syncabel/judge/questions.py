@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from syncabel.evaluate.hierarchy import steps_between
+from syncabel.judge.labels import Relation, turned
 from syncabel.kb import KnowledgeBase
 from syncabel.text import clean_name, escape_markup, sentence_around
 from syncabel.types import Document, Mention, Span
@@ -115,18 +116,25 @@ def question_of(document: Document, mention: Mention, against: tuple[str, ...], 
     return Question(against, predicted, _marked(document.text, mention.spans), side(against, kb), side(predicted, kb), links_of(against, predicted, kb))
 
 
-def messages(question: Question, *, swapped: bool = False, examples: Sequence[tuple[Question, str]] = (), encode: Encode | None = None) -> tuple[Message, ...]:
+def messages(
+    question: Question, *, swapped: bool = False, examples: Sequence[tuple[Question, Relation]] = (), encode: Encode | None = None
+) -> tuple[Message, ...]:
     """A question as a chat.
 
     Args:
         question: what is asked.
         swapped: A is the prediction and B is gold; the answer has to be turned when it is read.
-        examples: questions with the relation of the prediction to gold as a person sees it, shown gold first.
+        examples: questions with the relation of the prediction to gold as a person sees it; every second one is shown swapped, so that
+            their order does not tell which side is gold.
         encode: makes JSON of a value, on one line; hides what a tokenizer might take for a control token.
     """
     write = encode or json_line
-    shown = [f"Example: {_bracketed(write(_fields(example, False)))}\nAnswer: {write({'relation': relation})}" for example, relation in examples]
+    shown = [_shown(example, relation, bool(i % 2), write) for i, (example, relation) in enumerate(examples)]
     return Message("system", TASK), Message("user", "\n\n".join([*shown, _bracketed(write(_fields(question, swapped)))]))
+
+
+def _shown(example: Question, relation: Relation, swapped: bool, write: Encode) -> str:
+    return f"Example: {_bracketed(write(_fields(example, swapped)))}\nAnswer: {write({'relation': turned(relation) if swapped else relation})}"
 
 
 def json_line(value: Any) -> str:

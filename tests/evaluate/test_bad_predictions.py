@@ -226,3 +226,35 @@ def test_the_p_beside_a_baseline_is_that_of_the_first_system_against_it(annotate
     write(files / "a.jsonl", [to_json(row) for doc in many for row in answered(doc, "left")])
     done = run(files / "gold.jsonl", files / "a.jsonl", "--kb", files / "kb", "--train", files / "train.jsonl", "--baselines", "--json")
     assert json.loads(done.stdout)["baselines"]["exact"]["p_sign_flip"] == pytest.approx(2 / 256, abs=0.004)
+
+
+def test_files_of_one_name_are_seeds_of_one_system_where_that_is_said(files):
+    paths = (files / "a.jsonl", files / "b" / "a.jsonl", files / "b" / "a.jsonl")
+    names = ("--name", "one", "--name", "two", "--name", "one")
+    done = run(files / "gold.jsonl", *paths, *names, "--seeds", "--kb", files / "kb", "--json", "-o", files / "seeds")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert list(found["systems"]) == ["one-seed-1", "two", "one-seed-2"]
+    (pair,) = found["paired"]["pairs"]
+    # Of two mentions a seed of `one` has one right, the other both, as `two` has: three quarters less one.
+    assert (pair["a"], pair["b"], pair["delta"], pair["p_mcnemar"]) == ("one", "two", -0.25, None)
+    assert {path.name for path in (files / "seeds").iterdir()} == {"one-seed-1", "two", "one-seed-2"}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--seeds",), "give every file the --name"),
+        (("--seeds", "--name", "a", "--name", "a"), "two systems at least"),
+        (("--name", "a", "--name", "a"), "or say --seeds"),
+    ],
+)
+def test_seeds_that_are_of_no_two_systems_are_refused(files, options, problem):
+    done = run(files / "gold.jsonl", files / "a.jsonl", files / "b" / "a.jsonl", "--kb", files / "kb", *options)
+    assert problem in str(done.exception)
+
+
+def test_the_run_of_one_system_is_not_written_over_by_several(files):
+    assert run(files / "gold.jsonl", files / "a.jsonl", "--kb", files / "kb", "-o", files / "run").exit_code == 0
+    done = run(files / "gold.jsonl", files / "a.jsonl", files / "b" / "a.jsonl", "--kb", files / "kb", "-o", files / "run")
+    assert "is the run of one system" in str(done.exception)

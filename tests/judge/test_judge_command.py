@@ -226,6 +226,17 @@ def test_examples_stand_before_every_question(judge, server, tmp_path):
         assert example.endswith('Answer: {"relation": "broader"}')
 
 
+def test_every_second_example_is_shown_swapped(judge, server, tmp_path):
+    path = shots_file(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    assert judge(server.url, "--votes", "1", "--shots", path)[0] == 0
+    for asked in chats(server):
+        first, second, _ = asked.prompt.split("\n\n")
+        assert first.endswith('Answer: {"relation": "broader"}')
+        assert second.endswith('Answer: {"relation": "narrower"}')
+        assert first.split("\nAnswer")[0] != second.split("\nAnswer")[0]
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
