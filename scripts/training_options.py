@@ -8,14 +8,12 @@ documents are not looked at.  A variant that is in OUTPUT already is not run aga
 
 import argparse
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import results_file
 import yaml
 from evidence_cells import Cell, Options, Prepared, batch_for, ledger_of, training_config
 from evidence_sets import SETS, Bench, Places
@@ -128,7 +126,8 @@ def trained_and_judged(variant: Variant, prepared: WithNil, folder: Path, seed: 
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     train(parse(["--config", str(folder / "config.yaml"), "--output_dir", str(folder / "run"), "--model_folder", str(folder / "model")]))
     ledger = ledger_of(folder / "run", batch)
-    held_out = codes_held_out(prepared.sources["human"], prepared.bench.kb.canonical, variant.examples) if variant.examples.nil_hold_out else ()
+    codes = [code for document in prepared.sources["human"] for mention in document.mentions for code in mention.codes]
+    held_out = codes_held_out(codes, prepared.bench.kb.canonical, variant.examples) if variant.examples.nil_hold_out else ()
     return {"metrics": judged(prepared, folder / "model", held_out), "loss_tokens": ledger.loss_tokens, "seconds": ledger.seconds}
 
 
@@ -180,10 +179,7 @@ def row(documents: Sequence[str], scores: Sequence[float]) -> dict[str, Any]:
 def write_results(args: argparse.Namespace, prepared: WithNil, found: Mapping[str, Any]) -> None:
     """The results file: figures, and what is needed to get them again."""
     content = {
-        "name": args.results.stem,
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", *sys.argv]),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
+        **results_file.head(args.results),
         "config": prepared.options.stated | {"nil_hold_out": args.nil_hold_out},
         "digests": {"kb": prepared.bench.kb.digest, "lexicon": prepared.lexicon.digest},
         "hardware": "CPU, one thread",
@@ -194,8 +190,7 @@ def write_results(args: argparse.Namespace, prepared: WithNil, found: Mapping[st
         "notes": "NCBI disease: fitted on train, judged on dev (n: its documents), protocol set.  A Llama of about a million parameters from nothing; "
         "one seed, so differences within the intervals say nothing.  With NIL the mentions of held-out concepts cannot be right where it is not offered.",
     }
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
+    results_file.write(args.results, content)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from syncabel.errors import UnknownNameError
 from syncabel.types import Document
 
-__all__ = ["TypeMap"]
+__all__ = ["Annotations", "TypeMap", "annotation_counts"]
+
+Annotations = Counter[tuple[str | None, tuple[str, ...]]]  # (annotated type, codes of all answers) of mentions
+
+
+def annotation_counts(documents: Iterable[Document]) -> Annotations:
+    """How often mentions are annotated with a type and codes: as large as the vocabulary used, whatever the number of documents."""
+    return Counter((mention.type, mention.codes) for document in documents for mention in document.mentions)
 
 
 @dataclass(frozen=True)
@@ -51,13 +58,17 @@ class TypeMap:
             groups: the knowledge base's groups.
             least: smallest share of a type's answers a group must have to be allowed, a fraction.
         """
+        return cls.of_counts(annotation_counts(documents), groups_of, groups, least)
+
+    @classmethod
+    def of_counts(cls, annotations: Annotations, groups_of: Callable[[str], Sequence[str]], groups: Sequence[str], least: float = 0.01) -> "TypeMap":
+        """What `counted` gives for documents of these annotations: where documents are read once and not held."""
+        typed = [(kind, codes, count) for (kind, codes), count in annotations.items() if kind is not None]
         if len(groups) == 1:
-            types = {mention.type for document in documents for mention in document.mentions if mention.type is not None}
-            return cls(tuple(groups), {kind: tuple(groups) for kind in sorted(types)})
+            return cls(tuple(groups), {kind: tuple(groups) for kind in sorted({kind for kind, _, _ in typed})})
         counts: dict[str, Counter[str]] = defaultdict(Counter)
-        for document in documents:
-            for mention in document.mentions:
-                if mention.type is not None:
-                    counts[mention.type].update(group for code in mention.codes for group in groups_of(code))
-        table = {kind: tuple(g for g in groups if count[g] >= least * count.total() and count[g]) for kind, count in sorted(counts.items())}
+        for kind, codes, count in typed:
+            for group in (group for code in codes for group in groups_of(code)):
+                counts[kind][group] += count
+        table = {kind: tuple(g for g in groups if found[g] >= least * found.total() and found[g]) for kind, found in sorted(counts.items())}
         return cls(tuple(groups), {kind: found for kind, found in table.items() if found})

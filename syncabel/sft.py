@@ -133,9 +133,8 @@ def _examples(
         yield SFTExample(prompt, targets.lexicon.name(entry), answer.code, document.source, document.id, mention.id, document.provenance)
 
 
-def codes_held_out(documents: Iterable[Document], canonical: Callable[[str], str | None], settings: ExampleSettings) -> tuple[str, ...]:
-    """The concepts of documents whose mentions are taught as NIL, sorted; to be written down, so that evaluation can tell them apart."""
-    codes = {code for document in documents for mention in document.mentions for code in mention.codes}
+def codes_held_out(codes: Iterable[str], canonical: Callable[[str], str | None], settings: ExampleSettings) -> tuple[str, ...]:
+    """Those of the annotated codes whose mentions are taught as NIL, current and sorted; to be written down, so that evaluation can tell them apart."""
     current = {found for code in codes if (found := canonical(code)) is not None}
     return tuple(sorted(code for code in current if settings.holds_out(code)))
 

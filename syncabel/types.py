@@ -501,31 +501,44 @@ def from_json(kind: type[T], value: Any, where: str = "") -> T:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _fields(kind: type) -> dict[str, Any]:
+    """Name -> type of a dataclass's fields."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+@cache
+def _required(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING)
+
+
+@cache
+def _taken_apart(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What `get_origin` and `get_args` say of a type, with `dataclass` as the origin of one; both are slow to ask for millions of values."""
+    return dataclass if dataclasses.is_dataclass(kind) else get_origin(kind), get_args(kind)
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
     if type(value) is kind and kind in _PLAIN:  # most values; millions of rows are read this way
         return value
-    origin = get_origin(kind)
-    if dataclasses.is_dataclass(kind):
+    origin, parts = _taken_apart(kind)
+    if origin is dataclass:
         return _convert_object(typing.cast(type, kind), value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise FormatError(f"{where} should be a list, not {type(value).__name__}")
-        return tuple(_convert(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple(_convert(parts[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is Mapping:
         if not isinstance(value, dict):
             raise FormatError(f"{where} should be an object, not {type(value).__name__}")
-        return {_convert(get_args(kind)[0], key, where): _convert(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {_convert(parts[0], key, where): _convert(parts[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in get_args(kind):
+        if value is None and type(None) in parts:
             return None
-        return _convert(next(arg for arg in get_args(kind) if arg is not type(None)), value, where)
+        return _convert(next(arg for arg in parts if arg is not type(None)), value, where)
     if origin is Literal:
-        if value not in get_args(kind):
-            raise _no_choice(where, value, get_args(kind))
+        if value not in parts:
+            raise _no_choice(where, value, parts)
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -542,10 +555,9 @@ def _no_choice(where: str, value: Any, known: Sequence[str]) -> FormatError:
 def _convert_object(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise FormatError(f"{where} should be an object, not {type(value).__name__}")
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = _fields(kind)
     if unknown := [key for key in value if key not in fields]:
         raise FormatError(f"{where} has unknown field {unknown[0]!r}", hint=f"known: {', '.join(fields)}")
-    missing = [name for name, field in fields.items() if name not in value and field.default is dataclasses.MISSING]
-    if missing:
+    if missing := [name for name in _required(kind) if name not in value]:
         raise FormatError(f"{where} misses field {missing[0]!r}")
-    return kind(**{name: _convert(_hints(kind)[name], item, f"{where}.{name}") for name, item in value.items()})
+    return kind(**{name: _convert(fields[name], item, f"{where}.{name}") for name, item in value.items()})

@@ -4,23 +4,21 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from data_gen.gates import reason_against
 from syncabel.cli.console import err, tracked
-from syncabel.corpora import read_corpus, split_documents, write_jsonl, write_rejections
-from syncabel.corpora.corpus import refuse_test
+from syncabel.cli.training_documents import TrainingDocuments, with_current_codes
+from syncabel.corpora import write_jsonl, write_rejections
 from syncabel.errors import DigestMismatchError, UnknownNameError
-from syncabel.groups import TypeMap
+from syncabel.groups import Annotations, TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import format_named
 from syncabel.sft import FORMAT, ExampleSettings, codes_held_out, examples_file, make_examples, read_type_table, write_format
-from syncabel.types import NIL_CODE, Document, Mention, Rejection, SFTExample
+from syncabel.types import NIL_CODE, Document, Rejection, SFTExample
 
 __all__ = ["examples"]
 
@@ -70,27 +68,28 @@ def examples(
     )
     base, words = KnowledgeBase.load(kb), Lexicon.load(lexicon)
     _check_lexicon(words, lexicon, base)
-    read = read_corpus(corpus, format=corpus_format)
-    refuse_test(read.documents, ", ".join(map(str, corpus)))
-    documents, fallen, rebased = _of_this_kb(read.documents, base, rebase)
-    train, dev = _split(documents, dev_fraction, seed)
-    type_map = _type_map(types, train, base)
+    documents = TrainingDocuments(corpus, corpus_format, base, rebase)
+    if documents.rechecked:
+        err.print(f"made for another knowledge base: {documents.rechecked:,} documents, {len(documents.fallen):,} of them do not hold in this one")
+    train, dev = documents.split(dev_fraction, seed)
+    annotations = train.annotations()
+    type_map = _type_map(types, annotations, base)
     rows = make_examples(train, words, base.canonical, type_map, fmt, settings)
     (output / FORMAT).unlink(missing_ok=True)  # comes back last: it speaks for a folder that is whole
-    bad = [*read.rejections, *fallen, *_write_examples(output, tracked(rows, "examples"), ".parquet" if parquet else ".jsonl")]
-    _write_dev(output, [_canonical(document, base) for document in dev])
+    bad = [*documents.rejections, *documents.fallen, *_write_examples(output, tracked(rows, "examples"), ".parquet" if parquet else ".jsonl")]
+    _write_dev(output, [with_current_codes(document, base) for document in dev])
     _write_json(output / "types.json", dict(type_map.table))
     write_rejections(bad, output / "rejected.jsonl")
-    write_format(output, fmt, words, base.digest if rebased else None, _nil(train, base, settings))
+    write_format(output, fmt, words, base.digest if documents.rechecked else None, _nil(annotations, base, settings))
     err.print(f"dev: {len(dev):,} documents; types: {dict(type_map.table)}", markup=False)
     err.print(f"rejected: {len(bad):,} {dict(Counter(row.reason for row in bad))} → {output / 'rejected.jsonl'}", markup=False)
 
 
-def _nil(documents: list[Document], kb: KnowledgeBase, settings: ExampleSettings) -> dict[str, Any] | None:
+def _nil(annotations: Annotations, kb: KnowledgeBase, settings: ExampleSettings) -> dict[str, Any] | None:
     """What format.json says of NIL: the concepts that training sees as NIL only, so that whoever evaluates can tell them apart."""
     if not settings.nil:
         return None
-    concepts = codes_held_out(documents, kb.canonical, settings)
+    concepts = codes_held_out((code for _, codes in annotations for code in codes), kb.canonical, settings)
     if settings.nil_hold_out:
         err.print(f"taught as NIL only: {len(concepts):,} concepts, listed in {FORMAT}", markup=False)
     return {"hold_out": settings.nil_hold_out, "seed": settings.seed, "concepts": list(concepts)}
@@ -100,41 +99,6 @@ def _check_lexicon(lexicon: Lexicon, folder: Path, kb: KnowledgeBase) -> None:
     made_of = str(lexicon.header["kb_digest"])
     if made_of != kb.digest:
         raise DigestMismatchError(f"{folder}: knowledge base of the lexicon", kb.digest, made_of, "build it from this one with `syncabel lexicon build`")
-
-
-def _of_this_kb(documents: Iterable[Document], kb: KnowledgeBase, rebase: bool) -> tuple[list[Document], list[Rejection], int]:
-    """The documents to use, those made for another knowledge base that do not hold in this one, and how many were made for another."""
-    kept: list[Document] = []
-    fallen: list[Rejection] = []
-    rechecked = 0
-    for document in documents:
-        made_for = document.provenance.kb_digest if document.provenance else ""
-        if made_for in ("", kb.digest):
-            kept.append(document)
-            continue
-        if not rebase:
-            hint = "generate again, or take what still holds with --rebase"
-            raise DigestMismatchError(f"document {document.id!r} was generated for another knowledge base", kb.digest, made_for, hint)
-        row = _rechecked(document, kb)
-        rechecked += 1
-        if isinstance(row, Rejection):
-            fallen.append(row)
-        else:
-            kept.append(row)
-    if rechecked:
-        err.print(f"made for another knowledge base: {rechecked:,} documents, {len(fallen):,} of them do not hold in this one", markup=False)
-    return kept, fallen, rechecked
-
-
-def _rechecked(document: Document, kb: KnowledgeBase) -> Document | Rejection:
-    """The document with current codes, or why the gates of generation refuse it now."""
-    written_for = document.provenance.concept if document.provenance else ""
-    code = kb.canonical(written_for)
-    if code is None:
-        return Rejection(document.id, written_for, "unknown_code", document.text)
-    current = _canonical(document, kb)
-    reason = reason_against(current, kb.concept(code), kb)
-    return Rejection(document.id, code, reason, document.text) if reason else current
 
 
 def _write_examples(output: Path, rows: Iterable[SFTExample | Rejection], suffix: str) -> list[Rejection]:
@@ -175,32 +139,9 @@ def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _split(documents: list[Document], fraction: float, seed: int) -> tuple[list[Document], list[Document]]:
-    """Train and dev: the documents' own dev where they have one, else split off the human ones."""
-    dev = [document for document in documents if document.split == "dev"]
-    rest = [document for document in documents if document.split != "dev"]
-    human = [document for document in rest if document.source == "human"]
-    if dev or not human or fraction == 0:
-        return rest, dev
-    kept, split_off = split_documents(human, fraction, seed)
-    return [*kept, *(document for document in rest if document.source != "human")], list(split_off)
-
-
-def _canonical(document: Document, kb: KnowledgeBase) -> Document:
-    """The document with current codes: training, which judges checkpoints on it, has no knowledge base."""
-
-    def current(mention: Mention) -> Mention:
-        if not mention.answers:
-            return mention
-        answers = tuple(tuple(sorted({kb.canonical(code) or code for code in answer})) for answer in mention.answers)
-        return replace(mention, answers=answers)
-
-    return replace(document, mentions=tuple(map(current, document.mentions)))
-
-
-def _type_map(table: Path | None, train: list[Document], kb: KnowledgeBase) -> TypeMap:
+def _type_map(table: Path | None, annotations: Annotations, kb: KnowledgeBase) -> TypeMap:
     if table is None:
-        return TypeMap.counted(train, lambda code: _groups_of(code, kb), kb.groups)
+        return TypeMap.of_counts(annotations, lambda code: _groups_of(code, kb), kb.groups)
     given = read_type_table(table)
     for group in (group for groups in given.values() for group in groups):
         if group not in kb.groups:

@@ -1,10 +1,11 @@
 """Annotated texts, read from what others publish: one reader per format, every offset checked, nothing dropped silently."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from syncabel.corpora.bigbio import read_bigbio, write_bigbio
 from syncabel.corpora.bioc import read_bioc
@@ -12,7 +13,7 @@ from syncabel.corpora.brat import read_brat, write_brat
 from syncabel.corpora.check import CorpusCheck, Figures, check_corpus
 from syncabel.corpora.corpus import Corpus
 from syncabel.corpora.detect import format_of
-from syncabel.corpora.jsonl import read_jsonl, write_jsonl, write_rejections
+from syncabel.corpora.jsonl import iter_jsonl, read_jsonl, write_jsonl, write_rejections
 from syncabel.corpora.places import Seen
 from syncabel.corpora.pubtator import DIALECTS, Dialect, read_pubtator, write_pubtator
 from syncabel.corpora.sources import SOURCES, Official, Source, SourceFile, source_of, split_of, verified
@@ -22,7 +23,7 @@ from syncabel.corpora.split import part_of_dev, split_by_fractions, split_docume
 from syncabel.corpora.stats import CorpusStats, corpus_stats, write_stats
 from syncabel.corpora.syncabel_tsv import read_syncabel_tsv
 from syncabel.errors import ConfigError, UnknownNameError
-from syncabel.types import Split, as_split
+from syncabel.types import Document, Rejection, Split, as_split
 
 __all__ = [
     "DIALECTS",
@@ -39,6 +40,7 @@ __all__ = [
     "check_corpus",
     "corpus_stats",
     "format_of",
+    "iter_corpus",
     "part_of_dev",
     "read_bigbio",
     "read_bioc",
@@ -109,15 +111,9 @@ def read_corpus(
         FormatError: a file is empty, not UTF-8, of no known format, or nothing in it is readable.
         ConfigError: no file is given, or an option that a file's reader does not have.
     """
-    if format not in ("auto", *FORMATS):
-        raise UnknownNameError("corpus format", format, ("auto", *FORMATS))
-    given = as_split(split)  # before any file is opened
-    files = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
-    if not files:
-        raise ConfigError("no corpus file is given; name at least one")
-    seen: Seen = {}
     options = {"language": language, "several": several, "dialect": dialect}
-    parts = [_read(path, format_of(path) if format == "auto" else format, given, options, seen) for path in files]
+    seen: Seen = {}
+    parts = [FORMATS[kind](path, **_arguments(path, kind, given, options, seen)) for path, kind, given in _files(paths, format, split)]
     return Corpus(
         documents=tuple(document for part in parts for document in part.documents),
         rejections=tuple(rejection for part in parts for rejection in part.rejections),
@@ -125,14 +121,43 @@ def read_corpus(
     )
 
 
-def _read(path: Path, kind: str, split: Split | None, options: Mapping[str, str | Dialect | None], seen: Seen) -> Corpus:
-    reader = FORMATS[kind]
-    takes = signature(reader).parameters
-    wanted = {name: value for name, value in options.items() if value is not None}
+def iter_corpus(paths: Path | str | Sequence[Path | str], format: str = "auto", split: str | None = None) -> Iterator[Document | Rejection]:  # noqa: A002
+    """The documents and rejections of one or more files, in file order: those of JSON Lines one at a time, those of other formats a file at a time.
+
+    For training data, of which human documents are few and synthetic ones may be millions.  Arguments and errors are those of `read_corpus`;
+    an error in a file is raised when it is come to.
+    """
+    seen: Seen = {}
+    for path, kind, given in _files(paths, format, split):
+        arguments = _arguments(path, kind, given, {}, seen)
+        if FORMATS[kind] is read_jsonl:
+            yield from iter_jsonl(path, **arguments)
+        else:
+            part = FORMATS[kind](path, **arguments)
+            yield from part.documents
+            yield from part.rejections
+
+
+def _files(paths: Path | str | Sequence[Path | str], kind: str, split: str | None) -> Iterator[tuple[Path, str, Split | None]]:
+    """Each file with its format and the split given; both are checked before any file is opened."""
+    if kind not in ("auto", *FORMATS):
+        raise UnknownNameError("corpus format", kind, ("auto", *FORMATS))
+    given = as_split(split)
+    files = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
+    if not files:
+        raise ConfigError("no corpus file is given; name at least one")
+    for path in files:
+        yield path, format_of(path) if kind == "auto" else kind, given
+
+
+def _arguments(path: Path, kind: str, split: Split | None, options: Mapping[str, str | Dialect | None], seen: Seen) -> dict[str, Any]:
+    """What the reader of a file is called with."""
+    takes = signature(FORMATS[kind]).parameters
+    wanted: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if foreign := [name for name in wanted if name not in takes]:
         raise ConfigError(f"{path.name} is read as {kind}, which has no option {foreign[0]}; leave it out")
     official = source_of(path)
     # A file that only has an official one's name may be in any language; its split is believed, for no test document may be trained on.
     if official and official.verified is not False and "language" in takes:
         wanted.setdefault("language", SOURCES[official.source].language)
-    return reader(path, split=split or (official.split if official else None), seen=seen, **wanted)
+    return {"split": split or (official.split if official else None), "seen": seen, **wanted}

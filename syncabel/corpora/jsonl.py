@@ -15,7 +15,7 @@ from syncabel.errors import FormatError, OffsetError
 from syncabel.lines import text_lines
 from syncabel.types import Document, Mention, Rejection, SFTExample, Split, as_split, from_json, to_json
 
-__all__ = ["read_jsonl", "whole_file", "write_jsonl", "write_rejections", "write_rows"]
+__all__ = ["iter_jsonl", "read_jsonl", "whole_file", "write_jsonl", "write_rejections", "write_rows"]
 
 
 def read_jsonl(path: Path | str, *, split: str | None = None, seen: Seen | None = None, lines: Iterable[tuple[int, str]] | None = None) -> Corpus:
@@ -35,30 +35,41 @@ def read_jsonl(path: Path | str, *, split: str | None = None, seen: Seen | None 
         FormatError: not UTF-8, empty, or not one row can be taken.
         UnknownNameError: no such split.
     """
+    rows = list(iter_jsonl(path, split=split, seen=seen, lines=lines))
+    documents = tuple(row for row in rows if isinstance(row, Document))
+    return Corpus(documents, tuple(row for row in rows if isinstance(row, Rejection)), len(rows))
+
+
+def iter_jsonl(
+    path: Path | str, *, split: str | None = None, seen: Seen | None = None, lines: Iterable[tuple[int, str]] | None = None
+) -> Iterator[Document | Rejection]:
+    """The rows that `read_jsonl` reads, one at a time and in file order: for millions of synthetic sentences, of which only ids are held.
+
+    Arguments and errors are those of `read_jsonl`; a file of which not one row can be taken is refused at its end.
+    """
     given, path, ids = as_split(split), Path(path), {} if seen is None else seen
-    documents: list[Document] = []
-    rejections: list[Rejection] = []
+    taken, first, rejected = False, None, 0
     for number, line in text_lines(path) if lines is None else lines:
         if not line.strip():
             continue
         row = _document(line, f"{path}:{number}", given, ids)
         if isinstance(row, Rejection):
-            rejections.append(row)
+            taken = taken or row.reason.startswith("duplicate")  # a document, if not a new one
+            first, rejected = first or row, rejected + 1
         else:
+            taken = True
             ids[row.id] = row.split
-            documents.append(row)
-    _refuse_nothing(path, documents, rejections)
-    return Corpus(tuple(documents), tuple(rejections), len(documents) + len(rejections))
+        yield row
+    if not taken:
+        raise _nothing(path, first, rejected)
 
 
-def _refuse_nothing(path: Path, documents: list[Document], rejections: list[Rejection]) -> None:
-    if documents or any(rejection.reason.startswith("duplicate") for rejection in rejections):
-        return
-    if not rejections:
-        raise FormatError("the file holds blank lines only", path, hint="write one document a line")
-    first, reason = rejections[0].where.rsplit(":", 1)[1], rejections[0].reason
+def _nothing(path: Path, first: Rejection | None, rejected: int) -> FormatError:
+    if first is None:
+        return FormatError("the file holds blank lines only", path, hint="write one document a line")
     # The row itself stays out of the message: it may be a patient's.
-    raise FormatError(f"not one of {len(rejections)} rows is a document; the first fails on: {reason}", path, int(first), "see --format for other formats")
+    number = int(first.where.rsplit(":", 1)[1])
+    return FormatError(f"not one of {rejected} rows is a document; the first fails on: {first.reason}", path, number, "see --format for other formats")
 
 
 def _document(line: str, where: str, split: Split | None, ids: Seen) -> Document | Rejection:
@@ -75,8 +86,10 @@ def _document(line: str, where: str, split: Split | None, ids: Seen) -> Document
         return Rejection(where, "", repeated(ids, document.id, split), f"{line} (document {document.id} was read before)")
     if no_code := next((code for mention in document.mentions for code in mention.codes if code in NIL), None):
         return Rejection(where, "", "schema", f"{line} ({no_code} is no code; a mention that is not in the knowledge base has the answers [])")
-    mentions = tuple(map(_as_sets, document.mentions))
-    return dataclasses.replace(document, mentions=mentions, split=split, abbreviations=document.abbreviations or find_abbreviations(document.text))
+    mentions, abbreviations = tuple(map(_as_sets, document.mentions)), document.abbreviations or find_abbreviations(document.text)
+    if (mentions, split, abbreviations) == (document.mentions, document.split, document.abbreviations):
+        return document  # most rows: to build it anew would check every offset a second time
+    return dataclasses.replace(document, mentions=mentions, split=split, abbreviations=abbreviations)
 
 
 def _as_sets(mention: Mention) -> Mention:

@@ -17,6 +17,7 @@ from syncabel.corpora import (
     SOURCES,
     Corpus,
     format_of,
+    iter_corpus,
     read_corpus,
     read_jsonl,
     read_pubtator,
@@ -26,7 +27,7 @@ from syncabel.corpora import (
 from syncabel.corpora.corpus import refuse_test
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.prompt import PromptFormat, from_document, prompt_text
-from syncabel.types import Abbreviation, Document, Mention, Provenance, Span, to_json
+from syncabel.types import Abbreviation, Document, Mention, Provenance, Rejection, Span, to_json
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the checkout")
@@ -190,6 +191,26 @@ def test_a_document_met_again_is_rejected_row_by_row_across_files_too(tmp_path: 
     assert len(corpus) == 2
     assert Counter(rejection.reason for rejection in corpus.rejections) == {"duplicate": 8}
     assert corpus.rows_kept + len(corpus.rejections) == corpus.rows_read == 16
+
+
+def test_rows_come_one_by_one_as_they_are_read_whole(tmp_path: Path) -> None:
+    files = [as_jsonl(tmp_path), ncbi_file(tmp_path), as_jsonl(tmp_path)]
+    with files[0].open("a", encoding="utf-8") as handle:
+        handle.write("no row\n")
+    rows, whole = list(iter_corpus(files)), read_corpus(files)
+    assert [row for row in rows if isinstance(row, Document)] == list(whole.documents)
+    assert [row for row in rows if isinstance(row, Rejection)] == list(whole.rejections)
+    assert {row.reason for row in whole.rejections} >= {"json", "duplicate"}
+
+
+def test_the_first_document_is_there_before_a_later_line_is_read(tmp_path: Path) -> None:
+    path = as_jsonl(tmp_path)
+    with path.open("ab") as handle:
+        handle.write(b"\xff\n")
+    rows = iter_corpus(path, "jsonl")
+    assert isinstance(next(rows), Document)
+    with pytest.raises(FormatError, match="UTF-8"):
+        list(rows)
 
 
 def test_a_bracket_in_a_mention_stays_in_the_document_and_is_a_parenthesis_in_the_prompt(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from syncabel.cli.corpus import _title, app
+from syncabel.cli.reading import documents_of
 from syncabel.corpora import SOURCES, read_corpus, read_jsonl, write_jsonl
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
@@ -346,3 +347,13 @@ def test_the_table_of_sources_says_what_may_leave_this_machine() -> None:
     listed = json.loads(CliRunner().invoke(app, ["sources", "--json"]).stdout)
     assert listed["ncbi_disease"]["type_groups"]["Modifier"] == "Disease"
     assert not any(source["shareable"] for source in listed.values())
+
+
+def test_other_commands_say_the_first_row_that_they_cannot_read_and_how_many_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = source_file(tmp_path, ROWS.replace("11\t14\t16", "11\t15\t17") + "11\t1\t2\tx\tModifier\tA\n")
+    (document,) = documents_of([source])
+    assert [mention.text for mention in document.mentions] == ["Colon cancer", "polyposis"]
+    assert capsys.readouterr().err == f"{source}:4: offset: first of 2 rows not read; `syncabel corpus convert` lists them\n"
+    assert documents_of([source_file(tmp_path)])
+    assert documents_of([]) == []
+    assert capsys.readouterr().err == ""

@@ -1,5 +1,6 @@
 """`syncabel examples`: what the folder holds is of this run, this knowledge base and this lexicon."""
 
+import gc
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from syncabel.cli.examples import examples
+from syncabel.cli.training_documents import TrainingDocuments
 from syncabel.corpora import write_jsonl
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError, UnknownNameError
 from syncabel.sft import read_examples
@@ -185,3 +187,26 @@ def test_targets_can_be_sampled(places: Path) -> None:
     documents = [document(f"h{i}", "sclerosis", "A:1") for i in range(40)]
     assert run(places, documents, "--target", "sampled", "--target-temperature", 2, "--dev-fraction", 0).exit_code == 0
     assert {row.completion for row in read_examples(places / "out" / "human.jsonl")} == {"multiple sclerosis", "disseminated sclerosis"}
+
+
+def test_human_documents_are_held_and_synthetic_ones_are_not(places: Path, small_kb: Any) -> None:
+    synthetic = [document(f"s{i}", "angina", "A:3", kb_digest=small_kb.digest) for i in range(300)]
+    write_jsonl([*synthetic[:150], *human(), *synthetic[150:]], places / "documents.jsonl")
+    del synthetic
+    train, dev = TrainingDocuments([places / "documents.jsonl"], "auto", small_kb).split(0.1, 0)
+    gc.collect()
+    alive = [thing for thing in gc.get_objects() if isinstance(thing, Document)]
+    assert sum(each.source == "synthetic" for each in alive) == 0
+    assert (len(train.human), len(dev)) == (18, 2)
+    ids = [each.id for each in train]
+    assert len(ids) == len(set(ids)) == 318
+    assert train.annotations() == {("Disease", ("A:3",)): 318}
+    assert [each.id for each in train] == ids  # read again
+
+
+def test_a_synthetic_document_of_a_dev_split_is_no_training_document(places: Path, small_kb: Any) -> None:
+    documents = [document(f"s{i}", "angina", "A:3", kb_digest=small_kb.digest, split="dev" if i < 2 else "train") for i in range(5)]
+    write_jsonl([*documents, *human(3)], places / "documents.jsonl")
+    train, dev = TrainingDocuments([places / "documents.jsonl"], "auto", small_kb).split(0.5, 0)
+    assert [each.id for each in dev] == ["s0", "s1"]
+    assert [each.id for each in train] == ["h0", "h1", "h2", "s2", "s3", "s4"]

@@ -286,19 +286,19 @@ def test_concepts_held_out_appear_as_nil_only_and_are_the_same_in_any_order_and_
     codes = ["A:1", "A:2", "A:3", "A:4", "A:5", "A:7", "A:8"]
     documents = [document("MS today", "MS", (code,), name=f"{code}-{i}") for code in codes for i in range(3)]
     options = ExampleSettings(nil=True, nil_hold_out=0.4, seed=1)
-    held = codes_held_out(documents, small_kb.canonical, options)
+    held = codes_held_out(codes, small_kb.canonical, options)
     assert 0 < len(held) < len(codes)
     made = [row for row in run(documents, small_kb, nil_lexicon, nil=True, nil_hold_out=0.4, seed=1) if isinstance(row, SFTExample)]
     assert len(made) == len(documents)
     assert all((row.code == NIL_CODE) == (row.document_id.split("-")[0] in held) for row in made)
-    assert codes_held_out(documents[::-1], small_kb.canonical, options) == held
-    assert set(codes_held_out(documents[:6], small_kb.canonical, options)) == set(held) & {"A:1", "A:2"}
-    assert codes_held_out([document("MS", "MS", ("A:100",))], small_kb.canonical, options) == tuple(code for code in held if code == "A:1")
+    assert codes_held_out(codes[::-1], small_kb.canonical, options) == held
+    assert set(codes_held_out(codes[:2], small_kb.canonical, options)) == set(held) & {"A:1", "A:2"}
+    assert codes_held_out(["A:100"], small_kb.canonical, options) == tuple(code for code in held if code == "A:1")
 
 
 def test_a_mention_whose_other_answer_is_not_held_out_is_no_nil(small_kb: Any, nil_lexicon: Any) -> None:
     options = {"nil": True, "nil_hold_out": 0.4, "seed": 1}
-    held = codes_held_out([document("MS", "MS", *((code,) for code in ("A:1", "A:2", "A:3", "A:4", "A:5")))], small_kb.canonical, ExampleSettings(**options))
+    held = codes_held_out(("A:1", "A:2", "A:3", "A:4", "A:5"), small_kb.canonical, ExampleSettings(**options))
     kept = next(code for code in ("A:1", "A:2", "A:3", "A:4", "A:5") if code not in held)
     (one,) = run([document("MS today", "MS", (held[0],), (kept,))], small_kb, nil_lexicon, **options)
     assert isinstance(one, Rejection)
