@@ -58,9 +58,9 @@ soak: $(STAMP)  ## Hours: every reader against FUZZ damaged inputs, a generation
 	SYNCABEL_KILLS=$(KILLS) $(BIN)/python -m pytest tests/data_gen/test_survival.py --durations=0
 	SYNCABEL_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --durations=0
 
-# QUICK=1: what is counted again from stored answers and texts.  NAMES: files of docs/results, MINUTES: start nothing that would end later.
+# QUICK=1: what is counted again from stored answers and texts.  NAMES: files of docs/results, MINUTES: start nothing that would end later, RECORD=1: put down what held.
 results: $(STAMP)  ## Hours: every figure of docs/results made again, and which moved; QUICK=1 for minutes, NAMES="kb trie" for some, MINUTES=60.
-	$(BIN)/python scripts/results.py $(NAMES) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/python scripts/results.py $(NAMES) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RECORD),--record)
 
 lint: $(STAMP)  ## Style and formatting.
 	$(BIN)/ruff check .

@@ -9,7 +9,6 @@ Where the two find scores that differ by more than rounding the exit status is 1
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from decode import array_trie, distinct_names, existing, positive
+from printing import show
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import constrained.forest
@@ -94,7 +94,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--documents", type=positive, default=10, help="of a round")
     parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     args = parser.parse_args(given)
     corpus = args.data / "corpora" / "ncbi_disease" / "NCBItestset_corpus.txt"
     if not corpus.exists():
@@ -135,7 +135,7 @@ def main(given: Sequence[str] | None = None) -> None:
     }
     off, epsilon = max(figures["largest_difference_nats"] for figures in report.values()), epsilon_of(model)
     report["mentions"] = {"n": sum(mentions), "per_document": round(sum(mentions) / (args.rounds * args.documents), 1)}
-    print(json.dumps(report, indent=None if args.json else 2))
+    show(report, args.json)
     # Written so that it holds for what is no number.
     if not off <= epsilon:
         sys.exit(f"sharing prefixes changes a score by {off:.1e} nats, more than {epsilon:.1e}")

@@ -27,6 +27,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from printing import show
+
 from data_gen import Manifest, Surroundings, run
 from data_gen.answers import answer_schema
 from data_gen.chat.engine import Call, Reply, Sampling
@@ -193,17 +195,14 @@ def main() -> None:
     parser.add_argument("--sentences", type=positive, default=3, help="asked for in a request")
     parser.add_argument("--concurrency", type=positive, default=64)
     parser.add_argument("--concepts", type=positive, default=1_000_000, help="of the measurement of memory")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     args = parser.parse_args()
     memory = measure_memory(args.concepts)
     speed = measure_requests(args.requests, args.sentences, args.concurrency)
     if args.json:
-        print(json.dumps({"requests_per_s": speed["requests_per_s"], "peak_memory_mb": memory["peak_memory_mb"], "speed": speed, "memory": memory}))
+        show({"requests_per_s": speed["requests_per_s"], "peak_memory_mb": memory["peak_memory_mb"], "speed": speed, "memory": memory}, args.json)
         return
-    for title, rows in (("server that answers at once", speed), ("engine that answers at once", memory)):
-        print(title)
-        for name, value in rows.items():
-            print(f"  {name:24} {value}")
+    show({"server that answers at once": speed, "engine that answers at once": memory}, args.json)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from printing import show
 
 from syncabel.kb import KnowledgeBase
 
@@ -201,7 +202,7 @@ def in_process(step: str, *paths: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--names", type=Path, help="folder of code<TAB>name<TAB>P|S files")
     parser.add_argument("--work", type=Path, help="kept folder for the release; one that is there is used again")
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
@@ -216,7 +217,7 @@ def main() -> None:
         if not (release / "MRSAB.RRF").exists():
             in_process("generate", release, given.names or Path(), work, Path(str(given.rows)))
         result = {"rows": given.rows, **in_process("build", release, Path(temporary, "kb")), **in_process("look", Path(temporary, "kb"))}
-    print(json.dumps(result) if given.json else "\n".join(f"{key:20}{value:14,.2f}" for key, value in result.items()))
+    show(result, given.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ tokenizer's.  One process is one measurement, because peak memory is the process
 """
 
 import argparse
-import json
 import resource
 import statistics
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from printing import show
 
 from constrained.trie import TokenTrie
 from syncabel.kb import About, Frames, KnowledgeBase
@@ -112,17 +112,13 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(EIGHT))
     parser.add_argument("--distinct", type=int)
     parser.add_argument("--cache", type=Path, help="folder of token ids, as `syncabel lexicon build --cache` keeps it")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     arguments = parser.parse_args()
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
     result = measure(knowledge_base(arguments.names, arguments.sets, arguments.distinct), tokenizer, arguments.cache)
-    if arguments.json:
-        print(json.dumps(result))
-        return
-    for key, value in result.items():
-        print(f"{key:28} {value}")
+    show(result, arguments.json)
 
 
 if __name__ == "__main__":

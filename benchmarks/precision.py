@@ -9,7 +9,6 @@ a probability of 0.01 or more (`likely`, null where there are none), because it 
 """
 
 import argparse
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from decode import array_trie, distinct_names, existing, made_prompts, positive, trained
+from printing import show
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from constrained.search import EPSILON, Found, beam_search, score_entries
@@ -92,14 +92,14 @@ def main(given: Sequence[str] | None = None) -> None:
     which.add_argument("--trained", type=existing, help="folder that train_decode_model.py made, with names and queries of its own")
     parser.add_argument("--names", type=existing, nargs="+", default=[], help="files of code<TAB>name<TAB>P|S; the shipped DOID where not given")
     parser.add_argument("--mentions", type=positive, default=16)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     args = parser.parse_args(given)
     folder, trie, prompts = material(args)
     report = {}
     for kind in TYPES:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, kind)).eval()
         report[kind] = figures(model, trie, prompts, kind)
-    print(json.dumps(report, indent=None if args.json else 2))
+    show(report, args.json)
 
 
 if __name__ == "__main__":

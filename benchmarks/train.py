@@ -33,6 +33,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from printing import show
+
 ARMS = ("syncabel", "syncabel-bf16", "trl", "trl-plain")
 GIB = 2**30
 
@@ -238,7 +240,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--rounds", type=int, default=5, help="counted steps of every arm")
     parser.add_argument("--examples", type=int, default=256)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="write the figures to this file, as JSON")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     for internal in ("--arm", "--folder", "--steps"):
         parser.add_argument(internal, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -249,10 +252,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         prepare(Path(made), arguments.model, arguments.examples)
         result = measure(arguments, Path(made), model)
-    text = json.dumps(result, ensure_ascii=False, indent=1)
-    print(text)
+    show(result, arguments.json)
     if arguments.out:
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+        arguments.out.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from printing import show
 
 from data_gen import TemplateWriter, generate_documents
 from data_gen.mentions import initials
@@ -455,7 +456,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="end training by the clock")
     parser.add_argument("--hidden", type=int, default=192)
     parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     return parser.parse_args()
 
 
@@ -465,14 +466,8 @@ def main() -> None:
     tokenizer = str(args.vocabulary) if args.tokenizer is None else _sha256((args.tokenizer / "tokenizer.json").read_bytes())
     recipe = Recipe(names, tokenizer, args.steps, args.minutes, hidden=args.hidden, layers=args.layers)
     folder, report = prepare(args.names, args.tokenizer, recipe, args.out)
-    if args.json:
-        print(json.dumps({"folder": str(folder), **report}))
-        return
-    print(folder)
-    for title in ("training", "prompt_tokens"):
-        print(f"{title:14} " + ", ".join(f"{name} {value}" for name, value in report[title].items()))
-    for part, figures in report["queries"].items():
-        print(f"{part:14} " + "  ".join(f"{name} {value}" for name, value in figures.items()))
+    shown = report if args.json else {name: report[name] for name in ("training", "prompt_tokens", "queries")}
+    show({"folder": str(folder), **shown}, args.json)
 
 
 if __name__ == "__main__":

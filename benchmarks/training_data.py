@@ -9,7 +9,6 @@ have, beside what is mapped from files, which it takes back when it needs to: bo
 """
 
 import argparse
-import json
 import multiprocessing
 import random
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from printing import show
 
 STAGES = ("lexicon", "write_jsonl", "write_parquet", "tokenise_jsonl", "tokenise_parquet", "mapped", "mapped_packed", "mapped_packed_again", "mix")
 BEFORE = ("The patient was admitted with", "A family history of", "We report a case of", "After surgery, she developed", "Screening was negative for")
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--work", type=Path, help="folder to work in; a temporary one where not given")
     parser.add_argument("--keep", action="store_true", help="leave --work as it is afterwards")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     args = parser.parse_args()
     work = args.work or Path(tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
@@ -208,7 +208,7 @@ def main() -> None:
     finally:
         if not args.keep:
             shutil.rmtree(work)
-    print(json.dumps(report, indent=None if args.json else 2))
+    show(report, args.json)
 
 
 if __name__ == "__main__":

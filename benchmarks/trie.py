@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from printing import show
 
 from constrained.trie import TokenTrie, group_bits
 from syncabel.kb import KnowledgeBase
@@ -309,7 +310,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, help="folder of a tokenizer; one of 1,000 tokens is trained where not given")
     parser.add_argument("--names", type=int, help="distinct names to take; more than there are: the rest is recombined")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -318,11 +319,7 @@ def main() -> None:
         return
     names = file_names(arguments.files) if arguments.files else doid_names()
     result = measure(names, _tokenizer(arguments.tokenizer, names), arguments.names, arguments.rounds)
-    if arguments.json:
-        print(json.dumps(result))
-        return
-    for key, value in result.items():
-        print(f"{key:24} {value}")
+    show(result, arguments.json)
 
 
 def _tokenizer(folder: Path | None, names: pl.DataFrame) -> Any:

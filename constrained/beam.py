@@ -14,7 +14,7 @@ from constrained.forest import Forest, Tips
 from constrained.loop import Rows, grown, host, opened, refuse_not_finite, table_places
 from constrained.names import Edges, Expander, SharedEdges
 
-__all__ = ["BeamSearch", "Ended", "first_best"]
+__all__ = ["BeamSearch", "Ended", "Tally", "first_best"]
 
 # Tokens without alternative that are read at once.  A beam may be dropped while they run, one of one beam seldom: measured
 # (docs/LOG.md), four cost 6 % more tokens than none, in 40 % of the passes.
@@ -63,7 +63,44 @@ class _Live(NamedTuple):
         return _Live._make(column[which] for column in self)
 
 
-class BeamSearch:
+class Tally:
+    """What a search has found so far, and of each query how much it left open and how much it read.
+
+    Args:
+        expander: what may follow.
+        n_queries: queries are numbered from 0.
+
+    Attributes:
+        log_open: log-probability of all that was left out. Shape: (queries,).
+        expansions: rows that were read after the prompt. Shape: (queries,).
+    """
+
+    def __init__(self, expander: Expander, n_queries: int) -> None:
+        self._expander = expander
+        self._ended: list[Ended] = []
+        self.log_open = np.full(n_queries, -np.inf)
+        self.expansions = np.zeros(n_queries, np.int64)
+
+    @property
+    def ended(self) -> Ended:
+        """All answers found."""
+        return Ended.joined(self._ended)
+
+    def _first_found(self, more: Ended) -> Ended:
+        """Take answers up; returns those that had not been found before."""
+        more = more.take(~self._expander.repeats(more.query, more.state))
+        self._ended.append(more)
+        return more
+
+    def _strike_out(self, query: Longs) -> None:
+        """Forget what was found for queries."""
+        self._expander.forget(query)
+        ended = self.ended
+        self._ended = [ended.take(~np.isin(ended.query, query))]
+        self.log_open[query], self.expansions[query] = -np.inf, 0
+
+
+class BeamSearch(Tally):
     """Keeps the best unfinished beams of each query.
 
     A query is over when nothing live is more probable than the worst of its `num_beams` best finished answers.  Every
@@ -77,20 +114,13 @@ class BeamSearch:
     """
 
     def __init__(self, expander: Expander, n_queries: int, num_beams: int, max_new_tokens: int | None = None) -> None:
-        self._expander, self._width, self._most_tokens = expander, num_beams, max_new_tokens
+        super().__init__(expander, n_queries)
+        self._width, self._most_tokens = num_beams, max_new_tokens
         none = np.zeros(0, np.int64)
         self._live = _Live(none, none, none, np.zeros(0), none)
         self._tips = Tips.none()
-        self._ended: list[Ended] = []
         # The best finished totals of each query, descending.
         self._best = np.full((n_queries, num_beams), -np.inf)
-        self.log_open = np.full(n_queries, -np.inf)
-        self.expansions = np.zeros(n_queries, np.int64)
-
-    @property
-    def ended(self) -> Ended:
-        """All answers found."""
-        return Ended.joined(self._ended)
 
     @property
     def under_way(self) -> Longs:
@@ -111,12 +141,10 @@ class BeamSearch:
 
     def abandon(self, query: Longs) -> None:
         """See `Search.abandon`."""
-        self._expander.forget(query)
+        self._strike_out(query)
         kept = ~np.isin(self._live.query, query)
         self._live, self._tips = self._live.take(kept), self._tips.take(kept) if kept.any() else Tips.none()
-        ended = self.ended
-        self._ended = [ended.take(~np.isin(ended.query, query))]
-        self._best[query], self.log_open[query], self.expansions[query] = -np.inf, -np.inf, 0
+        self._best[query] = -np.inf
 
     def _advance(self, rows: Rows) -> None:
         edges = self._expander.edges(rows.state, rows.query, rows.scores)
@@ -146,8 +174,7 @@ class BeamSearch:
         self._end(Ended(query, state, total, rows.length[row] + 1, np.ones(len(row), np.bool_)))
 
     def _end(self, more: Ended) -> None:
-        more = more.take(~self._expander.repeats(more.query, more.state))
-        self._ended.append(more)
+        more = self._first_found(more)
         if not len(more.query):
             return
         order = np.argsort(more.query, kind="stable")

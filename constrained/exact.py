@@ -12,7 +12,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from constrained.beam import Ended, first_best
+from constrained.beam import Ended, Tally, first_best
 from constrained.concepts import certified, concepts_of, ranked_masses
 from constrained.forest import Forest, Tips
 from constrained.loop import Rows, grown, host, opened, refuse_not_finite
@@ -206,7 +206,7 @@ class _Next(NamedTuple):
     rank: Longs
 
 
-class ExactSearch:
+class ExactSearch(Tally):
     """Best-first search with a certificate.
 
     A query is over when its ranks are proven, when nothing is open, when the budget is spent, or when no further reading can prove
@@ -222,23 +222,16 @@ class ExactSearch:
     """
 
     def __init__(self, expander: Expander, n_queries: int, k: int, concept_of: Ints | None, epsilon: float, max_expansions: int | None) -> None:
-        self._expander, self._k, self._epsilon, self._budget = expander, k, epsilon, max_expansions
+        super().__init__(expander, n_queries)
+        self._k, self._epsilon, self._budget = k, epsilon, max_expansions
         self._concept_of = concept_of
         self._concepts: dict[tuple[int, ...], int] = {}
         self._prefixes = _Prefixes()
-        self._ended: list[Ended] = []
         # Of the names found, for the queries under way.
         self._named: tuple[Longs, Longs, Doubles] = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         self._under_way = np.zeros(0, np.int64)
         # How much may stay open, by query; set whenever names or prefixes were added.
         self._allowance = np.full(n_queries, -np.inf)
-        self.log_open = np.full(n_queries, -np.inf)
-        self.expansions = np.zeros(n_queries, np.int64)
-
-    @property
-    def ended(self) -> Ended:
-        """All answers found."""
-        return Ended.joined(self._ended)
 
     @property
     def under_way(self) -> Longs:
@@ -275,11 +268,8 @@ class ExactSearch:
 
     def abandon(self, query: Longs) -> None:
         """See `Search.abandon`."""
-        self._expander.forget(query)
+        self._strike_out(query)
         self._forget(query)
-        ended = self.ended
-        self._ended = [ended.take(~np.isin(ended.query, query))]
-        self.log_open[query], self.expansions[query] = -np.inf, 0
 
     def _add(self, rows: Rows, dive: Flags) -> None:
         """Take up what a pass has scored: names that ended, and prefixes that go on."""
@@ -302,8 +292,7 @@ class ExactSearch:
         )
 
     def _name(self, more: Ended) -> None:
-        more = more.take(~self._expander.repeats(more.query, more.state))
-        self._ended.append(more)
+        more = self._first_found(more)
         concept = np.array([self._concept(entries) for entries in self._expander.answers(more.state)], dtype=np.int64)
         query, old, total = self._named
         self._named = (np.concatenate([query, more.query]), np.concatenate([old, concept]), np.concatenate([total, more.total]))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from data_gen.journal import encoded
+from syncabel.digests import file_sha256
 from syncabel.errors import ConfigError, FormatError, IncompleteFolderError
 from syncabel.types import from_json, to_json
 
@@ -225,9 +226,7 @@ def verify_answers(folder: Path, manifest: Manifest) -> None:
     facts = manifest.files.get(GENERATION)
     if facts is None or not (folder / GENERATION).exists():
         raise IncompleteFolderError(f"{folder} has no {GENERATION}; delete the folder and generate again")
-    with (folder / GENERATION).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != facts.sha256:
+    if file_sha256(folder / GENERATION) != facts.sha256:
         raise IncompleteFolderError(f"{folder / GENERATION} was changed since it was written; delete the folder and generate again")
 
 

@@ -9,28 +9,24 @@ with their recipe, to docs/results/ncbi_disease.yaml.
 import argparse
 import hashlib
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import results_file
 import torch
 import yaml
 
 from data_gen import TemplateWriter
 from data_gen import run as generate
-from syncabel import __version__
 from syncabel.baselines import Cascade, apply, standard_baselines
 from syncabel.config_files import find_config, read_config
 from syncabel.corpora import read_corpus, read_jsonl
 from syncabel.decoding import DecodingSettings
+from syncabel.dense import SentenceEncoder
 from syncabel.evaluate import evaluate
 from syncabel.groups import TypeMap
 from syncabel.kb import About, KnowledgeBase, read_medic
@@ -56,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--medic", type=Path, help="the MEDIC file")
     parser.add_argument("--minutes", type=float, default=15, help="training budget; 0 scores the baselines only")
     parser.add_argument("--steps", type=int, help="train exactly so many steps instead, however long they take: for comparing on a machine that others load")
+    parser.add_argument("--encoder", help="sentence encoder for the dense baselines: minilm, sapbert, coder or a folder; none of them where not given")
     parser.add_argument("--model", help="pretrained model folder to start from; a small random Llama where not given")
     parser.add_argument("--per-concept", type=int, default=8, help="synthetic sentences asked for per concept")
     parser.add_argument("--vocabulary", type=int, default=1000, help="tokens of the tokenizer trained for a random model")
@@ -88,14 +85,8 @@ def main() -> None:
     splits = {split: read_corpus(corpus / name, split=split).documents for split, name in FILES.items()}
     fitted = [*splits["train"], *splits["dev"]]
 
-    systems: dict[str, Ranker] = {}
-    for long_forms in (False, True):
-        named = "_long_forms" if long_forms else ""
-        baselines = standard_baselines(kb, fitted, long_forms)
-        baselines["dictionary_then_exact"] = Cascade((baselines["dictionary"], baselines["exact"]))
-        systems |= {f"{name}{named}": ranker for name, ranker in baselines.items()}
     types = TypeMap.counted(fitted, lambda _code: kb.groups, kb.groups)
-    scores = {name: scored(ranker, splits["test"], kb, types, fitted) for name, ranker in systems.items()}
+    scores = {name: scored(ranker, splits["test"], kb, types, fitted) for name, ranker in baselines(args, kb, fitted).items()}
     recipe: dict[str, Any] = {}
     if args.minutes > 0:
         linker, synthetic, recipe = fine_tuned(args, kb, splits["train"])
@@ -104,6 +95,18 @@ def main() -> None:
             scores[name] = scored(ranker, splits["test"], kb, types, splits["train"], synthetic)
         recipe["prompts"] = prompt_tokens(splits["test"], types, linker.fmt, linker.tokenizer)
     write_results(args, kb, scores, recipe, time.perf_counter() - started)
+
+
+def baselines(args: argparse.Namespace, kb: KnowledgeBase, fitted: Sequence[Document]) -> dict[str, Ranker]:
+    """Every baseline, reading mentions as they are written and then by their long forms."""
+    encoder = SentenceEncoder.named(args.encoder, args.output / "embeddings") if args.encoder else None
+    systems: dict[str, Ranker] = {}
+    for long_forms in (False, True):
+        named = "_long_forms" if long_forms else ""
+        found = standard_baselines(kb, fitted, long_forms, encoder)
+        found["dictionary_then_exact"] = Cascade((found["dictionary"], found["exact"]))
+        systems |= {f"{name}{named}": ranker for name, ranker in found.items()}
+    return systems
 
 
 def fine_tuned(args: argparse.Namespace, kb: KnowledgeBase, human: Sequence[Document]) -> tuple[Linker, Sequence[Document], dict[str, Any]]:
@@ -200,28 +203,24 @@ def write_results(args: argparse.Namespace, kb: KnowledgeBase, scores: Mapping[s
     """The results file, in the form of docs/results/README.md: figures, and everything needed to get them again."""
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     content = {
-        "name": args.results.stem,
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", *sys.argv]),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
+        **results_file.head(args.results),
         "config": settings,
         "digests": {"config": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(), "kb": kb.digest},
         "kb": {"source": kb.about.source, "release": kb.about.release},
         "data": {"baselines": "NCBI disease train + dev", "model": "NCBI disease train, and template sentences for every concept", "test": "NCBI disease test"},
         "threads": torch.get_num_threads(),
-        "hardware": f"{os.cpu_count()} × {platform.machine()} CPU",
-        "software": {"syncabel": __version__, "python": platform.python_version(), "torch": version("torch"), "transformers": version("transformers")},
+        "hardware": results_file.processor(),
+        "software": results_file.software("torch", "transformers"),
         "protocol": "any",
         "seeds": [42],
         "n": scores["tfidf"]["all"]["recall_at_1"]["n"],
         "seconds": round(seconds),
         "metrics": dict(scores),
-        "model_recipe": dict(recipe),
+        **({"model_recipe": dict(recipe)} if recipe else {}),
         "notes": "All 960 mentions, composites included; alternative ids resolved.  human / synthetic_only / neither: where the concept was seen; "
         "for the baselines `human` means train + dev, for the model train.",
     }
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
+    results_file.write(args.results, content)
     for name, score in scores.items():
         print(f"{name:24}", "  ".join(f"{part} {cell['recall_at_1']['value']:.3f} (n={cell['recall_at_1']['n']})" for part, cell in score.items()))
 

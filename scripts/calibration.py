@@ -7,22 +7,17 @@ shows what calibrating does and chooses nothing: where a model is to be used, it
 """
 
 import argparse
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+import results_file
 from evidence_sets import SETS, Bench, Places
 
-from syncabel import __version__
 from syncabel.bootstrap import document_interval
 from syncabel.calibration.answering import Answering, answer_set
 from syncabel.calibration.fit import Judged, calibrate, judged
@@ -168,14 +163,11 @@ def summary(found: dict[str, Any]) -> str:
 def write(path: Path, metrics: dict[str, Any], bench: Bench, lexicon: Lexicon, seeds: Sequence[int], seconds: float) -> None:
     """The results file."""
     content = {
-        "name": path.stem,
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", *sys.argv]),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
+        **results_file.head(path),
         "config": {"targets": list(TARGETS), "coverages": list(COVERAGES), "beams": 5},
         "digests": {"kb": bench.kb.digest, "lexicon": lexicon.digest},
-        "hardware": f"{os.cpu_count()} × {platform.machine()} CPU, one thread",
-        "software": {"syncabel": __version__, "python": platform.python_version(), **{name: version(name) for name in ("numpy", "scikit-learn", "rapidfuzz")}},
+        "hardware": f"{results_file.processor()}, one thread",
+        "software": results_file.software("numpy", "scikit-learn", "rapidfuzz"),
         "data": "NCBI disease test, in two halves of documents, each calibrated on the other; answers of docs/results/evidence.yaml",
         "protocol": "set",
         "seeds": list(seeds),
@@ -184,7 +176,7 @@ def write(path: Path, metrics: dict[str, Any], bench: Bench, lexicon: Lexicon, s
         "metrics": metrics,
         "notes": " ".join(NOTES.split()),
     }
-    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=160, default_flow_style=None), encoding="utf-8")
+    results_file.write(path, content)
 
 
 NOTES = """A demonstration on test answers: the models were fitted on train and dev, so that the two halves of test are all that is left to calibrate and

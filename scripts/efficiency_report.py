@@ -1,22 +1,15 @@
 """Points of scripts/efficiency.py that are there to figures: means over seeds, intervals and tests over documents, the results file, two plots."""
 
 import json
-import os
-import platform
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
+import results_file
 from evidence_cells import MODES, Options, read_cell
-from evidence_report import STRATA, Scores, comparison, metrics_of
+from evidence_report import SOFTWARE, STRATA, Scores, comparison, metrics_of
 
-from syncabel import __version__
 from syncabel.errors import MissingExtraError
 
 __all__ = ["Found", "figures_of", "plot", "write_results"]
@@ -145,15 +138,12 @@ def write_results(path: Path, found: Found, options: Options, facts: Mapping[str
     if not found.points:
         return
     content = {
-        "name": path.stem,
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", *sys.argv]),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
+        **results_file.head(path),
         "variant": f"fine-tuned {Path(options.model).name}" if options.model else "CPU variant: a small Llama trained from nothing",
         "config": {**options.stated, "set": facts["set"], "source": facts["source"]},
         "digests": {"kb": facts["kb"], "lexicon": facts["lexicon"], "points": dict(found.digests)},
-        "hardware": f"{os.cpu_count()} × {platform.machine()} CPU, one thread",
-        "software": {"syncabel": __version__, "python": platform.python_version(), **{name: version(name) for name in ("torch", "transformers", "trl")}},
+        "hardware": f"{results_file.processor()}, one thread",
+        "software": results_file.software(*SOFTWARE),
         "protocol": options.protocol,
         "seeds": list(facts["seeds"]),
         "n": found.n,
@@ -164,10 +154,7 @@ def write_results(path: Path, found: Found, options: Options, facts: Mapping[str
         "ledger": dict(found.ledger),
         "notes": " ".join(f"{facts['about']} {NOTES}".split()),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_suffix(".tmp")
-    written.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=160, default_flow_style=None), encoding="utf-8")
-    os.replace(written, path)
+    results_file.write(path, content)
 
 
 NOTES = """Every point has the same optimizer steps, and loss tokens equal within the tolerance, whatever it is trained on: a smaller fraction or share

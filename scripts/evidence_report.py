@@ -1,29 +1,23 @@
 """Cells that are there to figures: means over seeds, intervals and tests over documents, the results file and a table."""
 
 import json
-import os
-import platform
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+import results_file
 from evidence_cells import MODES, Cell, Options, read_cell
 from numpy.typing import NDArray
 
-from syncabel import __version__
 from syncabel.evaluate import document_interval, paired_difference, sign_flip_test
 
 IN_OTHERS = "in_others"  # of the mentions whose concept is not in the human documents those that other corpora have: a part of synthetic_only
 PARTS = ("metrics", "baselines", "tests", "ledger", "misses", "digests")
 STRATA = ("human", "synthetic_only", "neither", IN_OTHERS)
+SOFTWARE = ("torch", "transformers", "trl")  # what a training depends on
 
 
 def metric(documents: Sequence[str], scores: Sequence[float]) -> dict[str, Any]:
@@ -76,8 +70,8 @@ def comparison(first: Scores, second: Scores, stratum: str) -> dict[str, Any] | 
     documents = [document for document, there in zip(first.documents, mask, strict=True) if there]
     one, other = (np.mean([side.rows[seed if seed in side.rows else -1] for seed in seeds], axis=0)[mask] for side in (first, second))
     found = paired_difference(documents, one, other)
-    p = sign_flip_test(one, other, documents)
-    return {"delta": round(found.delta, 4), "ci95": [round(x, 4) for x in found.ci95], "p": round(p, 4), "seeds": len(seeds), "n": int(mask.sum())}
+    p = sign_flip_test(one, other, documents)  # never 0, and not written as 0
+    return {"delta": round(found.delta, 4), "ci95": [round(x, 4) for x in found.ci95], "p": float(f"{p:.3g}"), "seeds": len(seeds), "n": int(mask.sum())}
 
 
 def read_scores(output: Path, name: str, arm: str, mode: str, seeds: Sequence[int], options: Options) -> Scores | None:
@@ -159,15 +153,12 @@ def write_results(path: Path, seeds: Sequence[int], options: Options, facts: Map
     parts = [fact["measured"] for fact in facts.values()]
     joined = {key: {name: value for part in parts for name, value in part[key].items()} for key in PARTS}
     content = {
-        "name": path.stem,
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", *sys.argv]),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
+        **results_file.head(path),
         "variant": f"fine-tuned {Path(options.model).name}" if options.model else "CPU variant: a small Llama trained from nothing, not SmolLM2-135M",
         "config": options.stated,
         "digests": {"sets": {name: fact["digests"] for name, fact in facts.items()}, "cells": joined["digests"]},
-        "hardware": f"{os.cpu_count()} × {platform.machine()} CPU, one thread",
-        "software": {"syncabel": __version__, "python": platform.python_version(), **{name: version(name) for name in ("torch", "transformers", "trl")}},
+        "hardware": f"{results_file.processor()}, one thread",
+        "software": results_file.software(*SOFTWARE),
         "seeds": list(seeds),
         "n": {name: fact["n"] for name, fact in facts.items()},
         "strata": {name: fact["strata"] for name, fact in facts.items()},
@@ -182,8 +173,7 @@ def write_results(path: Path, seeds: Sequence[int], options: Options, facts: Map
         "misses": joined["misses"],
         "notes": " ".join(NOTES.split()),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=160, default_flow_style=None), encoding="utf-8")
+    results_file.write(path, content)
     return content
 
 

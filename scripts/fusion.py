@@ -10,20 +10,15 @@ part's answers are kept under `--output` and are not made again: remove that fol
 import argparse
 import hashlib
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
+import results_file
 
-from syncabel import __version__
 from syncabel.baselines import apply, standard_baselines
 from syncabel.baselines.lookup import MentionDictionary
 from syncabel.bootstrap import document_interval, paired_difference, sign_flip_test
@@ -401,12 +396,8 @@ def write(args: argparse.Namespace, bench: Bench, metrics: dict[str, Any], words
         name: [str(each) for each in value] if isinstance(value, list) else str(value) if isinstance(value, Path) else value
         for name, value in vars(args).items()
     }
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     content = {
-        "name": args.results.stem,
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python scripts/fusion.py", *(str(argument) for argument in sys.argv[1:])]),
-        "commit": commit or None,
+        **results_file.head(args.results),
         "config": config,
         "digests": {"kb": bench.kb.digest, **{f"model_{folder.parent.name}": _weights_digest(folder) for folder in args.model}},
         "data": {
@@ -415,8 +406,8 @@ def write(args: argparse.Namespace, bench: Bench, metrics: dict[str, Any], words
             "models": "NCBI disease train",
             "test": "NCBI disease test",
         },
-        "hardware": f"{os.cpu_count()} × {platform.machine()} CPU",
-        "software": {"syncabel": __version__, "python": platform.python_version(), **{name: version(name) for name in SOFTWARE}},
+        "hardware": results_file.processor(),
+        "software": results_file.software(*SOFTWARE),
         "protocol": "set",
         "seeds": [42],
         "seconds": round(seconds),
@@ -424,8 +415,7 @@ def write(args: argparse.Namespace, bench: Bench, metrics: dict[str, Any], words
         "metrics": metrics,
         "notes": " ".join([*words, NOTES]),
     }  # fmt: skip
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=160, default_flow_style=None), encoding="utf-8")
+    results_file.write(args.results, content)
 
 
 SOFTWARE = ("torch", "transformers", "scikit-learn", "scipy", "rapidfuzz", "bm25s")

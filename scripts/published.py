@@ -9,9 +9,6 @@ the protocols move one model, what long forms of abbreviations are worth to a ca
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -21,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+import results_file
 from evidence_sets import SETS, Places
 
-from syncabel import __version__
 from syncabel.baselines import apply, standard_baselines
 from syncabel.bootstrap import document_interval
 from syncabel.corpora.syncabel_tsv import code_parts, table_rows
@@ -214,15 +210,13 @@ def write_results(args: argparse.Namespace, metrics: Mapping[str, Any], seconds:
     """The results file."""
     files = [*sorted((args.data / "predictions").glob("*.*")), *sorted((args.data / "corpora" / "spaccc").glob("*.tsv"))]
     content = {
-        "name": args.results.stem,
-        "date": time.strftime("%Y-%m-%d"),
+        **results_file.head(args.results),
         "what": "published predictions scored again, and what published scores are made of",
         "command": "python scripts/published.py --data ../shared/data",
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
         "config": None,
         "digests": {path.name: sha256(path.read_bytes()).hexdigest() for path in files},
-        "hardware": f"{os.cpu_count()} × {platform.machine()} CPU",
-        "software": {"syncabel": __version__, "python": platform.python_version(), "numpy": np.__version__},
+        "hardware": results_file.processor(),
+        "software": results_file.software("numpy"),
         "protocol": "recall_at_1 and training_dictionary: the published rule; belb: strict and lenient; long_forms: set",
         "seeds": {"bootstrap": 42},
         "n": {f"{corpus}": metrics["recall_at_1"][corpus]["with"]["all"]["n"] for corpus in CORPORA}
@@ -232,8 +226,7 @@ def write_results(args: argparse.Namespace, metrics: Mapping[str, Any], seconds:
         "metrics": metrics,
         "notes": " ".join(NOTES.split()),
     }
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=160, default_flow_style=None), encoding="utf-8")
+    results_file.write(args.results, content)
 
 
 NOTES = """The four tables and the two BELB files are outputs that others published; every count, interval and difference that is known of them came

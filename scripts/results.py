@@ -4,7 +4,8 @@
     python scripts/results.py --quick              # what is counted again from stored answers and texts: minutes
     python scripts/results.py ncbi_disease trie    # these files only
     python scripts/results.py --minutes 60         # all, but no check that is expected to end after an hour
-    python scripts/results.py --tables             # rewrite the tables of README.md and docs/*.md
+    python scripts/results.py --quick --record     # put down in docs/results/checks.jsonl when each check ended, and what held
+    python scripts/results.py --tables             # rewrite the tables of README.md and docs
 
 A check that ended is remembered under OUT/results by the digests of the results file and of the code, so that an interrupted run goes
 on with the next one; `--again` forgets.  The status is 1 where a figure moved or a check failed.  A figure that could not be checked is
@@ -15,7 +16,6 @@ import argparse
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -26,6 +26,8 @@ from pathlib import Path
 from evidence_sets import Places
 from results_checks import CHECKS, NEEDS, ROOT, Check, Entry, Workplace
 from results_figures import Figure, matching, read_figures
+from results_file import revision
+from results_record import Ended, figures_digest, read_record, record, said_of
 from results_tables import PAGES, fill
 
 from syncabel.errors import SyncabelError
@@ -61,11 +63,15 @@ class Remade:
         figures: by path; None where it failed.
         failure: why, else None.
         seconds: it took.
+        date: the day on which it ended.
+        commit: of the checkout it ran in.
     """
 
     figures: Mapping[str, Figure] | None
     failure: str | None
     seconds: float
+    date: str = ""
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ class Memory:
         if kept is None or kept["key"] != self.key(yaml_file):
             return None
         figures = {name: Figure(row["value"], tuple(row["ci95"]) if row["ci95"] else None, row["n"]) for name, row in kept["figures"].items()}
-        return Remade(figures, None, kept["seconds"])
+        return Remade(figures, None, kept["seconds"], kept["date"], kept["revision"])
 
     def keep(self, yaml_file: Path, check: Check, remade: Remade) -> None:
         """Remember a check that did not fail: one that did is worth another try."""
@@ -104,9 +110,9 @@ class Memory:
         path = self.path(yaml_file.stem, check)
         path.parent.mkdir(parents=True, exist_ok=True)
         figures = {name: asdict(figure) for name, figure in remade.figures.items()}
-        kept = {"key": self.key(yaml_file), "revision": _revision(), "check": check.name, "seconds": round(remade.seconds, 1), "figures": figures}
+        kept = {"key": self.key(yaml_file), "revision": remade.commit, "date": remade.date, "check": check.name, "seconds": round(remade.seconds, 1)}
         written = path.with_suffix(".tmp")
-        written.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        written.write_text(json.dumps(kept | {"figures": figures}, indent=1), encoding="utf-8")
         os.replace(written, path)
 
 
@@ -117,10 +123,6 @@ def code_digest(root: Path = ROOT) -> str:
         for path in sorted([*(root / folder).rglob("*.py"), *(root / folder).rglob("*.yaml")]):
             digest.update(f"{path.relative_to(root)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-def _revision() -> str:
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def judged(file: str, stored: Mapping[str, Figure], check: Check, remade: Remade) -> list[Verdict]:
@@ -175,7 +177,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="say how each file is checked, and check nothing")
     parser.add_argument("--minutes", type=float, help="start no check that is expected to end later")
     parser.add_argument("--again", action="store_true", help="forget which checks ended")
-    parser.add_argument("--tables", action="store_true", help="rewrite the tables of README.md and docs/*.md from the results files, and check nothing")
+    parser.add_argument("--record", action="store_true", help="put down in RESULTS/checks.jsonl and its table when each check ended and what held")
+    parser.add_argument("--tables", action="store_true", help="rewrite the tables of README.md and docs from the results files, and check nothing")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results files")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--ontologies", type=Path, default=ROOT / "out" / "ontologies", help="names taken out of wheels; fetched where they are not there")
@@ -194,14 +197,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check, print the table; 1 where a figure moved."""
     args = arguments(argv)
     if args.tables:
-        for page in PAGES:
-            text = page.read_text(encoding="utf-8")
-            if (new := fill(text, args.results)) != text:
-                page.write_text(new, encoding="utf-8")
-                print(f"{page.relative_to(ROOT)}: rewritten")
+        rewrite_tables(args.results)
         return 0
     if args.list:
-        print("\n".join(listed(args.names)))
+        print("\n".join(listed(args.names, args.results)))
         return 0
     try:
         verdicts = check_all(args)
@@ -209,14 +208,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted; the same command goes on with the check it was at", file=sys.stderr)
         return 130
     print("\n".join(table(verdicts)))
+    if args.record and args.results.resolve() == RESULTS:
+        rewrite_tables(args.results)
     report = args.out / "results" / "report.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=1), encoding="utf-8")
     return int(any(verdict.outcome == "moved" for verdict in verdicts))
 
 
+def rewrite_tables(results: Path) -> None:
+    """Bring the tables of README.md and docs up to the results files and the record."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if (new := fill(text, results)) != text:
+            page.write_text(new, encoding="utf-8")
+            print(f"{page.relative_to(ROOT)}: rewritten")
+
+
 def check_all(args: argparse.Namespace) -> list[Verdict]:
-    """A verdict on every figure of the files asked for."""
+    """A verdict on every figure of the files asked for; on record, where that is asked, as soon as a check has ended."""
     started, memory = time.monotonic(), Memory(args.out / "results", code_digest())
     verdicts: list[Verdict] = []
     for name in args.names:
@@ -232,9 +242,19 @@ def check_all(args: argparse.Namespace) -> list[Verdict]:
                     continue
                 remade = run(name, check, place)
                 memory.keep(yaml_file, check, remade)
-            own += judged(name, stored, check, remade)
+            of_check = judged(name, stored, check, remade)
+            if args.record:
+                record(args.results, [ended(name, stored, check, remade, of_check)], [(file, one.name) for file in CHECKS for one in CHECKS[file].checks])
+            own += of_check
         verdicts += settled(own) + unjudged(name, entry, stored, own, skipped)
     return verdicts
+
+
+def ended(file: str, stored: Mapping[str, Figure], check: Check, remade: Remade, verdicts: Sequence[Verdict]) -> Ended:
+    """The line of a check that was run, now or by the run that remembered it."""
+    held = sum(verdict.outcome == "held" for verdict in verdicts)
+    failure = (remade.failure or "").partition(":")[0]  # what comes after names folders of this machine
+    return Ended(file, check.name, remade.date, remade.seconds, len(verdicts), held, figures_digest(stored), remade.commit, failure)
 
 
 def workplace(args: argparse.Namespace, name: str, check: Check) -> Workplace:
@@ -261,24 +281,28 @@ def run(name: str, check: Check, place: Workplace) -> Remade:
     print(f"{name}, {check.name}: about {check.minutes:g} min", file=sys.stderr, flush=True)
     place.folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
+    figures, failure = None, None
     try:
-        return Remade(check.remake(place), None, time.monotonic() - started)
+        figures = check.remake(place)
     # A program whose output has another shape than it had fails as the figure does.
     except (SyncabelError, OSError, LookupError, ValueError, TypeError) as error:
-        return Remade(None, f"{type(error).__name__}: {error}", time.monotonic() - started)
+        failure = f"{type(error).__name__}: {error}"
+    return Remade(figures, failure, time.monotonic() - started, time.strftime("%Y-%m-%d"), revision())
 
 
-def listed(names: Sequence[str]) -> list[str]:
-    """How each file is checked, in words."""
-    lines = []
+def listed(names: Sequence[str], results: Path) -> list[str]:
+    """How each file is checked and what came of it last, in words."""
+    lines, on_record = [], read_record(results)
     for name in names:
-        entry = CHECKS.get(name, Entry(()))
+        entry, digest = CHECKS.get(name, Entry(())), figures_digest(read_figures(results / f"{name}.yaml"))
         lines.append(name)
         for check in entry.checks:
             said = "; ".join(dict.fromkeys(tolerance.said for _, tolerance in check.rules))
             lines.append(
                 f"  {check.kind:8} {check.name}, about {check.minutes:g} min: {said}{' (needs ' + ', '.join(check.needs) + ')' if check.needs else ''}"
             )
+            last = on_record.get((name, check.name))
+            lines.append(f"           last run: {f'{last.date}, {last.seconds:g} s, {said_of(last, digest)}' if last else 'not on record'}")
         lines += [f"  shortfall {', '.join(short.covers)}: {short.reason}" for short in entry.shortfalls]
     return lines
 

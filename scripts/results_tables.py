@@ -1,4 +1,4 @@
-"""Tables of README.md and docs/*.md, generated from docs/results between `<!-- results: NAME TABLE -->` and `<!-- /results -->`."""
+"""Tables of README.md and docs, generated from docs/results between `<!-- results: NAME TABLE -->` and `<!-- /results -->`."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from results_figures import read_figures
+from results_record import figures_digest, read_record, said_of
 
 from syncabel.errors import ConfigError
 
 __all__ = ["PAGES", "TABLES", "fill"]
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "results" / "README.md")
 MARKED = re.compile(r"(^<!-- results: (?P<name>[\w-]+) (?P<table>[\w-]+) -->\n).*?(^<!-- /results -->$)", re.DOTALL | re.MULTILINE)
 QUICKSTART = ("known_perturbed", "unseen_synonyms", "shared_short_forms", "demo_sentences")
 
@@ -37,8 +39,10 @@ def rendered(name: str, table: str, results: Path) -> str:
     Raises:
         ConfigError: there is no such table.
     """
+    if (name, table) == LAST_RUNS:
+        return _last_runs(results)
     if (name, table) not in TABLES:
-        raise ConfigError(f"no table {table!r} is made of {name}; scripts/results_tables.py makes {', '.join(' '.join(pair) for pair in TABLES)}")
+        raise ConfigError(f"no table {table!r} is made of {name}; scripts/results_tables.py makes {', '.join(' '.join(pair) for pair in (*TABLES, LAST_RUNS))}")
     content = yaml.safe_load((results / f"{name}.yaml").read_text(encoding="utf-8"))
     return TABLES[name, table](content)
 
@@ -63,6 +67,18 @@ def bold_best(column: Sequence[float | None], digits: int = 3) -> list[str]:
     shown = ["" if value is None else rounded(value, digits) for value in column]
     best = max((text for text in shown if text), default="")
     return [f"**{text}**" if text == best and text else text for text in shown]
+
+
+LAST_RUNS = ("checks", "last")  # of the record of all files, not of one file
+
+
+def _last_runs(results: Path) -> str:
+    """When each check on record ended, and what came of it."""
+    rows = []
+    for one in read_record(results).values():
+        said = said_of(one, figures_digest(read_figures(results / f"{one.file}.yaml")))
+        rows.append([one.file, one.check, one.date, f"{one.seconds:,.0f}", said])
+    return markdown(["file", "check", "ended", "seconds", "figures"], rows)
 
 
 def _quickstart(content: Mapping[str, Any]) -> str:
@@ -99,6 +115,28 @@ def _evidence(content: Mapping[str, Any], name: str = "ncbi_disease") -> str:
     columns.append([*("" if one is None else rounded(one) for one in free), ""])
     titles = [*(ARMS[arm] for arm in arms), BEHIND]
     return markdown(["trained on", *STRATA.values(), "free, all"], [[title, *cells] for title, cells in zip(titles, zip(*columns, strict=True), strict=True)])
+
+
+BASELINE_PARTS = {"all": "all", "human": "concept seen", "neither": "unseen"}
+
+
+def _baselines(content: Mapping[str, Any]) -> str:
+    """Every baseline by long forms, then as mentions are written, with intervals; seen is what train and dev have."""
+    metrics = content["metrics"]
+    plain = [name for name in metrics if not name.endswith("_long_forms")]
+    head = ["system", *(f"{title} (n={metrics[plain[0]][part]['recall_at_1']['n']})" for part, title in BASELINE_PARTS.items())]
+    rows = [
+        [f"`{name}`{', as written' if not suffix else ''}", *map(_with_interval, metrics[name + suffix].values())]
+        for suffix in ("_long_forms", "")
+        for name in plain
+    ]
+    return markdown(head, rows)
+
+
+def _with_interval(cell: Mapping[str, Any]) -> str:
+    figure = cell["recall_at_1"]
+    low, high = map(rounded, figure["ci95"])
+    return f"{rounded(figure['value'])} [{low}, {high}]"
 
 
 def _published(content: Mapping[str, Any]) -> str:
@@ -164,6 +202,7 @@ def _difference(cell: Mapping[str, Any]) -> str:
 
 TABLES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], str]] = {
     ("quickstart", "recall"): _quickstart,
+    ("ncbi_disease_baselines", "recall"): _baselines,
     ("evidence", "arms"): _evidence,
     ("published", "recall"): _published,
     ("published", "belb"): _belb,

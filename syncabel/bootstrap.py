@@ -97,15 +97,12 @@ def paired_difference(documents: Sequence[str], first: ArrayLike, second: ArrayL
 
 
 def sign_flip_test(first: ArrayLike, second: ArrayLike, documents: Sequence[str], seed: int = 42, rounds: int = 10_000) -> float:
-    """Two-sided p that two systems differ, by flipping the sign of whole documents' differences at random.
-
-    The observed arrangement counts as one of those drawn, so p is never 0: it is at least 1 / (rounds + 1).
+    """Two-sided p that two systems differ, by flipping the sign of whole documents' differences: `flip_p` of their sums.
 
     Args:
         first, second: the systems' scores on the same rows. Shape: (rows,).
         documents: each row's document. Shape: (rows,).
-        seed: random seed.
-        rounds: random flips.
+        seed, rounds: of the random flips, where there are too many documents for all of them.
 
     Raises:
         ConfigError: no row, or lengths that differ.
@@ -113,14 +110,14 @@ def sign_flip_test(first: ArrayLike, second: ArrayLike, documents: Sequence[str]
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if len(a) != len(b):
         raise ConfigError(f"{len(a)} scores against {len(b)}; give both systems' scores for the same rows")
-    return _random_flips(document_sums(documents, a - b), seed, rounds)
+    return flip_p(document_sums(documents, a - b), seed=seed, rounds=rounds)
 
 
 def flip_p(differences: ArrayLike, *, rounds: int = 10_000, seed: int = 42) -> float:
     """Two-sided p of a sum of documents' differences, when each document's sign might as well be the other one.
 
     Documents without a difference say nothing.  Of up to `EXACT_FLIPS` others every arrangement of signs is looked at, so that p is exact; of more,
-    `rounds` random ones, as in `sign_flip_test`.
+    `rounds` random ones.  The observed arrangement counts as one of those drawn, so p is never 0: it is at least 1 / (rounds + 1).
 
     >>> flip_p([3, 1, 2])  # only + + + and - - - sum to 6 or more: 2 of 8
     0.25

@@ -125,14 +125,15 @@ class SentenceEncoder:
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors of length 1; of many texts read from the cache where it has them. Shape: (texts × dimensions)."""
         if self.cache is None or len(texts) < _WORTH_KEEPING:
-            return self._encode(texts)
+            return self._encode(texts, np.zeros((len(texts), self._dimensions), np.float32))
         path = self.cache / f"{self._key(texts)}.npy"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             # Moved into its place when whole: a run that is stopped leaves no half file, two runs at once do not mix.
             partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")
-            with partial.open("wb") as handle:
-                np.save(handle, self._encode(texts), allow_pickle=False)
+            shape = (len(texts), self._dimensions)
+            # Vectors go into the file as they are made: those of ten million names are 15 GB.
+            self._encode(texts, np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape))
             partial.replace(path)
         found: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
         return found
@@ -143,10 +144,13 @@ class SentenceEncoder:
             seen.update(text.encode("utf-8", "surrogatepass") + b"\0")
         return seen.hexdigest()
 
-    def _encode(self, texts: Sequence[str]) -> Vectors:
-        """Shorter texts together, so that little of a batch is padding."""
+    @property
+    def _dimensions(self) -> int:
+        return int(self.model.config.hidden_size)
+
+    def _encode(self, texts: Sequence[str], vectors: Vectors) -> Vectors:
+        """Fill the rows of `vectors`; shorter texts together, so that little of a batch is padding."""
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        vectors = np.zeros((len(texts), self.model.config.hidden_size), np.float32)
         for start in range(0, len(order), _BATCH):
             rows = order[start : start + _BATCH]
             vectors[rows] = self._pooled([texts[i] for i in rows])

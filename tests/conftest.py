@@ -1,11 +1,16 @@
 """Doubles that are tiny but real: a trained byte-level BPE tokenizer, a two-layer random Llama."""
 
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
 CORPUS = [
     "Type 2 diabetes mellitus was diagnosed in 1997; the patient also had chronic kidney disease.",
     "breast cancer, ovarian carcinoma and malignant melanoma of the skin",
@@ -14,9 +19,34 @@ CORPUS = [
 ]
 
 
+@contextmanager
+def modules_of(folder: Path) -> Iterator[Callable[[str], ModuleType]]:
+    """Scripts of a folder as modules, by name.  They import each other by bare names, as they do when they are run."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    yield importlib.import_module
+    sys.path.remove(str(folder))
+    for name in {path.stem for path in folder.glob("*.py")} & (set(sys.modules) - before):
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Callable[[str], ModuleType]]:
+    """`script(name)`: a script of scripts/ as a module."""
+    with modules_of(ROOT / "scripts") as take:
+        yield take
+
+
+@pytest.fixture(scope="module")
+def benchmarks() -> Iterator[Callable[[str], ModuleType]]:
+    """`benchmarks(name)`: a script of benchmarks/ as a module."""
+    with modules_of(ROOT / "benchmarks") as take:
+        yield take
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    folder = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    folder = ROOT.parent / "shared" / "data"
     if not folder.exists():
         pytest.skip("needs ../shared/data beside the checkout")
     return folder

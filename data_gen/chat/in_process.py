@@ -7,6 +7,7 @@ from typing import Any
 
 from data_gen.chat.engine import Sampling
 from data_gen.writer import Message
+from syncabel.digests import file_sha256
 from syncabel.errors import ConfigError
 
 __all__ = ["chat_tokenizer", "encode_chat", "end_tokens", "files_digest", "model_name", "too_long"]
@@ -26,7 +27,7 @@ def files_digest(folder: str | Path) -> str:
     found = [path for name in _SMALL_FILES if (path := Path(folder, name)).is_file()]
     digest = hashlib.sha256()
     for path in found:
-        digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        digest.update(f"{path.name}\0{file_sha256(path)}\n".encode())
     return digest.hexdigest() if found else ""
 
 

@@ -1,6 +1,5 @@
 """The wording of the prompts, one file a language; a further language is a further file with the same keys."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from syncabel.digests import file_sha256
 from syncabel.errors import FormatError, UnknownNameError
 
 __all__ = ["FOLDER", "Texts", "languages", "texts", "texts_digest"]
@@ -71,7 +71,7 @@ def texts(language: str, folder: Path = FOLDER) -> Texts:
 
 def texts_digest(language: str, folder: Path = FOLDER) -> str:
     """SHA-256 of the file of a language."""
-    return hashlib.sha256((folder / f"{language}.yaml").read_bytes()).hexdigest()
+    return file_sha256(folder / f"{language}.yaml")
 
 
 def _row(path: Path) -> dict[str, Any]:

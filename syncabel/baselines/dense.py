@@ -38,11 +38,16 @@ class DenseNames(NearestString):
         # Names apart from training mentions: an encoder that keeps vectors has those of a knowledge base once, whatever the documents.
         names = sorted({fold(name.text) for concept in kb.concepts() for name in concept.names})
         others = sorted(set(self._strings).difference(names))
-        vectors = [encoder.encode(texts) for texts in (names, others) if texts]
+        # Kept as the encoder gives them, mapped where it maps them; a string that several answers have has one vector.
+        self._vectors = [encoder.encode(texts) for texts in (names, others) if texts]
         place = {text: i for i, text in enumerate([*names, *others])}
-        self._vectors = np.concatenate(vectors)[[place[text] for text in self._strings]]  # Shape: (strings × dimensions).
+        self._places = np.array([place[text] for text in self._strings])  # Shape: (strings,).
 
     def similarities(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Cosines. Shape: (texts × strings)."""
-        scores: NDArray[np.float32] = self._encoder.encode(texts) @ self._vectors.T
-        return scores
+        encoded, start = self._encoder.encode(texts), 0
+        scores = np.empty((len(texts), sum(map(len, self._vectors))), np.float32)
+        for vectors in self._vectors:
+            np.matmul(encoded, vectors.T, out=scores[:, start : start + len(vectors)])
+            start += len(vectors)
+        return np.take(scores, self._places, axis=1)

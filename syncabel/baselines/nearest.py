@@ -62,9 +62,12 @@ class NearestString(LinkingRanker):
         """The k best answers of one query.  Shapes: scores (strings,), best (answers,)."""
         if query.groups:
             best = np.where(self._in_groups(query.groups), best, np.float32(0))
-        # Everything that ties with the k-th stays until the answers' order has decided.
-        least = np.partition(best, len(best) - k)[len(best) - k] if k < len(best) else np.float32(0)
-        near = np.flatnonzero((best >= least) & (best > 0))
+        # Of a million answers few share a word with the mention, and partition is slow where most values are equal.
+        near = np.flatnonzero(best > 0)
+        if k < len(near):
+            # Everything that ties with the k-th stays until the answers' order has decided.
+            least = np.partition(best[near], len(near) - k)[len(near) - k]
+            near = near[best[near] >= least]
         order = near[np.lexsort((near, -best[near]))][:k]
         return [self._prediction(int(i), scores, float(best[i])) for i in order]
 

@@ -19,7 +19,7 @@ from syncabel.calibration.features import FEATURES, SEEN_FEATURE, features_of
 from syncabel.calibration.store import Calibration, Calibrator, Digests, Fit, HeldFor, Kind, Measured, SetCurve
 from syncabel.calibration.thresholds import precision_curve, set_curve
 from syncabel.errors import ConfigError
-from syncabel.evaluate.confidence import ConfidenceReport, chosen_confidence, confidence_report
+from syncabel.evaluate.confidence import ConfidenceReport, answer_is_right, chosen_confidence, confidence_report
 from syncabel.evaluate.protocols import PROTOCOLS, Protocol
 from syncabel.evaluate.strata import canonical_answers
 from syncabel.lexicon.store import Lexicon
@@ -45,12 +45,14 @@ class Judged:
         linked: its result.
         right: whether each prediction is right.
         long_form: what the document defines it as, where it is an abbreviation.
+        nil: annotated as not in the knowledge base.
     """
 
     document_id: str
     linked: LinkedMention
     right: tuple[bool, ...]
     long_form: str | None
+    nil: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ class Calibrated:
 def judged(documents: Sequence[Document], linked: Mapping[tuple[str, str], LinkedMention], canonical: Canonical, protocol: Protocol) -> list[Judged]:
     """Every annotated mention beside its result.
 
-    A mention that is not in the knowledge base (NIL) is right where the prediction abstains, wrong where it names a concept: a threshold
-    is there to hold such answers back.
+    A mention that is not in the knowledge base (NIL) is right where the prediction abstains, wrong where it names a concept (`answer_is_right`): a
+    threshold is there to hold such answers back.
 
     Args:
         documents: annotated.
@@ -98,8 +100,9 @@ def _whole(linked: LinkedMention) -> LinkedMention:
 def _judged(document: Document, mention: Mention, linked: LinkedMention, canonical: Canonical, protocol: Protocol) -> Judged:
     gold = canonical_answers(mention.answers or (), canonical)
     found = canonical_answers([() if prediction.abstains else prediction.codes for prediction in linked.predictions], canonical)
-    right = tuple(PROTOCOLS[protocol](gold, codes) == 1 if gold else not codes for codes in found)
-    return Judged(document.id, linked, right, document.long_form(mention.text))
+    scores = [PROTOCOLS[protocol](gold, codes) if gold else 0.0 for codes in found]
+    right = tuple(answer_is_right(not gold, codes, score) for codes, score in zip(found, scores, strict=True))
+    return Judged(document.id, linked, right, document.long_form(mention.text), not gold)
 
 
 def calibrate(
@@ -135,9 +138,10 @@ def calibrate(
     matrix = np.stack([features_of(row.linked, lexicon, row.long_form, seen or ()) for row in answered])
     names = tuple(name for name in FEATURES if name != SEEN_FEATURE or seen is not None)
     raw, source = chosen_confidence([_uncalibrated(row.linked) for row in answered])
-    before = confidence_report(right, np.clip(raw, 0, 1), documents, source=source, rounds=rounds, seed=seed)
+    nil = sum(row.nil for row in answered)
+    before = confidence_report(right, np.clip(raw, 0, 1), documents, nil=nil, source=source, rounds=rounds, seed=seed)
     crossed = {kind: cross_fitted(kind, matrix, right, documents, names) for kind in KINDS}
-    reports = {kind: confidence_report(right, values, documents, rounds=rounds, seed=seed) for kind, values in crossed.items()}
+    reports = {kind: confidence_report(right, values, documents, nil=nil, rounds=rounds, seed=seed) for kind, values in crossed.items()}
     measured = {kind: _measured(reports[kind], right, crossed[kind]) for kind in KINDS}
     chosen = min(KINDS, key=lambda kind: measured[kind].brier)
     fit = Fit(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from syncabel.calibration.features import FEATURES, SEEN_FEATURE
 from syncabel.calibration.thresholds import PrecisionPoint, SetPoint
+from syncabel.digests import file_sha256
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError
 from syncabel.types import from_json, to_json
 
@@ -38,7 +39,6 @@ __all__ = [
 
 FORMAT = "syncabel.calibration/1"
 CALIBRATION, SEEN_FILE = "calibration.json", "calibration_seen.npy"  # inside a model folder
-_BLOCK, _BLOCKS = 1 << 16, 32  # of a weights file that are read for its digest
 Floats = NDArray[np.float64]
 Kind = Literal["logistic", "isotonic"]
 
@@ -265,19 +265,12 @@ class Calibration:
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 over the names, sizes and 32 evenly spaced blocks of 64 KiB of every *.safetensors of a folder.
+    """SHA-256 over the names and digests of every *.safetensors of a folder, each read whole.
 
-    A training changes every block; to read all of a large model at each start would take minutes.
+    Samples of a file would be faster, and a change between them (one layer merged, one tensor edited) would keep a calibration that is void.
     """
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as handle:
-            for i in range(_BLOCKS):
-                handle.seek(max(0, size - _BLOCK) * i // (_BLOCKS - 1))
-                digest.update(handle.read(_BLOCK))
-    return digest.hexdigest()
+    told = "".join(f"{path.name}\0{file_sha256(path)}\n" for path in sorted(folder.glob("*.safetensors")))
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def prompts_digest(folder: Path) -> str:

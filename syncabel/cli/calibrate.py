@@ -10,9 +10,12 @@ from syncabel.calibration.answering import own_digests
 from syncabel.calibration.seen import SeenStrings
 from syncabel.calibration.store import CALIBRATION, SEEN_FILE, Calibration
 from syncabel.calibration.thresholds import coverage_for, set_level, threshold_for
-from syncabel.cli.console import err, out, print_json, tracked
+from syncabel.cli.console import out, print_json, tracked
 from syncabel.cli.evaluate_tables import score_table
-from syncabel.corpora import part_of_dev, read_corpus
+from syncabel.cli.option_groups import with_option_groups
+from syncabel.cli.reading import documents_of
+from syncabel.cli.search_options import SearchOptions
+from syncabel.corpora import part_of_dev
 from syncabel.corpora.split import DevPart
 from syncabel.errors import ConfigError, DigestMismatchError, MissingLexiconError, UnknownNameError
 from syncabel.evaluate import PROTOCOLS, aligned, confidence_json, read_linked
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from syncabel.calibration.fit import Calibrated
     from syncabel.decoding import DecodingSettings
     from syncabel.evaluate.confidence import ConfidenceReport
+    from syncabel.kb import KnowledgeBase
+    from syncabel.lexicon.store import Lexicon
 
 __all__ = ["calibrate"]
 
@@ -33,22 +38,18 @@ RULES = tuple(protocol for protocol in PROTOCOLS if READS[protocol] == "concepts
 TARGETS, COVERAGES = (0.8, 0.9, 0.95, 0.99), (0.7, 0.8, 0.9, 0.95)  # that are shown
 
 
+@with_option_groups
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Model folder that training exported; calibration.json is written into it.")],
     documents: Annotated[list[Path], typer.Argument(help="Annotated dev documents, in any format that is read.")],
     kb: Annotated[str, typer.Option(help="The model's knowledge base: its folder, or the name of a shipped one (doid).")],
+    *,
     train: Annotated[list[Path] | None, typer.Option(help="Training documents: whether a mention was seen becomes a feature; repeat for more files.")] = None,
     no_seen: Annotated[bool, typer.Option("--no-seen", help="Keep no digests of training mentions; short strings can be guessed from them.")] = False,
     part: Annotated[str, typer.Option(help="calibrate: the half of dev that chose no checkpoint; or all, where dev chose nothing.")] = "calibrate",
     predictions: Annotated[Path | None, typer.Option(help="What `syncabel link` wrote for the documents with these settings, instead of linking them.")] = None,
     protocol: Annotated[str, typer.Option(help=f"What is right: {', '.join(RULES)}.")] = "set",
-    num_beams: Annotated[int, typer.Option(help="Of the search that it is to hold for; see `syncabel link`.")] = 5,
-    ranking: Annotated[str | None, typer.Option(help="sum or mean; the model's own where not given.", show_default=False)] = None,
-    search: Annotated[str, typer.Option(help="greedy, beam or exact.")] = "beam",
-    ranks: Annotated[int, typer.Option(help="Of exact: how many ranks are to be proven.")] = 1,
-    max_expansions: Annotated[int, typer.Option(help="Of exact: prefixes read for a mention.")] = 64,
-    max_concepts: Annotated[int, typer.Option(help="Concepts that an answer may be composed of.")] = 1,
-    nil: Annotated[bool, typer.Option("--nil", help="Offer the lexicon's leaf for mentions that are not in the knowledge base.")] = False,
+    decoding: SearchOptions,
     lexicon: Annotated[Path | None, typer.Option(help="Folder of the model's lexicon, for a model that came without.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda …; a GPU where there is one.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
@@ -56,6 +57,8 @@ def calibrate(
     """Learn P(right) from mass, margin, bound, lengths and likeness, and write it into the model's folder.
 
     What is printed is of confidences that other documents gave (cross-fitted), with intervals over documents.
+
+    It holds for answers that are searched in the way the options say; they are those of `syncabel link`.
     """
     if part not in get_args(DevPart):
         raise UnknownNameError("--part", part, get_args(DevPart))
@@ -65,43 +68,17 @@ def calibrate(
         raise ConfigError(f"{model} is no folder here; the calibration is written into the model's folder, download it first")
     from syncabel.calibration.fit import calibrate as fit
     from syncabel.calibration.fit import documents_digest, judged
-    from syncabel.decoding import DecodingSettings, load_lexicon, own_ranking
-    from syncabel.kb import KnowledgeBase
 
-    entry = model_entry(model)
-    names = load_lexicon(model, entry, lexicon)
-    if names is None:
-        raise MissingLexiconError(f"{model}: no lexicon in it, and the names of a concept tell how sure an answer is; give --lexicon")
-    base = KnowledgeBase.load(kb)
-    if base.digest != names.header.get("kb_digest"):
-        hint = "give the knowledge base that the model's lexicon was built from"
-        raise DigestMismatchError(f"knowledge base {kb}", str(names.header.get("kb_digest")), base.digest, hint)
-    settings = DecodingSettings(
-        True,
-        num_beams,
-        ranking or own_ranking(entry),
-        search=search,
-        exact_ranks=ranks,
-        max_expansions=max_expansions,
-        max_concepts=max_concepts,
-        nil=nil,
-    )
-    dev, training = _read(documents), _read(train or [])
+    names = _lexicon(model, lexicon)
+    base = _knowledge_base(kb, names)
+    settings = decoding.settings(model)
+    dev, training = documents_of(documents), documents_of(train or [])
     _refuse_leak(dev, training)
-    chosen = part_of_dev(dev, cast(DevPart, part))
-    if not chosen:
-        raise ConfigError(f"part {part!r} of {len(dev)} documents is empty; give more documents, or --part all where they chose nothing")
+    chosen = _part(dev, part)
     linked = _read_predictions(dev, predictions) if predictions else _linked(chosen, model, settings, device, lexicon)
     seen = None if no_seen or not training else SeenStrings.of(mention.text for document in training for mention in document.mentions)
-    found = fit(
-        judged(chosen, linked, base.canonical, protocol),
-        names,
-        own_digests(model, names, seen, documents_digest(chosen)),
-        settings,
-        seen=seen,
-        part=part,
-        protocol=protocol,
-    )
+    rows, digests = judged(chosen, linked, base.canonical, protocol), own_digests(model, names, seen, documents_digest(chosen))
+    found = fit(rows, names, digests, settings, seen=seen, part=part, protocol=protocol)
     _save(model, found.calibration, seen)
     if json_:
         print_json({**to_json(found.calibration), "before": confidence_json(found.before), "after": confidence_json(found.after)})
@@ -109,14 +86,30 @@ def calibrate(
         _show(found, model)
 
 
-def _read(paths: Sequence[Path]) -> list[Document]:
-    if not paths:
-        return []
-    corpus = read_corpus(list(paths))
-    if corpus.rejections:
-        first = corpus.rejections[0]
-        err.print(f"{first.where}: {first.reason}: first of {len(corpus.rejections)} rows not read; `syncabel corpus convert` lists them")
-    return list(corpus.documents)
+def _lexicon(model: Path, place: Path | None) -> "Lexicon":
+    from syncabel.decoding import load_lexicon
+
+    names = load_lexicon(model, model_entry(model), place)
+    if names is None:
+        raise MissingLexiconError(f"{model}: no lexicon in it, and the names of a concept tell how sure an answer is; give --lexicon")
+    return names
+
+
+def _knowledge_base(kb: str, names: "Lexicon") -> "KnowledgeBase":
+    from syncabel.kb import KnowledgeBase
+
+    base = KnowledgeBase.load(kb)
+    if base.digest != names.header.get("kb_digest"):
+        hint = "give the knowledge base that the model's lexicon was built from"
+        raise DigestMismatchError(f"knowledge base {kb}", str(names.header.get("kb_digest")), base.digest, hint)
+    return base
+
+
+def _part(dev: Sequence[Document], part: str) -> Sequence[Document]:
+    chosen = part_of_dev(dev, cast(DevPart, part))
+    if not chosen:
+        raise ConfigError(f"part {part!r} of {len(dev)} documents is empty; give more documents, or --part all where they chose nothing")
+    return chosen
 
 
 def _refuse_leak(dev: Sequence[Document], training: Sequence[Document]) -> None:

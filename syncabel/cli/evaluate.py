@@ -1,7 +1,8 @@
 """`syncabel evaluate`: documents beside predictions, or one of the published formats."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,21 +45,7 @@ def evaluate(
     json_: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """Recall@1 with its interval, by stratum, and a cause for every miss."""
-    ways = [documents is not None, tsv is not None, belb is not None]
-    if sum(ways) != 1:
-        raise ConfigError("give DOCUMENTS and PREDICTIONS, or --tsv FILE, or --belb FILE")
-    if not tsv and (versus or judge_column):
-        raise ConfigError("--versus and --judge-column go with --tsv FILE; give it")
-    if not end_to_end and (iou or oracle_spans or oracle_types):
-        raise ConfigError("--iou, --oracle-spans and --oracle-types go with --end-to-end; give it")
-    if (tsv or belb) and (kb or synthetic or baselines or output or misses or name or model or protocol not in ("set", "syncabel") or (belb and train)):
-        raise ConfigError("--tsv and --belb score a table by its own rule, --tsv by --train's strata as well; leave out the options of documents")
-    if encoder and not baselines:
-        raise ConfigError("--encoder is for the dense baseline; give --baselines, too")
-    if seeds and not name:
-        raise ConfigError("--seeds goes by names; give every file the --name of its system")
-    if encoder_cache and not encoder:
-        raise ConfigError("--encoder-cache keeps an encoder's vectors; give --encoder, too")
+    _refuse_combinations(locals())
     if end_to_end:
         if documents is None or not predictions or len(predictions) != 1:
             raise ConfigError("--end-to-end scores one system; give DOCUMENTS and one file of PREDICTIONS")
@@ -77,3 +64,26 @@ def evaluate(
             baselines, encoder, encoder_cache, misses, output, json_,
         )  # fmt: skip
         score_documents(options)
+
+
+def _refuse_combinations(given: Mapping[str, Any]) -> None:
+    """Options that mean nothing beside each other, by their names."""
+
+    def some(*names: str) -> bool:
+        return any(given[name] for name in names)
+
+    if sum(given[name] is not None for name in ("documents", "tsv", "belb")) != 1:
+        raise ConfigError("give DOCUMENTS and PREDICTIONS, or --tsv FILE, or --belb FILE")
+    if some("versus", "judge_column") and not some("tsv"):
+        raise ConfigError("--versus and --judge-column go with --tsv FILE; give it")
+    if some("iou", "oracle_spans", "oracle_types") and not some("end_to_end"):
+        raise ConfigError("--iou, --oracle-spans and --oracle-types go with --end-to-end; give it")
+    of_documents = some("kb", "synthetic", "baselines", "output", "misses", "name", "model") or given["protocol"] not in ("set", "syncabel")
+    if some("tsv", "belb") and (of_documents or (some("belb") and some("train"))):
+        raise ConfigError("--tsv and --belb score a table by its own rule, --tsv by --train's strata as well; leave out the options of documents")
+    if some("encoder") and not some("baselines"):
+        raise ConfigError("--encoder is for the dense baseline; give --baselines, too")
+    if some("seeds") and not some("name"):
+        raise ConfigError("--seeds goes by names; give every file the --name of its system")
+    if some("encoder_cache") and not some("encoder"):
+        raise ConfigError("--encoder-cache keeps an encoder's vectors; give --encoder, too")

@@ -12,7 +12,7 @@ from typing import Any
 from syncabel.cli.console import err, print_json
 from syncabel.cli.evaluate_show import show_report, show_systems
 from syncabel.cli.link_record import read_record
-from syncabel.corpora import read_corpus
+from syncabel.cli.reading import documents_of
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.evaluate import (
     PROTOCOLS,
@@ -148,7 +148,7 @@ def _scoring(options: DocumentsOptions, names: Sequence[str]) -> _Scoring:
             recipes = {name: record.recipe for name, record in records.items()}
             recipes |= {name: _recipe(model) for name, model in zip(names, options.models, strict=False)}
             speeds = {name: {**record.speed, "search": record.search.get("search")} for name, record in records.items()}
-            gold, train, synthetic = (_read(paths) for paths in ([options.documents], options.train, options.synthetic))
+            gold, train, synthetic = (documents_of(paths) for paths in ([options.documents], options.train, options.synthetic))
             return _Scoring(KnowledgeBase.load(options.kb), gold, train, synthetic, protocol, _systems(options, names), recipes, speeds)
     raise UnknownNameError("protocol", options.protocol, PROTOCOLS)
 
@@ -206,16 +206,6 @@ def _stems(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             break
     return names
-
-
-def _read(paths: Sequence[Path]) -> list[Document]:
-    if not paths:
-        return []
-    corpus = read_corpus(list(paths))
-    if corpus.rejections:
-        first = corpus.rejections[0]
-        err.print(f"{first.where}: {first.reason}: first of {len(corpus.rejections)} rows not read; `syncabel corpus convert` lists them", markup=False)
-    return list(corpus.documents)
 
 
 def _refuse_other_mentions(linked: Mapping[str, Sequence[LinkedMention]]) -> None:

@@ -6,8 +6,9 @@ from typing import cast
 
 from rich.table import Table
 
-from syncabel.cli.console import err, out, print_json
+from syncabel.cli.console import out, print_json
 from syncabel.cli.evaluate_tables import score_table
+from syncabel.cli.reading import say_unread
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.evaluate import (
     IOU_RULES,
@@ -77,8 +78,7 @@ def score_spans(options: SpansOptions) -> None:
 
 def _read(path: Path, kb: KnowledgeBase | None) -> AnnotationSet:
     found = read_annotations(path, kb)
-    if found.rejected:
-        err.print(f"{path}: {found.rejected} rows not read; `syncabel corpus convert` lists them", markup=False)
+    say_unread(found.rejections)
     return found
 
 

@@ -36,7 +36,7 @@ def score_tsv(path: Path, versus: Path | None, judge_column: str | None, train: 
     other = read_tsv(versus) if versus else None
     paired = compare_tables(table, other) if other else None
     if json_:
-        # Testing every stratum takes as long as testing all of the table twenty times: done where strata were asked for.
+        # Testing every stratum takes seconds: done where strata were asked for.
         parts = compare_table_strata(table, other, strata) if other and train else None
         more = {**(paired_json(paired, parts) if paired else {}), **(judge_json(report, judge_column) if judge_column else {})}
         print_json({**tsv_json(report), "strata": table_strata_json(table, strata), **more})
@@ -88,7 +88,8 @@ def show_confidence(found: ConfidenceReport | None) -> None:
         return
     figures = {"ECE": found.ece, "Brier": found.brier, "AUROC": found.auroc, "AURC": found.aurc}
     shown = ", ".join(f"{name} {'–' if value is None else f'{value:.3f}'}" for name, value in figures.items())
-    out.print(f"confidence ({found.source}) of the {found.n:,} answered: mean {found.mean_confidence:.3f} at {found.accuracy:.3f} right; {shown}")
+    nil = f" ({found.nil:,} of them NIL)" if found.nil else ""
+    out.print(f"confidence ({found.source}) of the {found.n:,} answered{nil}: mean {found.mean_confidence:.3f} at {found.accuracy:.3f} right; {shown}")
 
 
 def show_belb(report: BelbReport, json_: bool) -> None:

@@ -10,8 +10,10 @@ from data_gen import Manifest
 from data_gen.report import write_page
 from syncabel.cli.config_file import config_option
 from syncabel.cli.console import out, print_json
+from syncabel.cli.engine_options import EngineOptions
 from syncabel.cli.generation import Order, Work
-from syncabel.cli.writers import CHAT, WRITERS, EngineOptions
+from syncabel.cli.option_groups import with_option_groups
+from syncabel.cli.writers import CHAT, WRITERS
 from syncabel.errors import UnknownNameError
 from syncabel.kb import KnowledgeBase
 from syncabel.types import to_json
@@ -23,12 +25,14 @@ PAGE = "report.html"
 SHOWN = 3  # prompts of a dry run
 
 
+@with_option_groups
 def generate(
     kb: Annotated[str, typer.Argument(help="Knowledge base: a folder, or `doid`.")],
     output: Annotated[
         Path,
         typer.Option("-o", "--output", help="Folder to write: documents, rejects, raw answers, report.html, report.json, manifest.json."),
     ],
+    *,
     config: Annotated[str | None, config_option("generate")] = None,
     writer: Annotated[str, typer.Option(help=f"Who writes: {', '.join(WRITERS)}.")] = "template",
     per_concept: Annotated[int, typer.Option(help="Sentences wanted per concept.")] = 5,
@@ -52,25 +56,7 @@ def generate(
     without_gate: Annotated[list[str] | None, typer.Option(help="Gate switched off, for an ablation.")] = None,
     relink: Annotated[bool, typer.Option("--relink", help="Have the model say what each sentence means; what means something else is not kept.")] = False,
     scores: Annotated[bool | None, typer.Option(help="Record rank and distance of every mention; on with a language model.", show_default=False)] = None,
-    model: Annotated[str | None, typer.Option(help="Model: a folder, or the name the server knows it by.")] = None,
-    base_url: Annotated[str, typer.Option(help="openai: address of the server; the key comes from OPENAI_API_KEY.")] = "http://localhost:8000/v1",
-    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 0.7,
-    top_p: Annotated[float, typer.Option(help="Of the sampling, a fraction.")] = 0.95,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 512,
-    structured: Annotated[str, typer.Option(help="How answers are held to the schema: auto, json_schema, json_object or none.")] = "auto",
-    concurrency: Annotated[int, typer.Option(help="openai: requests under way.")] = 32,
-    timeout: Annotated[float, typer.Option(help="openai: longest wait for an answer, in seconds.")] = 120.0,
-    retries: Annotated[int, typer.Option(help="openai: how often a failed request is asked again.")] = 5,
-    patience: Annotated[float, typer.Option(help="openai: how long the server may be gone or busy, in seconds.")] = 600.0,
-    tensor_parallel: Annotated[int, typer.Option(help="vllm: GPUs that share the weights.")] = 1,
-    max_model_len: Annotated[int | None, typer.Option(help="vllm: longest prompt and answer, in tokens; the model's own where not given.")] = None,
-    eager: Annotated[bool, typer.Option("--eager", help="vllm: without CUDA graphs.")] = False,
-    batch_size: Annotated[int, typer.Option(help="transformers: requests answered together.")] = 8,
-    load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="transformers: weights in four bits.")] = False,
-    workers: Annotated[int, typer.Option(help="ray: workers.")] = 2,
-    worker: Annotated[str, typer.Option(help="ray: what each worker runs: openai, vllm or transformers.")] = "vllm",
-    ray_address: Annotated[str, typer.Option(help="ray: `local`, `auto`, or host:port of a cluster.")] = "local",
-    gpus_per_worker: Annotated[float, typer.Option(help="ray: GPUs of each worker.")] = 0.0,
+    options: EngineOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show three prompts and what the plan costs; write nothing.")] = False,
     tokens_per_s: Annotated[float, typer.Option(help="--dry-run: tokens the engine writes in a second.")] = 2500.0,
     again: Annotated[bool, typer.Option("--reparse", help="Parse and judge the stored answers again; no model is asked.")] = False,
@@ -84,7 +70,7 @@ def generate(
     work = Work(
         KnowledgeBase.load(kb),
         Order(**{field.name: given[field.name] for field in fields(Order)}),
-        EngineOptions(**{field.name: given[field.name] for field in fields(EngineOptions)}),
+        options,
         scored=chat if scores is None else scores,
         rounds=2 * chat if rounds is None else rounds,
         stored=again,

@@ -17,7 +17,8 @@ from data_gen.planning import Budget, Cost, Estimate, Plan, Select, confusabilit
 from data_gen.relinking import Relinker
 from data_gen.writer import Message, Related, Shot
 from syncabel.cli.console import err, tracked
-from syncabel.cli.writers import CHAT, OFFLINE, EngineOptions, chat_writer, stored_writer
+from syncabel.cli.engine_options import EngineOptions
+from syncabel.cli.writers import CHAT, OFFLINE, chat_writer, stored_writer
 from syncabel.corpora import read_corpus
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.kb import KnowledgeBase

@@ -1,14 +1,16 @@
 """`syncabel judge`: a language model says what the answers are that are not equal to gold; and how far two judges agree."""
 
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from syncabel.cli.console import out, print_json
+from syncabel.cli.engine_options import EngineOptions
 from syncabel.cli.judging import Judging, Order
-from syncabel.cli.writers import CHAT, EngineOptions
+from syncabel.cli.option_groups import with_option_groups
+from syncabel.cli.writers import CHAT
 from syncabel.errors import ConfigError
 from syncabel.judge import Asked, Budget, JudgeSettings, labels_agreement, read_labels
 
@@ -18,11 +20,21 @@ MISSING, CAPPED = 3, 4  # exit codes: some calls got no answer; the budget is sp
 SHOWN = 3  # questions of a dry run
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeOptions(EngineOptions):
+    """The same for a judge: its votes must be able to differ, its answers are short."""
+
+    temperature: Annotated[float, typer.Option(help="Of the sampling; above 0, or several votes are one.")] = 0.7
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256
+
+
+@with_option_groups
 def judge(
     documents: Annotated[Path | None, typer.Argument(help="Annotated documents: JSON Lines or PubTator.")] = None,
     predictions: Annotated[Path | None, typer.Argument(help="What `syncabel link` wrote for them.")] = None,
     kb: Annotated[str | None, typer.Option(help="A knowledge base: its folder, or the name of a shipped one (doid).")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder: labels, summary, rejects, raw answers; it holds text.")] = None,
+    *,
     engine: Annotated[str, typer.Option(help=f"What runs the model: {', '.join(CHAT)}.")] = "openai",
     votes: Annotated[int, typer.Option(help="Votes on each question; each takes two calls, one in either order.")] = 3,
     attempts: Annotated[int, typer.Option(help="Calls made at most where answers cannot be read.")] = 3,
@@ -37,32 +49,13 @@ def judge(
     price_read: Annotated[float, typer.Option(help="Of a million tokens read.")] = 0.0,
     price_written: Annotated[float, typer.Option(help="Of a million tokens written.")] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show three questions and what is left to ask; ask and write nothing.")] = False,
-    model: Annotated[str | None, typer.Option(help="Model: a folder, or the name the server knows it by.")] = None,
-    base_url: Annotated[str, typer.Option(help="openai: address of the server; the key comes from OPENAI_API_KEY.")] = "http://localhost:8000/v1",
-    temperature: Annotated[float, typer.Option(help="Of the sampling; above 0, or several votes are one.")] = 0.7,
-    top_p: Annotated[float, typer.Option(help="Of the sampling, a fraction.")] = 0.95,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
-    structured: Annotated[str, typer.Option(help="How answers are held to the schema: auto, json_schema, json_object or none.")] = "auto",
-    concurrency: Annotated[int, typer.Option(help="openai: requests under way.")] = 32,
-    timeout: Annotated[float, typer.Option(help="openai: longest wait for an answer, in seconds.")] = 120.0,
-    retries: Annotated[int, typer.Option(help="openai: how often a failed request is asked again.")] = 5,
-    patience: Annotated[float, typer.Option(help="openai: how long the server may be gone or busy, in seconds.")] = 600.0,
-    tensor_parallel: Annotated[int, typer.Option(help="vllm: GPUs that share the weights.")] = 1,
-    max_model_len: Annotated[int | None, typer.Option(help="vllm: longest prompt and answer, in tokens; the model's own where not given.")] = None,
-    eager: Annotated[bool, typer.Option("--eager", help="vllm: without CUDA graphs.")] = False,
-    batch_size: Annotated[int, typer.Option(help="transformers: requests answered together.")] = 8,
-    load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="transformers: weights in four bits.")] = False,
-    workers: Annotated[int, typer.Option(help="ray: workers.")] = 2,
-    worker: Annotated[str, typer.Option(help="ray: what each worker runs: openai, vllm or transformers.")] = "vllm",
-    ray_address: Annotated[str, typer.Option(help="ray: `local`, `auto`, or host:port of a cluster.")] = "local",
-    gpus_per_worker: Annotated[float, typer.Option(help="ray: GPUs of each worker.")] = 0.0,
+    options: JudgeOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """What a prediction is that is not equal to gold: equivalent, broader, narrower, related or unrelated.
 
     Interrupted, the same command goes on where it stopped.  It ends with 3 where calls got no answer, with 4 where the budget is spent.
     """
-    given = locals()
     if agreement is not None:
         _agree(agreement, as_json)
         return
@@ -71,7 +64,7 @@ def judge(
     judging = Judging(
         Order(documents, predictions, kb, output, shots, human, shareable),
         engine,
-        EngineOptions(**{field.name: given[field.name] for field in fields(EngineOptions)}),
+        options,
         JudgeSettings(votes, attempts, seed),
         Budget(budget_requests, budget_tokens, budget_cost, price_read, price_written),
     )

@@ -17,9 +17,10 @@ from data_gen.prompts.data import encoded
 from data_gen.shots import is_shareable, refuse_private
 from data_gen.writer import Message as ChatMessage
 from syncabel import __version__
-from syncabel.cli.console import err, tracked
-from syncabel.cli.writers import CHAT, EngineOptions
-from syncabel.corpora import read_corpus
+from syncabel.cli.console import tracked
+from syncabel.cli.engine_options import EngineOptions
+from syncabel.cli.reading import documents_of
+from syncabel.cli.writers import CHAT
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.evaluate.linked import aligned, read_linked
 from syncabel.judge import (
@@ -93,7 +94,7 @@ class Judging:
         shareable = order.shareable or (order.shots is None and is_shareable([order.documents]))
         refuse_private(shareable=shareable, local=self._engine.local, where=str(order.documents))
         self._kb = KnowledgeBase.load(order.kb)
-        documents = _documents(order.documents)
+        documents = documents_of([order.documents])
         self._cases = _cases(documents, order.predictions, self._kb)
         self._human = None if order.human is None else _human(order.human, self._cases)
         shots = [] if order.shots is None else read_shots(order.shots)
@@ -167,14 +168,6 @@ class Judging:
         calls = (Call(request.key, _chat(request.messages), request.seed) for request in requests)
         for reply in tracked(self._engine.replies(calls), "answers"):
             yield Answer(str(reply.key), reply.text, reply.error, reply.finish, reply.prompt_tokens, reply.completion_tokens)
-
-
-def _documents(path: Path) -> list[Document]:
-    corpus = read_corpus([path])
-    if corpus.rejections:
-        first = corpus.rejections[0]
-        err.print(f"{first.where}: {first.reason}: first of {len(corpus.rejections)} rows not read; `syncabel corpus convert` lists them")
-    return list(corpus.documents)
 
 
 def _cases(documents: Sequence[Document], predictions: Path, kb: KnowledgeBase) -> Cases:

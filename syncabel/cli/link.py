@@ -5,10 +5,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.table import Table
@@ -17,11 +17,14 @@ from syncabel.abbreviations import find_abbreviations
 from syncabel.calibration.store import CALIBRATION
 from syncabel.cli.console import err, out, print_json, tracked
 from syncabel.cli.link_record import record_path, write_record
+from syncabel.cli.option_groups import with_option_groups
+from syncabel.cli.reading import say_unread
+from syncabel.cli.search_options import SearchOptions
 from syncabel.corpora import Corpus, read_corpus, read_jsonl
 from syncabel.errors import ConfigError, FormatError, MarkupError, UnknownNameError
 from syncabel.fetch import fetched
 from syncabel.lines import text_lines
-from syncabel.linker import Linker, model_entry
+from syncabel.linker import Linker
 from syncabel.prompt import iter_marked
 from syncabel.types import Document, LinkedMention, Mention, Prediction, Rejection, Span, to_json
 
@@ -30,20 +33,25 @@ __all__ = ["link", "marked_line"]
 _PUBTATOR = re.compile(r"[^|\t\[\]]+\|t\|")  # a marked line may hold bars as well, but not before its first bracket
 
 
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Which answers of a calibrated model are held back, and which sets of codes come beside them; each field is an option of that name."""
+
+    min_confidence: Annotated[float | None, typer.Option(help="Hold back answers of less confidence, with the reason; a fraction.")] = None
+    target_precision: Annotated[float | None, typer.Option(help="Hold back as many as it takes for this precision, e.g. 0.95.")] = None
+    coverage: Annotated[float | None, typer.Option(help="Give each mention the codes that hold the right one so often, e.g. 0.8.")] = None
+
+
+@with_option_groups
 def link(
     model: Annotated[Path, typer.Option(help="Model folder that training exported, or ORG/NAME of one on the Hub.")],
     source: Annotated[
         Path | None,
         typer.Argument(help="Lines with [mention]{GROUP}, Document JSON Lines or PubTator, plain or .gz; standard input (lines) where not given."),
     ] = None,
-    num_beams: Annotated[int, typer.Option(help="Width of the beam, and most answers a mention.")] = 5,
+    *,
     free: Annotated[bool, typer.Option("--free", help="Let the model write freely instead of holding it to the lexicon.")] = False,
-    ranking: Annotated[str | None, typer.Option(help="sum or mean; the model's own where not given.", show_default=False)] = None,
-    search: Annotated[str, typer.Option(help="greedy, beam, or exact, which proves its first answers.")] = "beam",
-    ranks: Annotated[int, typer.Option(help="Of exact: how many ranks are to be proven; at most num-beams.")] = 1,
-    max_expansions: Annotated[int, typer.Option(help="Of exact: prefixes read for a mention before its answers stay unproven.")] = 64,
-    max_concepts: Annotated[int, typer.Option(help="Concepts that an answer may be composed of.")] = 1,
-    nil: Annotated[bool, typer.Option("--nil", help="Offer the lexicon's leaf for mentions that are not in the knowledge base.")] = False,
+    decoding: SearchOptions,
     layout: Annotated[str, typer.Option("--format", help="jsonl or table.")] = "jsonl",
     output: Annotated[
         Path | None,
@@ -52,9 +60,7 @@ def link(
     device: Annotated[str | None, typer.Option(help="cpu, cuda …; a GPU where there is one.")] = None,
     lexicon: Annotated[Path | None, typer.Option(help="Folder of the model's lexicon, for a model that came without.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, branch or tag of a model on the Hub.")] = None,
-    min_confidence: Annotated[float | None, typer.Option(help="Hold back answers of less confidence, with the reason; a fraction.")] = None,
-    target_precision: Annotated[float | None, typer.Option(help="Hold back as many as it takes for this precision, e.g. 0.95.")] = None,
-    coverage: Annotated[float | None, typer.Option(help="Give each mention the codes that hold the right one so often, e.g. 0.8.")] = None,
+    thresholds: Thresholds,
 ) -> None:
     """Write one JSON object per mention: its place, and up to `num-beams` concepts, best first.
 
@@ -67,46 +73,20 @@ def link(
     if output and layout != "jsonl":
         raise ConfigError(f"--format {layout} goes to standard output; leave -o out, or write jsonl")
     rows, rejections = _read(source)
-    from syncabel.decoding import DecodingSettings, own_ranking
-
     folder = fetched(model, revision=revision)
-    settings = DecodingSettings(
-        not free,
-        num_beams,
-        ranking or own_ranking(model_entry(folder)),
-        search=search,
-        exact_ranks=ranks,
-        max_expansions=max_expansions,
-        max_concepts=max_concepts,
-        nil=nil,
-    )
-    linker = Linker.from_pretrained(
-        model,
-        settings,
-        device,
-        lexicon=lexicon,
-        revision=revision,
-        min_confidence=min_confidence,
-        target_precision=target_precision,
-        coverage=coverage,
-    )
+    settings = decoding.settings(folder, constrained=not free)
+    linker = Linker.from_pretrained(model, settings, device, lexicon=lexicon, revision=revision, **asdict(thresholds))
     if linker.answering is None and (folder / CALIBRATION).is_file():
         err.print(f"syncabel: {CALIBRATION} was measured with another lexicon, model or search: no confidence is given; `syncabel calibrate` measures again")
-    if rejections:
-        err.print(f"{rejections[0].where}: {rejections[0].reason}: first of {len(rejections)} rows not read; `syncabel corpus convert` lists them")
+    say_unread(rejections)
     total = sum(len(row.mentions) if isinstance(row, Document) else 1 for row in rows)
     started = time.perf_counter()
     with _lines_to(output) as write:
-        failed, windowed, held = _write(tracked(_linked(rows, linker), "linking", total), layout, write)
+        found = _write(tracked(_linked(rows, linker), "linking", total), layout, write)
     if output:
         write_record(output, folder, asdict(settings), str(linker.model.device), total, time.perf_counter() - started)
-    if held:
-        err.print(f"syncabel: {held} of {total} mentions were given no answer; their lines say why, and what it was")
-    if windowed:
-        err.print(f"syncabel: {windowed} of {total} mentions were linked with less context than the format asks for, the model's context holds no more")
-    if failed:
-        err.print(f"syncabel: {failed} of {total} mentions could not be linked; their lines say why")
-    if failed or rejections:
+    _tell(found, total)
+    if found.failed or rejections:
         raise typer.Exit(2)
 
 
@@ -167,6 +147,14 @@ def _linked(rows: Sequence[Document | LinkedMention], linker: Linker) -> Iterato
             yield row
 
 
+class _Counts(NamedTuple):
+    """Results that carry an error, whose context was narrowed, whose answer was held back."""
+
+    failed: int
+    windowed: int
+    held: int
+
+
 @contextmanager
 def _lines_to(output: Path | None) -> Iterator[Callable[[Any], None]]:
     """What takes one row at a time: standard output, or a file."""
@@ -179,8 +167,8 @@ def _lines_to(output: Path | None) -> Iterator[Callable[[Any], None]]:
         yield lambda row: print_json(row, handle)
 
 
-def _write(linked: Iterable[LinkedMention], layout: str, write: Callable[[Any], None]) -> tuple[int, int, int]:
-    """Write every result; returns how many carry an error, how many had their context narrowed and how many answers were held back."""
+def _write(linked: Iterable[LinkedMention], layout: str, write: Callable[[Any], None]) -> _Counts:
+    """Write every result."""
     failed = windowed = held = 0
     table = Table("document", "mention", "name", "code", "probability", "")
     for result in linked:
@@ -193,7 +181,16 @@ def _write(linked: Iterable[LinkedMention], layout: str, write: Callable[[Any], 
             _add_rows(table, result)
     if layout == "table":
         out.print(table)
-    return failed, windowed, held
+    return _Counts(failed, windowed, held)
+
+
+def _tell(found: _Counts, total: int) -> None:
+    if found.held:
+        err.print(f"syncabel: {found.held} of {total} mentions were given no answer; their lines say why, and what it was")
+    if found.windowed:
+        err.print(f"syncabel: {found.windowed} of {total} mentions were linked with less context than the format asks for, the model's context holds no more")
+    if found.failed:
+        err.print(f"syncabel: {found.failed} of {total} mentions could not be linked; their lines say why")
 
 
 def _row(result: LinkedMention) -> dict[str, Any]:

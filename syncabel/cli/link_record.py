@@ -3,7 +3,6 @@
 `syncabel link -o` writes it and `syncabel evaluate` reads it, so that a report has speed, memory and recipe of each system.
 """
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from syncabel.cli.console import err
+from syncabel.digests import file_sha256
 from syncabel.errors import FormatError
 from syncabel.memory import peak_memory_bytes
 
@@ -65,7 +65,7 @@ def write_record(predictions: Path, folder: Path, search: Mapping[str, Any], dev
     recipe = folder / _RECIPE
     record = {
         "format": FORMAT,
-        "predictions": _digest(predictions),
+        "predictions": file_sha256(predictions),
         "speed": speed,
         "search": search,
         "model": folder.resolve().name,
@@ -89,12 +89,7 @@ def read_record(predictions: Path) -> LinkRecord | None:
         record = LinkRecord(value["speed"], value["search"], value["model"], value["recipe"])
     except (ValueError, KeyError, TypeError):
         raise FormatError("not a record of `syncabel link -o`", path, hint="link again, or remove it") from None
-    if digest == _digest(predictions):
+    if digest == file_sha256(predictions):
         return record
     err.print(f"syncabel: {path} is of other predictions than {predictions.name} holds now; speed and recipe are left out")
     return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

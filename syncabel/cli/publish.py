@@ -31,7 +31,9 @@ def publish(
     results: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE[:KEY]", help="Of a model: results file whose figures go on the card; KEY is where the model's own stand in it. May be repeated."
+            metavar="FILE[:KEY]",
+            help="Of a model: results file whose figures go on the card; KEY is where the model's own stand in it, needed where it has several systems. "
+            "May be repeated.",
         ),
     ] = None,
     kb: Annotated[str | None, typer.Option(help="Of a dataset: knowledge base the sentences were made from: a folder, or `doid` (the default).")] = None,

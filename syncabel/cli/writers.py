@@ -1,70 +1,20 @@
 """The writers of `syncabel generate`, made from what was given on the command line."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from data_gen import NamesWriter, TemplateWriter, Writer
-from syncabel.errors import ConfigError, UnknownNameError
+from syncabel.cli.engine_options import EngineOptions
+from syncabel.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from data_gen.chat.engine import ChatEngine
     from data_gen.prompts import PromptSettings
 
-__all__ = ["CHAT", "OFFLINE", "WRITERS", "EngineOptions", "chat_writer", "stored_writer"]
+__all__ = ["CHAT", "OFFLINE", "WRITERS", "chat_writer", "stored_writer"]
 
 OFFLINE: Mapping[str, Callable[[], Writer]] = {"template": TemplateWriter, "names": NamesWriter}
-_STRUCTURED = {
-    "openai": ("auto", "json_schema", "json_object", "none"),
-    "vllm": ("auto", "json_schema", "none"),
-    "transformers": ("auto", "none"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What `syncabel generate` knows of a language model and of what runs it; each is an option of that name."""
-
-    model: str | None
-    base_url: str
-    temperature: float
-    top_p: float
-    max_tokens: int
-    structured: str
-    concurrency: int
-    timeout: float
-    retries: int
-    patience: float
-    tensor_parallel: int
-    max_model_len: int | None
-    batch_size: int
-    load_in_4bit: bool
-    eager: bool
-    workers: int
-    worker: str
-    ray_address: str
-    gpus_per_worker: float
-
-    def needed_model(self) -> str:
-        """The model.
-
-        Raises:
-            ConfigError: none was named.
-        """
-        if not self.model:
-            raise ConfigError("no model is named: give --model, a folder or the name the server knows it by")
-        return self.model
-
-    def structured_for(self, engine: str) -> str:
-        """How answers are held to the schema, as far as an engine can.
-
-        Raises:
-            UnknownNameError: it cannot.
-        """
-        if self.structured not in _STRUCTURED[engine]:
-            raise UnknownNameError(f"structured output of {engine}", self.structured, _STRUCTURED[engine])
-        return self.structured
 
 
 def _openai(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":

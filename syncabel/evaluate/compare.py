@@ -168,6 +168,9 @@ def compare_strata(
 ) -> dict[str, dict[str, Difference | None]]:
     """Compare two systems in every stratum; `p_holm` is adjusted over all strata that hold a mention.
 
+    p of sign flips is that of `compare_pair` on the stratum's mentions alone.  Replicates draw from all documents, the same ones for every stratum; of
+    a stratum those say nothing that draw none of its documents, and are left out.
+
     >>> strata = {"length": {"1": [True, True, False, False], "2": [False, False, True, True], "3": [False] * 4}}
     >>> found = compare_strata(["a", "b", "a", "b"], [1, 1, 1, 0], [0, 0, 1, 0], strata)["length"]
     >>> found["1"].delta, found["1"].p_sign_flip, found["1"].p_holm  # both signs equal in 2 of 4 arrangements; twice that for two strata
@@ -188,12 +191,13 @@ def compare_strata(
         ConfigError: as `compare_systems`.
     """
     first, second, names = _rows(a, documents, "A"), _rows(b, documents, "B"), np.asarray(documents, str)
-    found: dict[tuple[str, str], Difference] = {}
-    for kind, values in strata.items():
-        for value, members in values.items():
-            mask = np.asarray(members, bool)
-            if mask.any():
-                found[kind, value] = compare_pair(list(names[mask]), first[:, mask], second[:, mask], rounds=rounds, seed=seed)
+    every = {(kind, value): np.asarray(members, bool) for kind, values in strata.items() for value, members in values.items()}
+    masks = {place: mask for place, mask in every.items() if mask.any()}
+    deltas = _resampled(documents, (first, second), list(masks.values()), rounds, seed)
+    found = {
+        place: _difference(list(names[mask]), first[:, mask], second[:, mask], drawn, rounds, seed)
+        for (place, mask), drawn in zip(masks.items(), deltas, strict=True)
+    }
     adjusted = dict(zip(found, holm([one.p_sign_flip for one in found.values()]), strict=True))
     return {
         kind: {value: replace(found[kind, value], p_holm=adjusted[kind, value]) if (kind, value) in found else None for value in values}
@@ -208,9 +212,14 @@ def compare_pair(documents: Sequence[str], a: Scores, b: Scores, *, rounds: int 
         ConfigError: as `compare_systems`.
     """
     first, second = _rows(a, documents, "A"), _rows(b, documents, "B")
+    (deltas,) = _resampled(documents, (first, second), [np.ones(len(documents), bool)], rounds, seed)
+    return _difference(documents, first, second, deltas, rounds, seed)
+
+
+def _difference(documents: Sequence[str], first: Floats, second: Floats, deltas: Floats, rounds: int, seed: int) -> Difference:
+    """The difference on these mentions. Shapes: first and second (seeds, mentions), deltas (replicates,)."""
     count = len(set(documents))
-    deltas = _resampled(documents, (first, second), rounds, seed)
-    low, high = np.quantile(deltas, [0.025, 0.975])
+    low, high = np.quantile(deltas, [0.025, 0.975]) if len(deltas) else (-1.0, 1.0)  # where no replicate says anything, anything may be
     p = flip_p(document_sums(documents, first.mean(0) - second.mean(0)), rounds=rounds, seed=seed)
     ahead = [float((one > other).sum()) for one in first for other in second]
     behind = [float((one < other).sum()) for one in first for other in second]
@@ -242,18 +251,30 @@ def _rows(scores: Scores, documents: Sequence[str], name: str) -> Floats:
     return array
 
 
-def _resampled(documents: Sequence[str], sides: Sequence[Floats], rounds: int, seed: int) -> Floats:
-    """The first side's mean, less the second's, in every replicate. Shape: (rounds,)."""
-    sums = [np.stack([document_sums(documents, row) for row in side]) for side in sides]
-    sizes = document_sums(documents, np.ones(len(documents)))
+def _resampled(documents: Sequence[str], sides: Sequence[Floats], masks: Sequence[NDArray[np.bool_]], rounds: int, seed: int) -> list[Floats]:
+    """The first side's mean, less the second's, of every stratum in every replicate that draws a mention of it. Shape of each: (replicates,).
+
+    Args:
+        documents: each mention's document. Shape: (mentions,).
+        sides: each system's scores. Shape of each: (seeds, mentions).
+        masks: which mentions are in each stratum. Shape of each: (mentions,).
+        rounds, seed: of the replicates.
+    """
+    names, place = np.unique(np.asarray(documents, str), return_inverse=True)
+    sizes = np.stack([np.bincount(place, mask, len(names)) for mask in masks])  # Shape: (strata, documents).
+    sums = [np.stack([np.bincount(place, mask * row, len(names)) for mask in masks for row in side]) for side in sides]
     # Seeds are drawn from streams of their own, so that documents are drawn as where there is one seed: as in the published interval.
-    streams = [np.random.default_rng([seed, place]) for place in range(len(sides))]
+    streams = [np.random.default_rng([seed, number]) for number in range(len(sides))]
     found = []
-    for counts in replicates(len(sizes), rounds, seed):
-        total = counts @ sizes
-        tops = [(_seed_weights(stream, len(counts), len(side)) * (counts @ side.T)).sum(1) for stream, side in zip(streams, sums, strict=True)]
-        found.append((tops[0] - sum(tops[1:])) / total)
-    return np.concatenate(found)
+    for counts in replicates(len(names), rounds, seed):
+        drawn = counts.astype(np.float64)
+        tops = [
+            (_seed_weights(stream, len(drawn), len(side))[:, None] * (drawn @ summed.T).reshape(len(drawn), len(masks), len(side))).sum(2)
+            for stream, side, summed in zip(streams, sides, sums, strict=True)
+        ]
+        found.append((tops[0] - sum(tops[1:]), drawn @ sizes.T))
+    top, total = (np.concatenate(parts).T for parts in zip(*found, strict=True))
+    return [differences[size > 0] / size[size > 0] for differences, size in zip(top, total, strict=True)]
 
 
 def _seed_weights(stream: np.random.Generator, rounds: int, seeds: int) -> Floats:
@@ -271,7 +292,8 @@ def _system(documents: Sequence[str], rows: Floats, seed: int) -> SystemScore:
     if len(rows) == 1:
         interval = document_interval(documents, rows[0], seed=seed)
     else:
-        low, high = np.quantile(_resampled(documents, (rows,), 1000, seed), [0.025, 0.975])
+        (means,) = _resampled(documents, (rows,), [np.ones(len(documents), bool)], 1000, seed)
+        low, high = np.quantile(means, [0.025, 0.975])
         interval = float(low), float(high)
     return SystemScore(float(rows.mean()), interval, tuple(float(row.mean()) for row in rows))
 

@@ -1,7 +1,8 @@
 """Whether a system knows when it is right: reliability, calibration error, ranking by confidence, risk against coverage.
 
 Every figure has an interval over documents (`syncabel.bootstrap`'s replicates), because mentions of one document are right together.
-Rows are mentions with an answer; what was not answered has no confidence and is counted where coverage is.
+Rows are annotated mentions with an answer, whatever it says; what was not answered has no confidence and is counted where coverage is.  A mention that is
+not in the knowledge base (NIL) is a row like any other (`answer_is_right`): a concept given with confidence is a wrong answer there, and the worse the surer.
 
     ECE     expected calibration error: sum over bins of (share of the rows) x |mean confidence - share right|
     Brier   mean of (confidence - right)^2
@@ -12,7 +13,7 @@ Rows are mentions with an answer; what was not answered has no confidence and is
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -30,6 +31,7 @@ __all__ = [
     "ReliabilityBin",
     "RiskPoint",
     "SetReport",
+    "answer_is_right",
     "chosen_confidence",
     "confidence_json",
     "confidence_report",
@@ -81,6 +83,7 @@ class ConfidenceReport:
 
     Attributes:
         n, documents: rows, and documents they are from; where n is 0 every figure is None.
+        nil: of the rows those whose mention is annotated as not in the knowledge base: no part of the mentions that scores are counted over.
         source: what the confidence is: the calibrated one, the concept's mass, or exp(log_prob).
         accuracy: share right.
         mean_confidence: above `accuracy` for a system that is over-confident.
@@ -96,6 +99,7 @@ class ConfidenceReport:
 
     n: int
     documents: int
+    nil: int
     source: ConfidenceSource
     accuracy: float | None
     mean_confidence: float | None
@@ -131,6 +135,23 @@ class SetReport:
     codes: float
 
 
+def answer_is_right(nil: bool, predicted: Collection[str], score: float) -> bool:
+    """Whether an answer with a confidence is right: the one rule of `syncabel evaluate` and `syncabel calibrate`.
+
+    Of a mention that is not in the knowledge base right is what names no concept, the NIL answer or what is no name, and wrong is every concept.  Of any
+    other mention right is what the protocol calls right in full.
+
+    >>> answer_is_right(True, ("D1",), 0.0), answer_is_right(True, (), 0.0), answer_is_right(False, (), 0.0), answer_is_right(False, ("D1",), 1.0)
+    (False, True, False, True)
+
+    Args:
+        nil: whether the mention is annotated as not in the knowledge base.
+        predicted: codes of the answer; empty where it names no concept.
+        score: of the answer under the protocol; of no account where `nil`.
+    """
+    return not predicted if nil else score == 1
+
+
 def chosen_confidence(predictions: Sequence[Prediction]) -> tuple[Floats, ConfidenceSource]:
     """One number a prediction, of one kind for all: `confidence` where every one has it, else `mass` where any has some, else exp(log_prob).
 
@@ -161,6 +182,7 @@ def confidence_report(
     confidence: ArrayLike,
     documents: Sequence[str],
     *,
+    nil: int = 0,
     source: ConfidenceSource = "confidence",
     bins: int = 10,
     rounds: int = 1000,
@@ -172,6 +194,7 @@ def confidence_report(
         correct: whether each row is right. Shape: (rows,).
         confidence: fractions in [0, 1]. Shape: (rows,).
         documents: each row's document. Shape: (rows,).
+        nil: how many rows are of mentions that are not in the knowledge base; written down.
         source: what the confidence is.
         bins: of the reliability diagrams.
         rounds, seed: of the document bootstrap.
@@ -197,7 +220,7 @@ def confidence_report(
     _check(right, sure, documents)
     if not len(right):
         none = dict.fromkeys(_METRICS)
-        return ConfidenceReport(0, 0, source, None, None, **none, intervals=none, bins=(), mass_bins=(), curve=())
+        return ConfidenceReport(0, 0, 0, source, None, None, **none, intervals=none, bins=(), mass_bins=(), curve=())
     rows = _Rows(right, sure, documents, bins)
     counts = _counts(rows.documents, rounds, seed)
     replicates, shares = _replicated(rows, counts)
@@ -205,6 +228,7 @@ def confidence_report(
     return ConfidenceReport(
         len(right),
         rows.documents,
+        nil,
         source,
         float(right.mean()),
         float(sure.mean()),

@@ -46,7 +46,7 @@ from syncabel.evaluate.spans import (
 )
 from syncabel.kb import KnowledgeBase
 from syncabel.lines import text_lines
-from syncabel.types import NIL_CODE, NO_CODE, Document, LinkedMention, Span
+from syncabel.types import NIL_CODE, NO_CODE, Document, LinkedMention, Rejection, Span
 
 __all__ = [
     "Ablation",
@@ -79,13 +79,13 @@ class AnnotationSet:
         name: the file, for messages.
         annotations: in file order.
         documents: ids of all documents, also those without annotation; None where the file says of no other documents than those with one.
-        rejected: rows of a corpus that could not be read.
+        rejections: rows of a corpus that could not be read.
     """
 
     name: str
     annotations: tuple[Annotation, ...]
     documents: tuple[str, ...] | None = None
-    rejected: int = 0
+    rejections: tuple[Rejection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def read_annotations(path: Path | str, kb: KnowledgeBase | None = None) -> Annot
     if kind == "linked":
         return AnnotationSet(str(path), tuple(linked_annotations(read_linked(path), canonical, path)))
     corpus = read_corpus(path)
-    return replace(annotations_of(corpus.documents, canonical, str(path)), rejected=len(corpus.rejections))
+    return replace(annotations_of(corpus.documents, canonical, str(path)), rejections=tuple(corpus.rejections))
 
 
 def _as_written(code: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from syncabel.bootstrap import document_interval
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.evaluate.averages import macro_average
-from syncabel.evaluate.confidence import ConfidenceReport, SetReport, chosen_confidence, confidence_json, confidence_report, set_report
+from syncabel.evaluate.confidence import ConfidenceReport, SetReport, answer_is_right, chosen_confidence, confidence_json, confidence_report, set_report
 from syncabel.evaluate.hierarchy import COMPOSITE, DISTANCES, SAME, UNRELATED, HierarchyReport, has_hierarchy, steps_of
 from syncabel.evaluate.judged import JudgedMention, judge_mentions
 from syncabel.evaluate.ledger import CAUSES, Cause, LedgerLine
@@ -91,7 +91,7 @@ class Report:
         ledger: cause -> misses; shares sum to 1 - recall_at_1.
         ledgers: kind -> value -> the same ledger of this stratum alone; of an empty one each share is None.
         hierarchy: near misses; None where no gold concept has a parent or a child.
-        confidence: of the first predictions; None where there is none.
+        confidence: of the first answers, those to NIL mentions too, so that its n (and `nil` of them) is not that of the scores; None where there is none.
         sets: of the prediction sets; None where no prediction has one.
         misses: every mention not right in full; holds text of the corpus.
         mentions: every annotated mention, NIL ones too; holds text of the corpus.
@@ -232,7 +232,7 @@ class _Counter:
             ledger=self.ledger(scored),
             ledgers={kind: {value: self.ledger(items) for value, items in values.items()} for kind, values in strata.items()},
             hierarchy=self.hierarchy(scored) if has_hierarchy(documents, kb) else None,
-            confidence=self.confidence(scored),
+            confidence=self.confidence(),
             sets=self.sets(),
             misses=_misses(scored, self.protocol),
             mentions=tuple(self.mentions),
@@ -309,13 +309,15 @@ class _Counter:
         scores = [1.0 if close else item.scores[self.protocol] for item, close in zip(scored, near, strict=True)]
         return sum(scores) / len(scores), document_interval([item.document_id for item in scored], scores, rounds=self.rounds, seed=self.seed)
 
-    def confidence(self, scored: Sequence[JudgedMention]) -> ConfidenceReport | None:
-        answered = [item for item in scored if item.predicted]
+    def confidence(self) -> ConfidenceReport | None:
+        """Of all answered mentions, as calibrating counts them: NIL ones too."""
+        answered = [item for item in self.mentions if item.candidates and (item.nil or self.protocol in item.scores)]
         if not answered:
             return None
         sure, source = chosen_confidence([_first(item) for item in answered])
-        right = [item.scores[self.protocol] == 1 for item in answered]
-        return confidence_report(right, sure, [item.document_id for item in answered], source=source, rounds=self.rounds, seed=self.seed)
+        right = [answer_is_right(item.nil, item.predicted, item.scores.get(self.protocol, 0.0)) for item in answered]
+        documents, nil = [item.document_id for item in answered], sum(item.nil for item in answered)
+        return confidence_report(right, sure, documents, nil=nil, source=source, rounds=self.rounds, seed=self.seed)
 
     def sets(self) -> SetReport | None:
         """Of all annotated mentions, as calibrating counts them: one that is NIL, or has no line, is in no set."""

@@ -2,7 +2,7 @@
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ __all__ = ["Metric", "ResultsFile", "read_results"]
 
 _FIGURES = ("metrics", "baselines", "systems")  # the keys of a file under which figures stand
 _BASELINES = re.compile(
-    r"(dictionary|dictionary_then_exact|exact|normalised|tfidf|bm25|rapidfuzz|dense|cascade)(_long_forms)?"
+    r"(dictionary|dictionary_then_exact|exact|normalised|tfidf|bm25|rapidfuzz|dense|cascade|with_tfidf)(_long_forms)?"
 )  # the names that reports give `standard_baselines`
+_MODE = re.compile(r"(model_)?(constrained|free)")  # two ways of decoding one model are no two systems
+_EVERY = "*"  # as KEY: every system of the file that is no baseline is the model
 _STRATA = ("all", "human", "synthetic_only", "neither", "in_others")  # of whom reports give Recall@1 without saying so
 _COST = re.compile(r"(.*_)?(per_s|s|ms|bytes|[kmg]i?b|minutes|hours)|.*(per_second|seconds|memory).*|share_of_peak")
 _RECALL = re.compile(r"recall_at_\d+|recall")
@@ -78,10 +80,10 @@ def read_results(place: str) -> ResultsFile:
 
     Args:
         place: its path; `FILE:KEY` says that the model's own figures are those under KEY (`arm/constrained`), and that of the others
-            only the baselines are wanted.
+            only the baselines are wanted; `FILE:*` that all are which are no baseline's.  Without KEY the file's own `own: KEY` holds.
 
     Raises:
-        ConfigError: it is no YAML, has no figures, or none under KEY.
+        ConfigError: it is no YAML, has no figures, none under KEY, or those of several systems and nothing says which is the model.
         FormatError: a figure is no number, or its interval no pair.
         OSError: it cannot be read.
     """
@@ -94,11 +96,16 @@ def read_results(place: str) -> ResultsFile:
     found = [metric for part in _FIGURES if part in content for metric in _figures(content[part], (), path, part)]
     if not found:
         raise ConfigError(f"{path}: no figures in it; give a file with metrics: {{NAME: {{value: …, ci95: [low, high]}}}}")
+    key = key or str(content.get("own", ""))
+    if not key and len(systems := _systems(found)) > 1:
+        named = ", ".join(map("/".join, systems[:5])) + (", …" if len(systems) > 5 else "")
+        first = f"{path.name}:{'/'.join(systems[0])}"
+        raise ConfigError(f"{path}: {len(systems)} systems are in it ({named}); say which is the model: {first}, or {path.name}:* for all")
     metrics = tuple(_told_apart(found, key))
     if not any(metric.own for metric in metrics):
         known = dict.fromkeys("/".join(metric.path[:-1]) or metric.path[0] for metric in found if metric.own)
         raise ConfigError(f"{path}: no figures of a model under {key!r}; those that are there: {', '.join(list(known)[:5]) or 'none'}")
-    return ResultsFile(name, content, metrics)
+    return ResultsFile(name, {**content, **({"own": key} if key else {})}, metrics)
 
 
 def _parted(place: str) -> tuple[Path, str]:
@@ -140,9 +147,27 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def _systems(metrics: Iterable[Metric]) -> list[tuple[str, ...]]:
+    """The systems whose recall a file gives, baselines left out: what stands before the decoding, the stratum and the measure.
+
+    >>> [_systems([Metric(tuple(path.split("/")), 0.5) for path in paths.split()]) for paths in ("free/all constrained/all", "a/free/all b/free/all")]
+    [[()], [('a',), ('b',)]]
+    """
+    found = dict.fromkeys(_system(metric.path) for metric in metrics if metric.own and not metric.is_cost and _RECALL.fullmatch(metric.kind))
+    # A stratum under a name of its own lies below its system.
+    return [path for path in found if not any(path != other and path[: len(other)] == other for other in found)]
+
+
+def _system(path: tuple[str, ...]) -> tuple[str, ...]:
+    modes = [i for i, part in enumerate(path) if _MODE.fullmatch(part)]
+    if modes:
+        return path[: modes[0]]  # an arm may have a stratum's name (`human`)
+    return tuple(part for part in path if part not in _STRATA and not _RECALL.fullmatch(part))
+
+
 def _told_apart(metrics: list[Metric], key: str) -> Iterator[Metric]:
     """All figures; with a key the model's own and the baselines'."""
-    wanted = tuple(key.split("/")) if key else ()
+    wanted = tuple(key.split("/")) if key not in ("", _EVERY) else ()
     yield from (metric for metric in metrics if not wanted or not metric.own or _holds(metric.path, wanted))
 
 

@@ -1,10 +1,10 @@
 """What a saved knowledge base says of itself: manifest.json, and the check that its files are the ones it names."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from syncabel.digests import file_sha256
 from syncabel.errors import DigestMismatchError, FormatError, IncompleteFolderError
 from syncabel.kb.vocabulary import About
 from syncabel.types import from_json
@@ -60,8 +60,7 @@ class Manifest:
 
 def file_digest(folder: Path, path: str) -> FileDigest:
     """The size and digest of one file of a folder."""
-    with (folder / path).open("rb") as file:
-        return FileDigest(path, (folder / path).stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+    return FileDigest(path, (folder / path).stat().st_size, file_sha256(folder / path))
 
 
 def read_manifest(folder: Path, verify: bool) -> Manifest:

@@ -1,6 +1,5 @@
 """The figures of a report: what an evaluation states, laid out in rows, and the few that it does not state, counted."""
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from syncabel.bootstrap import document_interval
 from syncabel.evaluate.compare import Difference, compare_pair, compare_systems
 from syncabel.evaluate.judged import Codes, JudgedMention
+from syncabel.report.places import last_part
 from syncabel.report.source import Material, Status, System
 
 __all__ = [
@@ -42,7 +42,6 @@ __all__ = [
 Interval = tuple[float, float]
 NO_ANSWER, NO_GROUP, OTHER_GROUPS = "no answer", "no group", "other groups"
 _MOST_GROUPS = 12
-_FOLDERS = re.compile(r"(?:^|(?<==))(?:[A-Za-z]:)?[/\\](?:[^/\\]+[/\\])*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +124,8 @@ def facts_of(system: System) -> dict[str, Any]:
 
 
 def command_of(system: System) -> str:
-    """The command line without the folders of absolute paths, which name people and machines: "/home/ann/dev.jsonl" → "…/dev.jsonl"."""
-    return shlex.join(_FOLDERS.sub("…/", word) for word in system.run.command)
+    """The command line, of files and folders only the last part: "/home/ann/dev.jsonl" → "…/dev.jsonl"."""
+    return shlex.join(map(last_part, system.run.command))
 
 
 def metric_rows(system: System) -> list[Figure]:

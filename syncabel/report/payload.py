@@ -33,6 +33,7 @@ from syncabel.report.figures import (
     strata_rows,
     within_rows,
 )
+from syncabel.report.places import without_places
 from syncabel.report.source import Material, System
 
 __all__ = ["payload"]
@@ -226,7 +227,7 @@ def _sections(system: System) -> dict[str, Any]:
             "reason": "No miss has a place in a hierarchy: the knowledge base has none, or nothing was answered wrongly.",
         },
         "speed": [[name.replace("_", " "), _flat(value)] for name, value in (run.speed or {}).items() if value is not None],
-        "recipe": json.dumps(run.recipe, ensure_ascii=False, indent=2) if run.recipe else None,
+        "recipe": json.dumps(without_places(run.recipe), ensure_ascii=False, indent=2) if run.recipe else None,
         "digests": sorted(run.digests.items()),
         "command": command_of(system),
         "versions": ", ".join(f"{name} {version}" for name, version in run.versions.items()),

@@ -4,20 +4,21 @@
 
 `arguments` what can be set, `sources` and `data` examples to token ids and their order, `model` what is trained, `scratch` models
 and tokenizers from nothing, `trainer` TRL's trainer with constrained Recall@1 on `dev` as its evaluation, `callbacks` what
-watches it, `contrast` hard negatives, `checkpoints` what a rerun goes on from, `record` what a run's folder says of itself, `run`
-one training in order, `repeats` several of one configuration, `notify` word of how it ended, `plan` what it will take.
+watches it, `signals` those that stop it, `contrast` hard negatives, `checkpoints` what a rerun goes on from, `record` what a run's
+folder says of itself, `run` one training in order, `repeats` several of one configuration, `notify` word of how it ended, `plan`
+what it will take.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
+from typing import NoReturn
 
 from constrained.trie import TrieError
 from syncabel.errors import ConfigError, MissingExtraError, PreemptedError, SyncabelError, UnknownNameError
 from syncabel.progress import bars_on_terminals_only
+from syncabel.train.signals import PREEMPTION, taken
 
 __all__ = ["PREEMPTED", "main"]
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     bars_on_terminals_only()
     try:
-        with _preemptible():
+        with taken(PREEMPTION, _stop_outside_the_steps):
             _train([argument for argument in arguments if argument != "--debug"])
     except SystemExit as stop:
         if stop.code != PREEMPTED:
@@ -59,25 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-@contextmanager
-def _preemptible() -> Iterator[None]:
+def _stop_outside_the_steps(number: signal.Signals) -> NoReturn:
     """A scheduler's signal before the first step, or after the last, ends with its own status too; between them training takes it."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        print(f"syncabel: stopped by {signal.Signals(number).name} outside the steps; run the same command again to go on", file=sys.stderr)
-        # No Exception: libraries that are being imported catch those.
-        raise SystemExit(PREEMPTED)
-
-    try:
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    except ValueError:  # not the main thread: signals are its own
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    print(f"syncabel: stopped by {number.name} outside the steps; run the same command again to go on", file=sys.stderr)
+    # No Exception: libraries that are being imported catch those.
+    raise SystemExit(PREEMPTED)
 
 
 def _train(arguments: list[str]) -> None:

@@ -4,10 +4,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -16,10 +15,9 @@ from transformers.trainer_callback import ExportableState
 
 from syncabel.errors import IncompleteFolderError
 from syncabel.train.checkpoints import flaw
+from syncabel.train.signals import PREEMPTION, taken
 
 __all__ = ["BestPlace", "Budget", "Interrupt", "Patience", "RunMark", "StepLog", "largest"]
-
-PREEMPTED = (signal.SIGTERM, signal.SIGUSR1)  # a scheduler wants the machine back
 
 
 def largest(value: float) -> float:
@@ -102,7 +100,7 @@ class Interrupt(TrainerCallback):
     @property
     def preempted(self) -> bool:
         """Whether a scheduler asked, and not a person."""
-        return self.asked in PREEMPTED
+        return self.asked in PREEMPTION
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: object) -> None:  # noqa: ARG002 - the base's signature
         """Save and stop where it was asked for."""
@@ -110,28 +108,16 @@ class Interrupt(TrainerCallback):
             self.asked = signal.Signals(number)
             control.should_save = control.should_training_stop = True
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """Take the signals while training runs."""
-        numbers = (signal.SIGINT, *PREEMPTED)
-        before = {number: signal.getsignal(number) for number in numbers}
+        at_once = signal.getsignal(signal.SIGINT)
 
-        def note(number: int, _frame: FrameType | None) -> None:
+        def note(number: signal.Signals) -> None:
             self._seen = number
             if number == signal.SIGINT:
-                signal.signal(number, before[signal.SIGINT])
+                signal.signal(number, at_once)
 
-        try:
-            for number in numbers:
-                signal.signal(number, note)
-        except ValueError:  # not the main thread: signals are its own
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return taken((signal.SIGINT, *PREEMPTION), note)
 
 
 class Patience(TrainerCallback):

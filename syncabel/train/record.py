@@ -20,12 +20,12 @@ from typing import Any
 import torch
 
 from syncabel import __version__
+from syncabel.digests import file_sha256
 from syncabel.lexicon.store import Lexicon, tokenizer_digest
 from syncabel.memory import peak_memory_bytes
 from syncabel.train.arguments import Settings
 from syncabel.train.data import RunData
 from syncabel.train.dev import Judged
-from syncabel.train.sources import file_digest
 
 __all__ = [
     "FORMAT",
@@ -73,7 +73,7 @@ _PIECES, _PIECE = 64, 1 << 16  # of a file of weights: how many, and how long
 def file_digests(settings: Settings) -> dict[str, str]:
     """SHA-256 of each file that the run reads, by the setting that names it; of a folder of weights see `_weights_digest`."""
     places = {name: getattr(settings.own, name) for name in _FILES}
-    found = {name: file_digest(place) for name, place in places.items() if place}
+    found = {name: file_sha256(place) for name, place in places.items() if place}
     base = Path(str(settings.model.model_name_or_path))
     return found | {_BASE: _weights_digest(base)} if settings.own.init == "pretrained" and base.is_dir() else found
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from syncabel.digests import file_sha256
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.lexicon.store import Lexicon, tokenizer_digest
 from syncabel.mixing import CONCATENATE, parse_ratio
@@ -20,7 +21,7 @@ from syncabel.train.data import Tokens, check_declared, checked, encoded
 from syncabel.train.token_cache import ArrayFile, kept
 from syncabel.types import Rejection, from_json, to_json
 
-__all__ = ["SOURCES", "WORDS", "example_files", "file_digest", "load_sources", "mode_of", "tokens_of"]
+__all__ = ["SOURCES", "WORDS", "example_files", "load_sources", "mode_of", "tokens_of"]
 
 SOURCES = ("human", "synthetic", "names")  # in the order of a ratio
 _ONLY = {f"{name}-only": name for name in SOURCES}
@@ -122,17 +123,11 @@ def tokens_of(path: str | Path, settings: Settings, lexicon: Lexicon, tokenizer:
     return Tokens(found.arrays["ids"], found.arrays["labels"], lengths, np.ones(len(lengths), np.int64), dropped, found.header["longest"], found.folder)
 
 
-def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _key(path: str | Path, settings: Settings, lexicon: Lexicon, tokenizer: Any, said: dict[str, Any]) -> str:
     """SHA-256 over everything that decides the tokens of a file and what is checked on the way."""
     decisive = {
         "version": CACHE_VERSION,
-        "file": file_digest(path),
+        "file": file_sha256(path),
         "tokenizer": tokenizer_digest(tokenizer),
         # The digest leaves out what puts begin tokens in front, and which token ends a name.
         "ends": [tokenizer("")["input_ids"], tokenizer.eos_token_id],

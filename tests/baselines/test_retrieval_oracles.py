@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncabel.baselines import SCORERS, STANDARD, Bm25, DenseNames, FuzzyNames, NormalisedName, normal_form, standard_baselines, words_of
+from syncabel.baselines import SCORERS, STANDARD, Bm25, DenseNames, FuzzyNames, NearestString, NormalisedName, normal_form, standard_baselines, words_of
 from syncabel.dense import ENCODERS, EncoderConfig, SentenceEncoder
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.kb import About, KnowledgeBase
@@ -174,6 +175,58 @@ def test_dense_retrieval_is_the_cosine_string_by_string(tiny_bert):
     for word in WORDS[:4]:
         vector = alone(encoder, fold(word), "mean")
         assert found(ranker, word) == pytest.approx(expected(lambda text, v=vector: float(v @ alone(encoder, text, "mean"))), rel=1e-4)
+
+
+class Mapped:
+    """An encoder whose vectors are mapped from files, one for each number of texts, as those of a cache are."""
+
+    def __init__(self, folder, *counts):
+        self.folder, rng = folder, np.random.default_rng(0)
+        for count in counts:
+            drawn = rng.standard_normal((count, 4000), dtype=np.float32)
+            np.save(folder / f"{count}.npy", drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
+
+    def encode(self, texts):
+        return np.load(self.folder / f"{len(texts)}.npy", mmap_mode="r")
+
+
+def test_dense_retrieval_holds_no_copy_of_its_encoders_vectors(tmp_path):
+    """1,200 names, half of them of two concepts, and two training mentions of other texts: 19 MB of vectors, mapped by the encoder."""
+    names = [f"disease {i:04}" for i in range(1200)]
+    kb = KnowledgeBase.build([concept("A", *names), concept("B", *names[:600])], About(source="test", release="1", licence="CC0-1.0", redistributable=True))
+    known = [Document(text, text, (Mention("0", (Span(0, len(text)),), text, answers=(("B",),)),)) for text in ("other", "another")]
+    encoder = Mapped(tmp_path, 1200, 2, 1)
+    vectors, others, asked = (encoder.encode([""] * count) for count in (1200, 2, 1))
+    tracemalloc.start()
+    answers = found(DenseNames(kb, encoder, known), "asked")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.25 * vectors.nbytes
+    best = {"A": float((vectors @ asked[0]).max()), "B": float(max((vectors[:600] @ asked[0]).max(), (others @ asked[0]).max()))}
+    assert answers == pytest.approx({code: score for code, score in best.items() if score > 0}, rel=1e-4)
+
+
+def test_the_cache_of_an_encoder_is_written_without_holding_its_vectors(tiny_bert, tmp_path):
+    texts = [f"text {i}" for i in range(256)]
+    encoder = SentenceEncoder.load(EncoderConfig(str(tiny_bert)), tmp_path)
+    kept = encoder.encode(texts)
+    assert isinstance(kept, np.memmap)
+    assert not kept.flags.writeable
+    assert kept == pytest.approx(SentenceEncoder.load(EncoderConfig(str(tiny_bert))).encode(texts), abs=1e-6)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
+
+
+@given(st.lists(st.sampled_from([0.0, -1.0, 0.25, 0.5, 1.0]), min_size=5, max_size=5), st.integers(1, 7))
+def test_the_best_answers_are_the_first_of_all_that_are_similar_sorted(scores, k):
+    of_concept = dict(zip(("D1", "D2", "D3", "D4", "G1"), scores, strict=True))
+
+    class Fixed(NearestString):
+        def similarities(self, texts):
+            return np.array([[of_concept[code] for code, _ in sorted(set(strings()))]] * len(texts), np.float32)
+
+    ranked = Fixed(KB).rank([query("x")], k)[0]
+    ordered = sorted((-score, code) for code, score in of_concept.items() if score > 0)
+    assert [(p.code, math.exp(p.log_prob)) for p in ranked] == [(code, pytest.approx(-score)) for score, code in ordered][:k]
 
 
 def test_vectors_are_kept_by_what_decides_them_and_read_back(tiny_bert, tmp_path):

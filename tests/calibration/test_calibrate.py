@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from syncabel.calibration.store import CALIBRATION, SEEN_FILE, Calibration
+from syncabel.calibration.store import CALIBRATION, SEEN_FILE, Calibration, weights_digest
 from syncabel.corpora import part_of_dev
 from syncabel.decoding import DecodingSettings
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError, IncompleteFolderError
@@ -204,6 +204,22 @@ def test_a_calibration_is_void_after_a_change_until_it_is_measured_again(calibra
     with pytest.raises(DigestMismatchError, match=rf"{what}.*void after a change until it is measured again"):
         Linker.from_pretrained(tmp_path / "m", settings, "cpu", min_confidence=0.5)
     assert Linker.from_pretrained(tmp_path / "m", settings, "cpu").answering is None
+
+
+def test_one_changed_byte_anywhere_makes_other_weights(tmp_path: Path) -> None:
+    """A model of 8 MiB in two files, a bit of which turns at places of every kind."""
+    size = 4 << 20
+    for name in ("a.safetensors", "b.safetensors"):
+        (tmp_path / name).write_bytes(bytes(size))
+    seen = {weights_digest(tmp_path)}
+    for place in (0, 65_536 + 7, 1_000_003, size // 2 + 77_777, size - 1):
+        content = bytearray(size)
+        content[place] = 1
+        (tmp_path / "b.safetensors").write_bytes(content)
+        seen.add(weights_digest(tmp_path))
+    assert len(seen) == 6
+    (tmp_path / "b.safetensors").rename(tmp_path / "c.safetensors")
+    assert weights_digest(tmp_path) not in seen
 
 
 def test_a_lexicon_that_was_altered_is_refused(calibrated: Path, small_kb: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
+from syncabel.baselines import ExactName
 from syncabel.errors import ConfigError, FormatError
 from syncabel.evaluate import aligned, evaluate, read_linked, read_run, report_json
 from syncabel.types import Prediction, to_json
@@ -219,13 +220,17 @@ def test_options_of_documents_are_not_ignored_beside_a_table(table, option):
     assert "leave out the options of documents" in str(done.exception)
 
 
-def test_the_p_beside_a_baseline_is_that_of_the_first_system_against_it(annotated, answered, tree_kb, files):
+def test_the_p_beside_a_baseline_is_that_of_the_first_system_against_it_and_of_the_pair_where_it_is_a_system(annotated, answered, tree_kb, files):
     # 8 documents; the system has all right, the exact name none: only the two uniform arrangements of 256 reach that far.
     many = [annotated(f"d{i}", ("odd words", "left")) for i in range(8)]
     write(files / "gold.jsonl", map(to_json, many))
     write(files / "a.jsonl", [to_json(row) for doc in many for row in answered(doc, "left")])
-    done = run(files / "gold.jsonl", files / "a.jsonl", "--kb", files / "kb", "--train", files / "train.jsonl", "--baselines", "--json")
-    assert json.loads(done.stdout)["baselines"]["exact"]["p_sign_flip"] == pytest.approx(2 / 256, abs=0.004)
+    write(files / "b" / "a.jsonl", map(to_json, ExactName(tree_kb).link(many)))
+    systems = ("--name", "ours", files / "a.jsonl", "--name", "exact", files / "b" / "a.jsonl")
+    done = run(files / "gold.jsonl", *systems, "--kb", files / "kb", "--train", files / "train.jsonl", "--baselines", "--json")
+    found = json.loads(done.stdout)
+    stratum = found["paired_strata"][0]["strata"]["length"]["2"]
+    assert {found["baselines"]["exact"]["p_sign_flip"], found["paired"]["pairs"][0]["p_sign_flip"], stratum["p_sign_flip"]} == {2 / 256}
 
 
 def test_files_of_one_name_are_seeds_of_one_system_where_that_is_said(files):

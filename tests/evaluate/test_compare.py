@@ -81,11 +81,22 @@ def test_few_documents_have_every_arrangement_of_signs_looked_at(differences):
     assert flip_p(differences) == pytest.approx(np.mean(every), abs=1e-12)
 
 
-def test_many_documents_have_the_random_flips_of_the_sign_flip_test():
+@pytest.mark.parametrize("count", [5, EXACT_FLIPS, EXACT_FLIPS + 1, 60])
+def test_a_comparison_has_one_p_wherever_it_is_printed(count):
     rng = np.random.default_rng(1)
-    documents, first, second = [f"{i:03}" for i in range(60)], rng.random(60), rng.random(60)
-    assert len(documents) > EXACT_FLIPS
-    assert compare_pair(documents, first, second).p_sign_flip == sign_flip_test(first, second, documents)
+    documents, first, second = [f"{i:03}" for i in range(count)], rng.random(count), rng.random(count)
+    everything = {"kind": {"all": [True] * count}}
+    found = {
+        sign_flip_test(first, second, documents),
+        sign_flip_test(second, first, documents),
+        flip_p(first - second),
+        compare_pair(documents, first, second).p_sign_flip,
+        compare_systems(documents, {"a": first, "b": second}).pairs[0].difference.p_sign_flip,
+        compare_strata(documents, first, second, everything)["kind"]["all"].p_sign_flip,
+    }
+    assert len(found) == 1
+    arrangements = found.pop() * (2**count if count <= EXACT_FLIPS else 10_001)  # all of them, or those drawn
+    assert arrangements == pytest.approx(round(arrangements), abs=1e-9)
 
 
 def null_systems(rng, documents=15, mentions=146):
@@ -172,6 +183,57 @@ def test_holm_runs_over_the_strata_with_mentions_and_an_empty_one_is_n_0_and_nul
     empty = difference_json(found["other"])
     assert empty["n"] == 0
     assert {empty[key] for key in ("delta", "ci95", "p_sign_flip", "p_holm", "only_a")} == {None}
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_strata_have_the_differences_of_a_naive_loop_over_the_same_replicates(seeds):
+    rng, rounds, n = np.random.default_rng(3), 60, 40
+    documents = [f"d{i}" for i in [*range(7), *rng.integers(0, 7, n - 7)]]
+    a, b = (rng.random((seeds, n)) < 0.6), (rng.random((2, n)) < 0.5)
+    strata = {"kind": {"many": list(rng.random(n) < 0.7), "some": list(rng.random(n) < 0.3), "two": [True, True, *([False] * (n - 2))]}}
+    found = compare_strata(documents, a, b, strata, rounds=rounds)["kind"]
+    names = sorted(set(documents))
+    of_documents, of_a, of_b = np.random.default_rng(42), np.random.default_rng([42, 0]), np.random.default_rng([42, 1])
+    deltas = {value: [] for value in found}
+    for _ in range(rounds):
+        times = dict(zip(names, of_documents.multinomial(7, [1 / 7] * 7), strict=True))
+        picked = [of.multinomial(len(side), [1 / len(side)] * len(side)) / len(side) for of, side in ((of_a, a), (of_b, b))]
+        for value, members in strata["kind"].items():
+            inside = [i for i in range(n) if members[i]]
+            total = sum(times[documents[i]] for i in inside)
+            means = [sum(w * times[documents[i]] * row[i] for w, row in zip(part, side, strict=True) for i in inside)
+                     for part, side in zip(picked, (a, b), strict=True)]  # fmt: skip
+            deltas[value] += [(means[0] - means[1]) / total] if total else []
+    assert 0 < len(deltas["two"]) < len(deltas["some"]) == len(deltas["many"]) == rounds  # some draw neither of the two mentions' documents
+    for value, one in found.items():
+        assert one.ci95 == pytest.approx(tuple(np.quantile(deltas[value], [0.025, 0.975])), abs=1e-12)
+        tail = min(sum(x <= 1e-12 for x in deltas[value]), sum(x >= -1e-12 for x in deltas[value])) + 1
+        assert one.p_bootstrap == pytest.approx(min(1, 2 * tail / (len(deltas[value]) + 1)))
+
+
+def test_of_a_stratum_all_but_interval_and_bootstrap_is_that_of_its_mentions_alone_and_documents_are_drawn_once_for_all():
+    rng, n = np.random.default_rng(4), 300
+    documents = [str(i) for i in rng.integers(0, 60, n)]
+    a, b = rng.random(n) < 0.6, rng.random(n) < 0.5
+    masks = {str(i): rng.random(n) < 0.1 * (i + 1) for i in range(9)} | {"all": np.ones(n, bool), "none": np.zeros(n, bool)}
+    bootstrap._drawn_once.cache_clear()
+    found = compare_strata(documents, a, b, {"kind": masks}, rounds=500)["kind"]
+    assert bootstrap._drawn_once.cache_info().misses == 1
+    for value, mask in masks.items():
+        if value != "none":
+            alone = compare_pair([d for d, there in zip(documents, mask, strict=True) if there], a[mask], b[mask], rounds=500)
+            ours = {**difference_json(found[value]), "p_holm": None}
+            resampled = {} if value == "all" else {"ci95": ours["ci95"], "p_bootstrap": ours["p_bootstrap"]}
+            assert ours == {**difference_json(alone), "p_holm": None, **resampled}, value
+    assert found["none"] is None
+
+
+def test_a_stratum_that_no_replicate_draws_may_be_anything():
+    documents = [str(i) for i in range(50)]
+    one = {"kind": {"one": [True] + [False] * 49}}
+    found = [compare_strata(documents, [1] * 50, [0] * 50, one, rounds=1, seed=seed)["kind"]["one"] for seed in range(8)]
+    assert {difference.ci95 for difference in found} == {(-1.0, 1.0), (1.0, 1.0)}
+    assert {difference.p_bootstrap for difference in found} == {1.0}
 
 
 def test_the_json_has_no_nan_and_counts_as_whole_numbers():

@@ -156,6 +156,53 @@ def test_which_number_is_the_confidence_is_one_for_all() -> None:
     assert chosen_confidence([])[0].shape == (0,)
 
 
+def sure(linked: Any, *masses: float) -> list[Any]:
+    """The results, each first answer with a mass."""
+    return [replace(one, predictions=(replace(one.predictions[0], mass=mass),)) if one.predictions else one for one, mass in zip(linked, masses, strict=True)]
+
+
+def test_a_concept_given_for_a_nil_mention_is_a_wrong_answer_and_n_says_so(annotated: Any, answered: Any, tree_kb: Any) -> None:
+    """Worked by hand.  Of six mentions three are NIL; five have an answer, three of those right: leaf, no concept for NIL, side.
+
+    Two wrong: a concept for NIL at 0.9, NIL for a concept at 0.4.  Brier: (0.1² + 0.2² + 0.4² + 0.9² + 0.4²) / 5.  Of the six pairs of a right and a wrong one
+    0.9 > 0.4, 0.8 > 0.4, 0.6 > 0.4 stand right, 0.9 = 0.9 half: 3.5 / 6.
+    """
+    one = annotated(
+        "d1",
+        ("a", "leaf"),
+        (
+            "b",
+            "",
+        ),
+        ("c", ""),
+    )
+    two = annotated("d2", ("a", "side"), ("b", "right"), ("c", ""))
+    linked = [*sure(answered(one, "leaf", "left", "NIL"), 0.9, 0.9, 0.8), *sure(answered(two, "side", "NIL", ""), 0.6, 0.4, 0.0)]
+    report = evaluate([one, two], linked, tree_kb)
+    found = report.confidence
+    assert found is not None
+    assert (report.n, report.nil, found.n, found.nil, found.documents) == (3, 3, 5, 2, 2)
+    assert (found.accuracy, found.source) == (3 / 5, "mass")
+    assert found.brier == pytest.approx((0.1**2 + 0.2**2 + 0.4**2 + 0.9**2 + 0.4**2) / 5)
+    assert found.auroc == pytest.approx(3.5 / 6)
+    assert report_json(report)["confidence"]["nil"] == 2
+
+
+def test_calibrate_counts_the_rows_that_evaluate_counts(annotated: Any, answered: Any, tree_kb: Any, small_lexicon: Any) -> None:
+    from syncabel.calibration.fit import calibrate, judged
+    from syncabel.calibration.store import Digests
+    from syncabel.decoding import DecodingSettings
+
+    kinds = [("leaf", "leaf"), ("", "left"), ("", "NIL"), ("side", "-"), ("right", "left"), ("left", ""), ("old", "leaf right")]
+    documents = [annotated(f"d{i}", *((f"m{j}", gold) for j, (gold, _) in enumerate(kinds[i % 3 :]))) for i in range(6)]
+    bare = [result for i, document in enumerate(documents) for result in answered(document, *(given for _, given in kinds[i % 3 :]))]
+    linked = sure(bare, *np.random.default_rng(0).random(len(bare)).round(2))
+    rows = judged(documents, {(one.document_id, one.mention_id): one for one in linked}, tree_kb.canonical, "set")
+    before = calibrate(rows, small_lexicon, Digests("", "", "", ""), DecodingSettings()).before
+    assert before == evaluate(documents, linked, tree_kb).confidence
+    assert (before.n, before.nil) == (30, 10)
+
+
 def test_prediction_sets_are_scored_over_documents_with_nil_and_missing_lines_lost(annotated: Any, answered: Any, tree_kb: Any) -> None:
     """Two of four mentions of one document (by another id of the concept, and as a composite), the one mention of the other."""
     first = annotated("d1", ("one", "leaf"), ("two", "left+right"), ("three", ""), ("four", "leaf"))

@@ -314,6 +314,15 @@ def test_the_command_prints_tables_and_json(tmp_path):
     assert "oracle_spans" in run(gold, predicted, "--end-to-end", "--oracle-spans", oracle).stdout
 
 
+def test_the_command_says_which_row_of_a_file_it_could_not_read(tmp_path):
+    gold, predicted = files(tmp_path)
+    lines = predicted.read_text(encoding="utf-8").splitlines()
+    predicted.write_text("\n".join([lines[0], lines[1].replace('"end": 4', '"end": 5'), lines[2]]), encoding="utf-8")
+    shown = run(gold, predicted, "--end-to-end")
+    assert shown.stderr == f"{predicted}:2: offset: first of 1 rows not read; `syncabel corpus convert` lists them\n"
+    assert "5 gold mentions and 5 predicted ones" in shown.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

@@ -42,7 +42,9 @@ def test_macro_averages_agree_with_a_table_worked_by_hand(annotated, answered, t
 def test_precision_of_no_answer_is_no_number(annotated, answered, tree_kb):
     doc = annotated("d", ("a", "left"))
     report = evaluate([doc], answered(doc, "-"), tree_kb)
-    assert (report.metrics["precision"], report.intervals["precision"], report.confidence) == (None, None, None)
+    assert (report.metrics["precision"], report.intervals["precision"]) == (None, None)
+    assert (report.confidence.n, report.confidence.accuracy) == (1, 0.0)  # what is no name was written with some confidence, and is wrong
+    assert evaluate([doc], answered(doc, ""), tree_kb).confidence is None
 
 
 def test_both_denominators_are_shown(annotated, answered, tree_kb):

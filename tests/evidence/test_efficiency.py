@@ -1,47 +1,26 @@
 """The grid of scripts/efficiency.py: nested documents, equal budgets at every ratio, what is done stays done, figures drawn from the results."""
 
-import importlib
 import json
-import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from evidence_documents import SECONDS, document
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncabel.kb import KnowledgeBase
-from syncabel.types import Document, Mention, Span
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-# Of three steps of four examples: a whole number of them makes the loss tokens equal but for a third.
-SMALL = {
-    "steps": 3, "batch": 4, "vocabulary": 300, "hidden-size": 32, "intermediate-size": 64, "num-layers": 2, "num-heads": 4,
-    "per-concept": 2, "hold-out": 0.4, "plan-seed": 1, "beams": 2, "free-tokens": 6, "tolerance": 0.5,
-}  # fmt: skip
+SMALL = {**SECONDS, "tolerance": 0.5}
 
 
 @pytest.fixture(scope="module")
-def script() -> Iterator[Callable[[str], ModuleType]]:
-    """`script(name)`: a script as a module.  They import each other by bare names, as they do when they are run."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(SCRIPTS))
-    importlib.import_module("efficiency")  # torch and all: not on a test's clock
-    yield importlib.import_module
-    sys.path.remove(str(SCRIPTS))
-    for name in {path.stem for path in SCRIPTS.glob("*.py")} & (set(sys.modules) - before):
-        del sys.modules[name]
-
-
-def document(number: str, text: str, *named: tuple[str, str]) -> Document:
-    """A text whose mentions are (surface, code)."""
-    spans = [(Span(text.index(surface), text.index(surface) + len(surface)), surface, code) for surface, code in named]
-    return Document(number, text, tuple(Mention(f"m{i}", (span,), surface, "Disease", ((code,),)) for i, (span, surface, code) in enumerate(spans)))
+def script(script: Callable[[str], ModuleType]) -> Callable[[str], ModuleType]:
+    """As everywhere; torch and all are loaded before a test's clock runs."""
+    script("efficiency")
+    return script
 
 
 @given(st.integers(1, 40), st.lists(st.floats(0.01, 1), min_size=2, max_size=2), st.integers(0, 5))
@@ -82,23 +61,12 @@ def test_a_grid_that_means_nothing_is_refused(script: Callable[[str], ModuleType
 
 
 @pytest.fixture
-def grid(script: Callable[[str], ModuleType], small_kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def grid(script: Callable[[str], ModuleType], toy_set: str, tmp_path: Path) -> Callable[..., int]:
     """Runs the command on a set of a few sentences."""
-    efficiency, sets = script("efficiency"), script("evidence_sets")
-    sentences = (
-        ("The boy had angina once more.", ("angina", "A:3")),
-        ("A sclerosis was seen early on.", ("sclerosis", "A:1")),
-        ("She came with angina at night.", ("angina", "A:3")),
-    )
-    fit = tuple(replace(document(f"fit-{i}", text, named), split="train") for i, (text, named) in enumerate(sentences))
-    test = (
-        document("t1", "His angina and his stenocardia are new.", ("angina", "A:3"), ("stenocardia", "A:4")),
-        document("t2", "A cold, a heart disease and a stenosis.", ("cold", "A:5"), ("heart disease", "A:8"), ("stenosis", "A:2")),
-    )
-    monkeypatch.setitem(sets.SETS, "toy", lambda _places: sets.Bench("toy", small_kb, fit, test, None, "a toy"))
+    efficiency = script("efficiency")
 
     def run(*more: str) -> int:
-        where = ["--set", "toy", "--seeds", "0", "--output", str(tmp_path / "out"), "--results", str(tmp_path / "efficiency.yaml")]
+        where = ["--set", toy_set, "--seeds", "0", "--output", str(tmp_path / "out"), "--results", str(tmp_path / "efficiency.yaml")]
         status = efficiency.main([*where, *(part for name, value in SMALL.items() for part in (f"--{name}", str(value))), *more])
         assert isinstance(status, int)
         return status

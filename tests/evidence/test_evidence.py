@@ -1,47 +1,20 @@
 """The grid of scripts/evidence.py on a set of seconds: what leaks is taken out, arms are held to the same budget, what is done stays done."""
 
-import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from evidence_documents import SECONDS, document
 from hypothesis import given
 from hypothesis import strategies as st
 
 from syncabel.kb import KnowledgeBase
-from syncabel.types import Document, Mention, Span
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-# Of three steps of four examples: a whole number of them makes the loss tokens equal but for a quarter.
-SMALL = {
-    "steps": 3, "batch": 4, "vocabulary": 300, "hidden-size": 32, "intermediate-size": 64, "num-layers": 2, "num-heads": 4,
-    "per-concept": 2, "hold-out": 0.4, "plan-seed": 1, "beams": 2, "free-tokens": 6, "tolerance": 0.25,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def script() -> Iterator[Callable[[str], ModuleType]]:
-    """`script(name)`: a script as a module.  They import each other by bare names, as they do when they are run."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(SCRIPTS))
-    yield importlib.import_module
-    sys.path.remove(str(SCRIPTS))
-    for name in {path.stem for path in SCRIPTS.glob("*.py")} & (set(sys.modules) - before):
-        del sys.modules[name]
-
-
-def document(number: str, text: str, *named: tuple[str, str]) -> Document:
-    """A text whose mentions are (surface, code)."""
-    spans = [(Span(text.index(surface), text.index(surface) + len(surface)), surface, code) for surface, code in named]
-    return Document(number, text, tuple(Mention(f"m{i}", (span,), surface, "Disease", ((code,),)) for i, (span, surface, code) in enumerate(spans)))
-
-
+SMALL = {**SECONDS, "tolerance": 0.25}
 ABSTRACT = "A family of nine was seen with multiple sclerosis in the north of the country; two of the brothers had angina and were treated at home for years."
 
 
@@ -93,24 +66,13 @@ def test_a_batch_of_two_sources_has_the_loss_tokens_of_a_batch_of_one(script: Ca
 
 
 @pytest.fixture
-def grid(script: Callable[[str], ModuleType], small_kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+def grid(script: Callable[[str], ModuleType], toy_set: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Runs the command on a set of a few sentences in which A:1 and A:3 have human documents; gives the results file."""
-    evidence, sets = script("evidence"), script("evidence_sets")
-    sentences = (
-        ("The boy had angina once more.", ("angina", "A:3")),
-        ("A sclerosis was seen early on.", ("sclerosis", "A:1")),
-        ("She came with angina at night.", ("angina", "A:3")),
-    )
-    fit = tuple(replace(document(f"fit-{i}", text, named), split="train") for i, (text, named) in enumerate(sentences))
-    test = (
-        document("t1", "His angina and his stenocardia are new.", ("angina", "A:3"), ("stenocardia", "A:4")),
-        document("t2", "A cold, a heart disease and a stenosis.", ("cold", "A:5"), ("heart disease", "A:8"), ("stenosis", "A:2")),
-    )
-    monkeypatch.setitem(sets.SETS, "toy", lambda _places: sets.Bench("toy", small_kb, fit, test, None, "a toy"))
+    evidence = script("evidence")
     results = tmp_path / "evidence.yaml"
 
     def run(*more: str) -> dict[str, Any]:
-        where = ["--sets", "toy", "--arms", "human,human+template,human+others", "--output", str(tmp_path / "out"), "--results", str(results)]
+        where = ["--sets", toy_set, "--arms", "human,human+template,human+others", "--output", str(tmp_path / "out"), "--results", str(results)]
         assert evidence.main([*where, *(part for name, value in SMALL.items() for part in (f"--{name}", str(value))), *more]) == 0
         content = yaml.safe_load(results.read_text(encoding="utf-8"))
         assert isinstance(content, dict)

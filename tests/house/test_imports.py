@@ -21,6 +21,7 @@ SOURCES = (
     "syncabel.text",
     "syncabel.strings",
     "syncabel.columns",
+    "syncabel.digests",
     "syncabel.sentences",
     "syncabel.archive",
     "syncabel.lines",
@@ -131,7 +132,10 @@ NO_TABLES = (
 )
 TABLES = frozenset({"polars", "marisa_trie", "fastobo", "pronto"})  # pyarrow is not among them: `datasets` brings it
 
-LIGHT = ("syncabel", "data_gen", "syncabel.types", "syncabel.kb", "syncabel.corpora", "syncabel.prompt", "syncabel.linker", "syncabel.cli", "constrained.trie")
+LIGHT = (
+    *("syncabel", "data_gen", "syncabel.types", "syncabel.kb", "syncabel.corpora", "syncabel.prompt", "syncabel.linker", "syncabel.cli"),
+    *("syncabel.train.signals", "constrained.trie"),
+)
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
 

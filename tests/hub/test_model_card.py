@@ -235,10 +235,35 @@ def test_of_a_file_with_many_systems_the_models_own_and_the_baselines_are_taken(
     path.write_text(EVIDENCE, encoding="utf-8")
     taken = {"/".join(metric.path): metric.own for metric in read_results(f"{path}:human+names/constrained").metrics}
     assert taken == {"ncbi/tfidf/all": False, "ncbi/human+names/constrained/all": True}
-    everything = {metric.path[1]: metric.own for metric in read_results(str(path)).metrics}
+    everything = {metric.path[1]: metric.own for metric in read_results(f"{path}:*").metrics}
     assert everything == {"tfidf": False, "human": True, "human+names": True}
     with pytest.raises(ConfigError, match=r"no figures of a model under 'human\+name'; .*ncbi/human"):
         read_results(f"{path}:human+name")
+
+
+def test_a_file_with_many_systems_is_not_taken_for_one_model(tmp_path):
+    """Nothing but its owner says which of them the model is; two ways of decoding one model are one."""
+    path = tmp_path / "evidence.yaml"
+    path.write_text(EVIDENCE, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"2 systems are in it \(ncbi/human, ncbi/human\+names\); say which is the model: evidence.yaml:ncbi/human, or"):
+        read_results(str(path))
+    path.write_text(EVIDENCE.replace("ncbi/human+names/free", "ncbi/human/free").replace("  ncbi/human+names/constrained/all: {value: 0.81, n: 960}\n", ""))
+    assert [metric.path for metric in read_results(str(path)).metrics if metric.own] == [
+        ("ncbi", "human", "constrained", "all"),
+        ("ncbi", "human", "free", "all"),
+    ]
+
+
+def test_the_file_that_travels_says_which_system_the_model_is(trained, tmp_path):
+    path = tmp_path / "evidence.yaml"
+    path.write_text(EVIDENCE, encoding="utf-8")
+    export_model_repo(trained("open"), tmp_path / "out", "lab/x", title="x", results=[f"{path}:human+names"])
+    taken = [metric.path for metric in read_results(str(tmp_path / "out" / "results" / "evidence.yaml")).metrics if metric.own]
+    assert taken == [("ncbi", "human+names", "constrained", "all"), ("ncbi", "human+names", "free", "all")]
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "out" / "README.md").write_text(card.replace("value: 0.81", "value: 0.7"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"the figure 0\.7 in model-index is none of the model's own"):
+        check_folder(tmp_path / "out")
 
 
 def test_results_of_reports_are_read_with_their_strata(tmp_path):

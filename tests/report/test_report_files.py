@@ -127,15 +127,20 @@ def test_without_text_a_training_mention_that_retrieval_named_is_left_out(make_r
     assert all(row["answered_name"].startswith("disorder number") for row in rows(page, "misses") if row["answered"])
 
 
-def test_folders_of_absolute_paths_in_the_command_are_not_shown(make_run: Callable[..., Any], tmp_path: Path) -> None:
-    made = make_run("mine", mentions=20)
-    change(made.folder, "command", ["syncabel", "evaluate", "/home/ann/ward 7/dev.jsonl", "out/mine.jsonl", "--kb=C:\\Users\\ann\\kb"])
+def test_of_paths_in_command_and_recipe_only_the_last_part_is_shown_and_digests_whole(make_run: Callable[..., Any], tmp_path: Path) -> None:
+    made, digest = make_run("mine", mentions=20), "0cc04cbc" * 8
+    change(made.folder, "command", ["syncabel", "evaluate", "/home/ann/ward 7/dev.jsonl", "ward 7/mine.jsonl", "--kb=C:\\Users\\ann\\kb"])
+    config = {"output_dir": "/home/ann/run", "lexicon": "ward 7/lexicon", "eval_files": ["../ann/x.jsonl"], "learning_rate": 0.1}
+    recipe = {"config": config, "digests": {"lexicon": digest}, "model": {"base": "ORG/NAME"}, "started by": "python /home/ann/train.py"}
+    change(made.folder, "recipe", recipe)
     page = write_report([made.folder], tmp_path / "report.html").page
     for file in (page, page.with_suffix(".md")):
         said = file.read_text(encoding="utf-8")
-        assert not [word for word in ("/home", "ward 7", "Users") if word in said]
+        assert not [word for word in ("/home", "ward 7", "Users", "ann/") if word in said]
         assert "…/dev.jsonl" in said
-        assert "out/mine.jsonl" in said
+        assert "…/mine.jsonl" in said
+    data = page.read_text(encoding="utf-8")
+    assert not [word for word in ("…/run", "…/lexicon", "…/x.jsonl", digest, "ORG/NAME", "python …/train.py") if word not in data]
 
 
 def test_no_text_becomes_a_formula_in_a_spreadsheet(make_run: Callable[..., Any], tmp_path: Path) -> None:

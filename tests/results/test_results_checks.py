@@ -1,11 +1,9 @@
 """scripts/results.py: every figure of docs/results has a check that can fail or a stated shortfall, and what moved, failed or was left out is said."""
 
 import doctest
-import importlib
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,17 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS, RESULTS, SHARED = ROOT / "scripts", ROOT / "docs" / "results", ROOT.parent / "shared" / "data"
 FILES = sorted(path.stem for path in RESULTS.glob("*.yaml"))
 Script = Callable[[str], ModuleType]
-
-
-@pytest.fixture(scope="module")
-def script() -> Iterator[Script]:
-    """`script(name)`: a script as a module.  They import each other by bare names, as they do when they are run."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(SCRIPTS))
-    yield importlib.import_module
-    sys.path.remove(str(SCRIPTS))
-    for name in {path.stem for path in SCRIPTS.glob("*.py")} & (set(sys.modules) - before):
-        del sys.modules[name]
 
 
 def stored(script: Script, name: str) -> dict[str, Any]:
@@ -81,7 +68,7 @@ def test_a_changed_n_a_changed_interval_and_a_vanished_figure_move(script: Scrip
     assert script("results_figures").Factor(2).moved(figure(1.0), figure(float("nan"))) is not None
 
 
-@pytest.mark.parametrize("name", ["results_figures", "results_tables", "results_rescore", "efficiency", "efficiency_report"])
+@pytest.mark.parametrize("name", ["results_figures", "results_record", "results_tables", "results_rescore", "efficiency", "efficiency_report"])
 def test_the_worked_examples_of_the_scripts_come_out(script: Script, name: str) -> None:
     found = doctest.testmod(script(name))
     assert found.attempted > 0
@@ -134,6 +121,79 @@ def test_held_moved_and_not_checked_are_told_apart(toy: Toy, capsys: pytest.Capt
     said = capsys.readouterr().out
     assert [line.split() for line in said.splitlines()[:2]] == [["file", "figures", "held", "moved", "not", "checked"], ["toy", "3", "2", "0", "1"]]
     assert "nobody kept the stop-watch  (speed)" in said
+
+
+def on_record(toy: Toy) -> dict[str, Any]:
+    row = json.loads((toy.folder / "yaml" / "checks.jsonl").read_text(encoding="utf-8"))
+    assert isinstance(row, dict)
+    return row
+
+
+def test_a_check_goes_on_record_with_its_day_and_what_held(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert toy.run() == 0
+    assert not (toy.folder / "yaml" / "checks.jsonl").exists()
+    monkeypatch.setattr(toy.results.time, "strftime", lambda _form: "2031-01-01")
+    assert toy.run("--again", "--record") == 0
+    row = on_record(toy)
+    assert {key: row[key] for key in ("file", "check", "date", "figures", "held", "failure")} == {
+        "file": "toy", "check": "all", "date": "2031-01-01", "figures": 2, "held": 2, "failure": "",
+    }  # fmt: skip
+    # A check that is remembered is put down with the day on which it was run.
+    monkeypatch.setattr(toy.results.time, "strftime", lambda _form: "2031-02-02")
+    assert toy.run("--record") == 0
+    assert toy.runs == 2
+    assert on_record(toy) == row
+
+
+def test_a_figure_that_moved_and_a_check_that_failed_go_on_record_without_places_of_the_machine(toy: Toy, script: Script) -> None:
+    toy.found = lambda: {"score": toy.figures.Figure(0.6, (0.25, 0.75), 4), "seconds": toy.figures.Figure(5.0)}
+    assert toy.run("--record") == 1
+    assert (on_record(toy)["held"], on_record(toy)["figures"]) == (1, 2)
+
+    def broken() -> dict[str, Any]:
+        raise script("results_checks").CheckError("`python /home/ann/x.py` ended with 2")
+
+    toy.found = broken
+    assert toy.run("--again", "--record") == 1
+    assert (on_record(toy)["held"], on_record(toy)["failure"]) == (0, "CheckError")
+    assert "ann" not in (toy.folder / "yaml" / "checks.jsonl").read_text(encoding="utf-8")
+
+
+def test_the_list_and_the_table_say_what_came_of_a_check_last_and_whether_the_figures_are_still_those(
+    toy: Toy, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy.run("--list")
+    assert "last run: not on record" in capsys.readouterr().out
+    toy.run("--record")
+    capsys.readouterr()
+    toy.run("--list")
+    assert "2 of 2 held\n" in capsys.readouterr().out
+    page = "<!-- results: checks last -->\n<!-- /results -->\n"
+    assert "| toy | all | " in (table := script("results_tables").fill(page, toy.folder / "yaml"))
+    assert "| 2 of 2 held |" in table
+    toy.write(TOY | {"notes": "other words", "date": "2026-11-23"})
+    assert script("results_tables").fill(page, toy.folder / "yaml") == table
+    toy.write(TOY | {"metrics": TOY["metrics"] | {"speed": {"value": 8, "ci95": None}}})  # type: ignore[operator]
+    assert "| 2 of 2 held, of other figures than the file has now |" in script("results_tables").fill(page, toy.folder / "yaml")
+
+
+def test_a_line_of_the_record_that_is_none_is_refused_and_one_of_a_check_that_is_gone_goes(toy: Toy, script: Script) -> None:
+    record = toy.folder / "yaml" / "checks.jsonl"
+    toy.run("--record")
+    gone = record.read_text(encoding="utf-8").replace('"check": "all"', '"check": "gone"')
+    record.write_text(record.read_text(encoding="utf-8") + gone, encoding="utf-8")
+    toy.run("--record")
+    assert on_record(toy)["check"] == "all"
+    record.write_text('{"file": "toy"}\n', encoding="utf-8")
+    with pytest.raises(script("results_record").FormatError, match="none of a check"):
+        script("results_record").read_record(toy.folder / "yaml")
+
+
+def test_what_is_on_record_is_of_checks_that_there_are(script: Script) -> None:
+    known = {(file, check.name) for file, entry in script("results_checks").CHECKS.items() for check in entry.checks}
+    rows = script("results_record").read_record(RESULTS)
+    assert rows
+    assert rows.keys() <= known
 
 
 def test_an_altered_figure_ends_with_status_1_and_is_named(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
