@@ -194,8 +194,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check, print the table; 1 where a figure moved."""
+    """Check, print the table; 1 where a figure moved, 2 where a results file or the record cannot be read."""
     args = arguments(argv)
+    try:
+        return _done(args)
+    except (SyncabelError, OSError) as error:
+        print(f"results: {error}", file=sys.stderr)
+        return 2
+
+
+def _done(args: argparse.Namespace) -> int:
     if args.tables:
         rewrite_tables(args.results)
         return 0
@@ -229,6 +237,8 @@ def check_all(args: argparse.Namespace) -> list[Verdict]:
     """A verdict on every figure of the files asked for; on record, where that is asked, as soon as a check has ended."""
     started, memory = time.monotonic(), Memory(args.out / "results", code_digest())
     verdicts: list[Verdict] = []
+    if args.record:
+        read_record(args.results)  # for its error: here, and not when the first check has run for an hour
     for name in args.names:
         yaml_file = args.results / f"{name}.yaml"
         stored, entry, skipped, own = read_figures(yaml_file), CHECKS.get(name, Entry(())), {}, list[Verdict]()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,31 @@ def _evidence(content: Mapping[str, Any], name: str = "ncbi_disease") -> str:
     return markdown(["trained on", *STRATA.values(), "free, all"], [[title, *cells] for title, cells in zip(titles, zip(*columns, strict=True), strict=True)])
 
 
+SETS = {"ncbi_disease": "NCBI disease", "hpo": "HPO", "bc5cdr_disease": "BC5CDR disease", "bc5cdr_chemical": "BC5CDR chemical"}
+GAINS = {  # title -> tests key after the set
+    "template - human, all": "human+template - human/constrained/all",
+    "template - names, all": "human+template - human+names/constrained/all",
+    "template - human, only in synthetic": "human+template - human/constrained/synthetic_only",
+    "template - names, only in synthetic": "human+template - human+names/constrained/synthetic_only",
+}
+
+
+def _gains(content: Mapping[str, Any]) -> str:
+    """What template sentences add to human documents, and to bare names, by set: differences with interval and p."""
+    tests = content["tests"]
+    present = [name for name in SETS if f"{name}/{GAINS['template - human, all']}" in tests]
+    rows = []
+    for name in present:
+        gains = [tests[f"{name}/{key}"] for key in GAINS.values()]
+        rows.append([SETS[name], *map(_gain, gains), str(min(gain["seeds"] for gain in gains))])
+    return markdown(["set", *GAINS, "seeds"], rows)
+
+
+def _gain(test: Mapping[str, Any]) -> str:
+    low, high = test["ci95"]
+    return f"{test['delta']:+.3f} [{low:+.3f}, {high:+.3f}], p {'< 0.001' if test['p'] < 0.001 else rounded(test['p'])}"
+
+
 BASELINE_PARTS = {"all": "all", "human": "concept seen", "neither": "unseen"}
 
 
@@ -203,7 +229,8 @@ def _difference(cell: Mapping[str, Any]) -> str:
 TABLES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], str]] = {
     ("quickstart", "recall"): _quickstart,
     ("ncbi_disease_baselines", "recall"): _baselines,
-    ("evidence", "arms"): _evidence,
+    **{("evidence", f"arms-{name}"): partial(_evidence, name=name) for name in SETS},
+    ("evidence", "gains"): _gains,
     ("published", "recall"): _published,
     ("published", "belb"): _belb,
     ("fusion", "systems"): _fusion,

@@ -132,9 +132,15 @@ class SentenceEncoder:
             # Moved into its place when whole: a run that is stopped leaves no half file, two runs at once do not mix.
             partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")
             shape = (len(texts), self._dimensions)
-            # Vectors go into the file as they are made: those of ten million names are 15 GB.
-            self._encode(texts, np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape))
-            partial.replace(path)
+            try:
+                # Vectors go into the file as they are made: those of ten million names are 15 GB.
+                vectors = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
+                with partial.open("r+b") as file:  # all of its room now: a mapped page that finds the disk full would kill the process
+                    os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+                self._encode(texts, vectors)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
         found: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
         return found
 

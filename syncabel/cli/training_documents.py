@@ -8,7 +8,7 @@ from pathlib import Path
 from data_gen.gates import reason_against
 from syncabel.corpora import iter_corpus, split_documents
 from syncabel.corpora.corpus import refuse_test
-from syncabel.errors import DigestMismatchError
+from syncabel.errors import ConfigError, DigestMismatchError
 from syncabel.groups import Annotations, annotation_counts
 from syncabel.kb import KnowledgeBase
 from syncabel.types import Document, Mention, Rejection
@@ -78,12 +78,20 @@ class TrainingDocuments:
         return Train(kept, self), list(split_off)
 
     def synthetic(self) -> Iterator[Document]:
-        """The synthetic documents of train, read again."""
+        """The synthetic documents of train, read again.
+
+        Raises:
+            ConfigError: they are no longer what they were; at the end, where that shows.
+        """
+        found = Annotations()
         for row in iter_corpus(self._files, self._kind):
             if isinstance(row, Document) and row.source != "human" and row.split != "dev":
                 current = self._of_this_kb(row)
                 if isinstance(current, Document):
+                    found.update(annotation_counts([current]))
                     yield current
+        if found != self._annotations:
+            raise ConfigError(f"{', '.join(map(str, self._files))}: changed while examples were made of it; run the command again")
 
     def synthetic_annotations(self) -> Annotations:
         """Types and codes of their mentions, counted when the files were gone through."""

@@ -37,6 +37,7 @@ __all__ = [
 
 FEW_DOCUMENTS = 30
 _NAMED = 3  # places that an error lists
+_ROUNDING = 1e-12  # of means over seeds: a replicate in which both systems are equal is 0 up to this
 
 Interval = tuple[float, float]
 Floats = NDArray[np.float64]
@@ -284,7 +285,7 @@ def _seed_weights(stream: np.random.Generator, rounds: int, seeds: int) -> Float
 
 def _p_bootstrap(deltas: Floats) -> float:
     # As in the sign-flip test what was observed counts as one replicate, so that no p is 0.
-    tail = min(int((deltas <= 0).sum()), int((deltas >= 0).sum())) + 1
+    tail = min(int((deltas <= _ROUNDING).sum()), int((deltas >= -_ROUNDING).sum())) + 1
     return min(1.0, 2 * tail / (len(deltas) + 1))
 
 

@@ -69,6 +69,8 @@ def _run(system: System) -> Iterator[str]:
     values = confidence_values(system)
     measures = _table(("measure", "value", "95 %"), [(figure.name, _score(figure.value), _range(figure.ci95)) for figure in values])
     yield from measures if values else ("No prediction carries a confidence in [0, 1].",)
+    if values and (nil := system.run.report["confidence"].get("nil")):
+        yield f"\nOf these answers {nil:,} are of mentions that are not in the knowledge base; an answer there is wrong."
     yield "\n### Groups\n"
     yield from _confusion(system)
     yield "\n### Hierarchy\n"

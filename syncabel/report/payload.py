@@ -247,6 +247,7 @@ def _confidence(system: System) -> dict[str, Any] | None:
     found: Mapping[str, Any] = system.run.report["confidence"]
     return {
         "n": found["n"],
+        "nil": found.get("nil", 0),
         "source": found.get("source"),
         "values": [[figure.name, figure.value, figure.ci95] for figure in values],
         "bins": found["bins"],

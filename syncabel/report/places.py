@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["last_part", "without_places"]
 
 _SEPARATOR = re.compile(r"[/\\]")
-_SURE = re.compile(r"(?:[A-Za-z]:)?[/\\]|~|\.\.?[/\\]")  # what begins like this is a place; `ORG/NAME` and `1/2` are none
+_SURE = re.compile(r"(?:[\w-]+=)?(?:(?:[A-Za-z]:)?[/\\]|~|\.\.?[/\\])")  # what begins like this is a place; `ORG/NAME` and `1/2` are none
 
 
 def last_part(word: str) -> str:

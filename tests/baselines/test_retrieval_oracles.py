@@ -209,11 +209,30 @@ def test_dense_retrieval_holds_no_copy_of_its_encoders_vectors(tmp_path):
 def test_the_cache_of_an_encoder_is_written_without_holding_its_vectors(tiny_bert, tmp_path):
     texts = [f"text {i}" for i in range(256)]
     encoder = SentenceEncoder.load(EncoderConfig(str(tiny_bert)), tmp_path)
+    sizes = []  # of the file, whenever the model is asked: it is there, with room for all vectors, before there is one
+    encoder.model.register_forward_pre_hook(lambda *_: sizes.append([path.stat().st_size for path in tmp_path.glob("*.partial")]))
     kept = encoder.encode(texts)
+    assert sizes == [[kept.nbytes + 128]] * 4
     assert isinstance(kept, np.memmap)
     assert not kept.flags.writeable
     assert kept == pytest.approx(SentenceEncoder.load(EncoderConfig(str(tiny_bert))).encode(texts), abs=1e-6)
     assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
+
+
+def test_an_encoding_that_is_stopped_leaves_nothing_behind_and_its_room_is_taken_at_once(tiny_bert, tmp_path):
+    encoder, blocks = SentenceEncoder.load(EncoderConfig(str(tiny_bert)), tmp_path), []
+
+    def stop(*_):
+        (partial,) = tmp_path.glob("*.partial")
+        blocks.append((partial.stat().st_blocks * 512, partial.stat().st_size))
+        raise KeyboardInterrupt
+
+    encoder.model.register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        encoder.encode([f"text {i}" for i in range(3000)])
+    ((taken, size),) = blocks
+    assert taken >= size > 190_000
+    assert list(tmp_path.iterdir()) == []
 
 
 @given(st.lists(st.sampled_from([0.0, -1.0, 0.25, 0.5, 1.0]), min_size=5, max_size=5), st.integers(1, 7))

@@ -228,6 +228,16 @@ def test_of_a_stratum_all_but_interval_and_bootstrap_is_that_of_its_mentions_alo
     assert found["none"] is None
 
 
+@pytest.mark.parametrize("seeds", [3, 5, 7])
+def test_seeds_that_all_say_the_same_are_as_one_seed_and_replicates_without_a_difference_are_ties(seeds):
+    documents = [str(i // 4) for i in range(60)]
+    first = (np.random.default_rng(0).random(60) < 0.6).astype(float)
+    second = np.where(np.arange(60) == 0, 1 - first, first)
+    alone, several = compare_pair(documents, first, second), compare_pair(documents, [first] * seeds, [second] * seeds)
+    assert several.p_bootstrap == alone.p_bootstrap
+    assert several.ci95 == pytest.approx(alone.ci95, abs=1e-12)
+
+
 def test_a_stratum_that_no_replicate_draws_may_be_anything():
     documents = [str(i) for i in range(50)]
     one = {"kind": {"one": [True] + [False] * 49}}

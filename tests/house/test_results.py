@@ -67,6 +67,7 @@ def faults(content: Mapping[str, Any], stem: str) -> list[str]:
     found += [] if content["metrics"] or content["hardware"] == "none" else ["no figures"]
     made_by = makers(content["command"])
     found += [] if made_by else ["command names nothing of this project"]
+    found += ["command names a place of one machine"] if re.search(r"(^|[\s=])(/|~/)\w", str(content["command"])) else []
     found += [f"command: {name} is not there" for name, there in made_by.items() if not there]
     found += ["notes do not say why digests is null"] if content["digests"] is None and "digests" not in str(content.get("notes")).lower() else []
     return found + list(metric_faults(content["metrics"], "metrics"))
@@ -103,6 +104,7 @@ def good() -> dict[str, Any]:
         ({"command": "python -m syncabel.none"}, "command: -m syncabel.none is not there"),
         ({"command": {"one": "make nothing-such"}}, "command: make nothing-such is not there"),
         ({"command": "syncabel none"}, "command: syncabel none is not there"),
+        ({"command": "make quickstart --results /home/ann/x.yaml"}, "command names a place of one machine"),
         ({"command": "by hand"}, "command names nothing of this project"),
     ],
 )

@@ -131,7 +131,7 @@ def test_of_paths_in_command_and_recipe_only_the_last_part_is_shown_and_digests_
     made, digest = make_run("mine", mentions=20), "0cc04cbc" * 8
     change(made.folder, "command", ["syncabel", "evaluate", "/home/ann/ward 7/dev.jsonl", "ward 7/mine.jsonl", "--kb=C:\\Users\\ann\\kb"])
     config = {"output_dir": "/home/ann/run", "lexicon": "ward 7/lexicon", "eval_files": ["../ann/x.jsonl"], "learning_rate": 0.1}
-    recipe = {"config": config, "digests": {"lexicon": digest}, "model": {"base": "ORG/NAME"}, "started by": "python /home/ann/train.py"}
+    recipe = {"config": config, "digests": {"lexicon": digest}, "model": {"base": "ORG/NAME"}, "started by": "python /home/ann/train.py --kb=/home/ann/kb"}
     change(made.folder, "recipe", recipe)
     page = write_report([made.folder], tmp_path / "report.html").page
     for file in (page, page.with_suffix(".md")):
@@ -140,7 +140,18 @@ def test_of_paths_in_command_and_recipe_only_the_last_part_is_shown_and_digests_
         assert "…/dev.jsonl" in said
         assert "…/mine.jsonl" in said
     data = page.read_text(encoding="utf-8")
-    assert not [word for word in ("…/run", "…/lexicon", "…/x.jsonl", digest, "ORG/NAME", "python …/train.py") if word not in data]
+    assert not [word for word in ("…/run", "…/lexicon", "…/x.jsonl", digest, "ORG/NAME", "python …/train.py --kb=…/kb") if word not in data]
+
+
+def test_answers_for_mentions_outside_the_knowledge_base_are_named_beside_the_confidence(make_run: Callable[..., Any], tmp_path: Path) -> None:
+    made = make_run("given", mentions=200)
+    path = made.folder / "evaluation.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found["report"]["confidence"]["nil"] = 1234
+    path.write_text(json.dumps(found), encoding="utf-8")
+    told = write_report([made.folder], tmp_path / "report.html")
+    assert "Of these answers 1,234 are of mentions that are not in the knowledge base" in told.markdown.read_text(encoding="utf-8")
+    assert '"nil":1234' in told.page.read_text(encoding="utf-8").replace(" ", "")
 
 
 def test_no_text_becomes_a_formula_in_a_spreadsheet(make_run: Callable[..., Any], tmp_path: Path) -> None:

@@ -189,6 +189,14 @@ def test_a_line_of_the_record_that_is_none_is_refused_and_one_of_a_check_that_is
         script("results_record").read_record(toy.folder / "yaml")
 
 
+def test_a_damaged_record_is_said_in_one_line_before_any_check_is_run(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    (toy.folder / "yaml" / "checks.jsonl").write_text('{"file": 3\n', encoding="utf-8")
+    assert (toy.run("--record"), toy.run("--list"), toy.runs) == (2, 2, 0)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == second
+    assert "checks.jsonl: a line is none of a check" in first
+
+
 def test_what_is_on_record_is_of_checks_that_there_are(script: Script) -> None:
     known = {(file, check.name) for file, entry in script("results_checks").CHECKS.items() for check in entry.checks}
     rows = script("results_record").read_record(RESULTS)

@@ -210,3 +210,12 @@ def test_a_synthetic_document_of_a_dev_split_is_no_training_document(places: Pat
     train, dev = TrainingDocuments([places / "documents.jsonl"], "auto", small_kb).split(0.5, 0)
     assert [each.id for each in dev] == ["s0", "s1"]
     assert [each.id for each in train] == ["h0", "h1", "h2", "s2", "s3", "s4"]
+
+
+def test_a_file_that_changes_between_its_two_readings_is_an_error_and_no_smaller_training_set(places: Path, small_kb: Any) -> None:
+    documents = [document(f"s{i}", "angina", "A:3", kb_digest=small_kb.digest) for i in range(5)]
+    write_jsonl(documents, places / "documents.jsonl")
+    train, _ = TrainingDocuments([places / "documents.jsonl"], "auto", small_kb).split(0, 0)
+    write_jsonl(documents[:4], places / "documents.jsonl")
+    with pytest.raises(ConfigError, match=r"documents\.jsonl: changed while examples were made of it"):
+        list(train)

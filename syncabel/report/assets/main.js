@@ -45,7 +45,7 @@ function sectionsOf(run, show) {
     section("scores", "Scores", `All figures are fractions, of ${run.name}.`, h("div", { class: "columns wide" }, h("div", {}, metrics(run)), h("div", {}, h("h3", {}, "Seen and unseen"), cells(run, show), nil(run)))),
     section("strata", "Strata", h("span", {}, "Recall@1 on kinds of mentions, with 95 % intervals over documents; the dashed line is the score on all. Choose an n to see its mentions."), strata(run, show)),
     section("ledger", "What the misses are made of", "Each miss has one cause, the first that applies from the top down; together they cost 1 − Recall@1.", ledger(run, show)),
-    section("confidence", "Confidence", run.confidence ? `${plural(run.confidence.n, "mention")} with an answer; the number is ${SOURCE[run.confidence.source] || "what the predictions state"}.` : null, confidence(run)),
+    section("confidence", "Confidence", run.confidence ? `${plural(run.confidence.n, "mention")} with an answer${run.confidence.nil ? `, ${count(run.confidence.nil)} of them not in the knowledge base` : ""}; the number is ${SOURCE[run.confidence.source] || "what the predictions state"}.` : null, confidence(run)),
     section("groups", "Confusion between groups", run.confusion.reason ? null : "Rows: group of the gold concept. Columns: group of the answer. Outlined: the same.", confusion(run, show)),
     section("hierarchy", "Misses in the hierarchy", run.hierarchy.rows.length === 0 ? null : "Where a wrong answer stands from the gold concept: above it, too broad, or below it, too narrow.", hierarchy(run, show)),
   ];
