@@ -644,6 +644,10 @@ CHECKS: Mapping[str, Entry] = {
             Shortfall(("generation/seconds", "training/seconds"), "wall time of a busy machine; only failures are checked"),
         ),
     ),
+    "pretrained_control": Entry(
+        (),
+        (Shortfall((ANY,), "trainings of an hour, whose commands need folders of each other; run them as the file says"),),
+    ),
     "slurm": Entry(
         (),
         (Shortfall((ANY,), "jobs under a SLURM cluster, preempted by hand; tests/cluster/test_real_slurm.py repeats the first way where SLURM runs"),),
