@@ -300,7 +300,7 @@ def _difference(ids: Sequence[str], first: Sequence[float], second: Sequence[flo
     counts = {name: {"value": getattr(difference, name), "ci95": None} for name in ("only_first", "only_second")}
     return {
         "delta": {"value": _round(difference.delta), "ci95": [_round(end) for end in difference.ci95]},
-        "p_sign_flip": {"value": float(f"{p:.3g}"), "ci95": None},  # never 0, and not written as 0
+        "p_sign_flip": {"value": _round(p) or float(f"{p:.1g}"), "ci95": None},  # never 0, and not written as 0
     } | counts
 
 
