@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from syncabel.text import clean_name, fold
 from syncabel.types import Span
 
-__all__ = ["REASONS", "Marked", "Refused", "answer_schema", "parse_answer"]
+__all__ = ["REASONS", "Marked", "Refused", "answer_schema", "parse_answer", "parse_sentence"]
 
 REASONS: dict[str, str] = {
     "empty": "nothing was answered",
@@ -38,6 +38,7 @@ _LIKE_ITEM = re.compile(rf'"(?:{"|".join((*_SENTENCE, *_MENTION))})"\s*:', re.IG
 # Repeats are bounded or of one line, so that no answer makes the search slow.
 _KEY_OF_LIST = re.compile(rf'"(?:{"|".join(_SENTENCES)})"\s*:\s*$', re.IGNORECASE)
 _MARKED_LINE = re.compile(r"^[ \t>*#\-–•\d.)(]*(?:example|exemple|ejemplo)[ \t]?\d{0,3}\**\s?[:\uff1a](.+)", re.IGNORECASE | re.MULTILINE)
+_FULL_STOP = re.compile(r"[.!?](?=\s|$)")
 _QUOTES = {'"': '"', "“": "”", "«": "»", "'": "'", "‘": "’"}
 _DECODER = json.JSONDecoder(strict=False)  # models write line ends into strings
 
@@ -86,6 +87,27 @@ def parse_answer(text: str, others: Mapping[str, str] | None = None) -> list[Mar
     if rest.strip() and items:
         items.append(Refused("truncated", _without_surrogates(rest[:_SHOWN])))
     return items or [Refused("structure", head[:_SHOWN])]
+
+
+def parse_sentence(text: str, mention: str, finished: bool = True) -> Marked | Refused:
+    """The sentence of an answer that is nothing but a sentence: its first line, or several sentences on it.
+
+    Args:
+        text: the raw answer.
+        mention: to be in it, as it is or in other case; where it is more than once, its first place counts, for all name the one concept.
+        finished: False where the answer was cut off: what stands behind its last full stop is left out then.
+    """
+    line = next((plain for line in _without_surrogates(text[:_LONGEST]).splitlines() if (plain := clean_name(line))), "")
+    if not line:
+        return Refused("empty", "")
+    if not finished:
+        stops = [match.end() for match in _FULL_STOP.finditer(line)]
+        if not stops:
+            return Refused("truncated", line[:_SHOWN])
+        line = line[: stops[-1]]
+    if any(c.isalnum() for c in mention) and "[" not in line and (places := _bare(line, mention, re.IGNORECASE)):
+        return Marked(line, Span(places[0].start, places[0].end))
+    return _placed(_Item(mention, line), {})
 
 
 class _Item(NamedTuple):

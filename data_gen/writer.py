@@ -32,7 +32,7 @@ class Shot(NamedTuple):
 class Message(NamedTuple):
     """One message of a chat."""
 
-    role: Literal["system", "user"]
+    role: Literal["system", "user", "assistant"]
     content: str
 
 

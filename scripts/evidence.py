@@ -5,7 +5,8 @@
 An arm is human documents alone, or these 1:1 (in loss tokens) with a second source: names, template sentences, sentences of a
 writer (`--written FOLDER`), or human sentences of other corpora for the concepts that the fit does not have, the ceiling.  A cell
 is a set, an arm and a seed; its predictions lie in OUTPUT/SET/ARM/seed-N, and a cell that is there with the same settings is not
-run again.  The results file is written anew after every cell.  A small Llama from nothing where no `--model` is given.
+run again.  The results file is written anew after every cell; `--extend` leaves the sets in it that are not asked for.  A small
+Llama from nothing where no `--model` is given.  OUTPUT/SET/codes.txt has the concepts of the plan, for `syncabel generate --codes`.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from evidence_cells import ARMS, TOLERANCE, Cell, Ledger, Options, Prepared, baselines, cells_of, read_cell, run_cell, strata_of, unequal
-from evidence_report import of_set, print_table, write_results
+from evidence_report import Results, of_set, other_sets, print_table
 from evidence_sets import BESIDE_FLOORS, FLOORS, SETS, Places
 
 from syncabel.errors import ConfigError
@@ -40,6 +41,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=Path("docs/results/evidence.yaml"))
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="how far loss tokens of arms may differ before the grid stops, a fraction")
     parser.add_argument("--keep-models", action="store_true", help="leave each cell's run and model folder")
+    parser.add_argument("--extend", action="store_true", help="leave what the results file says of other sets as it is")
     parser.add_argument("--report-only", action="store_true", help="run no cell: the results file and the table from those that are there")
     for name, field in Options.__dataclass_fields__.items():
         kind: Callable[[str], Any] = str if field.default is None else type(field.default)
@@ -56,36 +58,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
     bars_on_terminals_only()
     options = Options(**{name: getattr(args, name) for name in Options.__dataclass_fields__})
-    facts: dict[str, Any] = {}
-    not_run: dict[str, str] = {}
+    results = Results(args.results, args.seeds, options, other_sets(args.results, args.sets, args.seeds, options) if args.extend else {})
     try:
         for name in args.sets:
-            _run_set(name, args, options, facts, not_run)
+            _run_set(name, args, options, results)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with the cell it was at", file=sys.stderr)
         return 130
-    print_table(write_results(args.results, args.seeds, options, facts, not_run))
+    print_table(results.write())
     return 0
 
 
-def _run_set(name: str, args: argparse.Namespace, options: Options, facts: dict[str, Any], not_run: dict[str, str]) -> None:
+def _run_set(name: str, args: argparse.Namespace, options: Options, results: Results) -> None:
     bench = SETS[name](Places(args.data, args.ontologies, args.maker))
     prepared = Prepared(bench, options, args.output / name / "data", args.written)
-    facts[name] = _facts(prepared)
+    facts = results.facts[name] = _facts(prepared)
+    (args.output / name / "codes.txt").write_text("".join(f"{code}\n" for code in prepared.codes), encoding="utf-8")
     for file, values in (("baselines.json", baselines(prepared)), ("in_others.json", prepared.in_others())):
         (args.output / name / file).write_text(json.dumps(values), encoding="utf-8")
     for cell in cells_of([name], args.arms, args.seeds):
         if (second := ARMS[cell.arm]) is not None and second not in prepared.sources:
-            not_run[f"{name}/{cell.arm}"] = REASONS[second]
+            results.not_run[f"{name}/{cell.arm}"] = REASONS[second]
         elif not args.report_only:
             started = time.perf_counter()
             ran = run_cell(cell, prepared, args.output, args.keep_models)
             _refuse_unequal(cell, args.output, options, args.tolerance)
             print(f"{cell}: {f'{time.perf_counter() - started:.0f} s' if ran else 'there already'}", file=sys.stderr, flush=True)
             if ran:
-                facts[name]["measured"] = of_set(args.output, name, list(ARMS), args.seeds, options)
-                write_results(args.results, args.seeds, options, facts, not_run)
-    facts[name]["measured"] = of_set(args.output, name, list(ARMS), args.seeds, options)
+                facts["measured"] = of_set(args.output, name, list(ARMS), args.seeds, options)
+                results.write()
+    facts["measured"] = of_set(args.output, name, list(ARMS), args.seeds, options)
 
 
 REASONS = {"written": "no writer was at hand (--written)", "others": "no other corpus annotates concepts of this set that its training documents do not have"}

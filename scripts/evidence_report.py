@@ -1,21 +1,26 @@
 """Cells that are there to figures: means over seeds, intervals and tests over documents, the results file and a table."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import results_file
+import yaml
 from evidence_cells import MODES, Cell, Options, read_cell
 from numpy.typing import NDArray
 
+from syncabel.errors import ConfigError
 from syncabel.evaluate import document_interval, paired_difference, sign_flip_test
 
 IN_OTHERS = "in_others"  # of the mentions whose concept is not in the human documents those that other corpora have: a part of synthetic_only
-PARTS = ("metrics", "baselines", "tests", "ledger", "misses", "digests")
+MEASURED = ("metrics", "baselines", "tests", "ledger", "misses")  # parts of the file and of what `of_set` gives
+# Part of the file -> what it is called among the facts.
+FACTS = {"n": "n", "strata": "strata", "sets": "notes", "floors": "floors", "others_removed": "removed"}
+HEAD = ("command", "commit")  # by set in a file that was extended
 STRATA = ("human", "synthetic_only", "neither", IN_OTHERS)
 SOFTWARE = ("torch", "transformers", "trl")  # what a training depends on
 
@@ -140,50 +145,107 @@ def _mean_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
     return {cause: round(sum(count[cause] for count in counts) / len(counts), 1) for cause in counts[0]}
 
 
-def write_results(path: Path, seeds: Sequence[int], options: Options, facts: Mapping[str, Mapping[str, Any]], not_run: Mapping[str, str]) -> dict[str, Any]:
-    """The results file out of the cells that are there.
+def other_sets(path: Path, sets: Sequence[str], seeds: Sequence[int], options: Options) -> dict[str, Any]:
+    """What a results file says of sets that are not measured now.
 
     Args:
         path: of the file.
-        seeds: of the grid.
-        options: of the grid.
-        facts: per set its notes, strata, digests, number of mentions, and what `of_set` measured.
+        sets: those that are.
+        seeds, options: of the grid.
+
+    Returns:
+        The file's content without these sets, `command` and `commit` by set.
+
+    Raises:
+        ConfigError: there is no such file, or it is of a grid with other options, seeds or versions.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path} is not there to be extended; leave --extend out")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    same = {"config": options.stated, "seeds": list(seeds), "software": results_file.software(*SOFTWARE)}
+    if differing := [key for key, value in same.items() if content[key] != value]:
+        raise ConfigError(f"{path}: its {', '.join(differing)} differ from this grid's, so they cannot stand in one file; leave --extend out")
+    heads = {key: _without(_by_set(content[key], content["n"]), sets) for key in HEAD}
+    digests = {key: _without(content["digests"][key], sets) for key in ("sets", "cells")}
+    return {**heads, **{key: _without(content[key], sets) for key in (*FACTS, *MEASURED, "not_run")}, "digests": digests}
+
+
+def _by_set(value: Any, sets: Iterable[str]) -> dict[str, Any]:
+    """What the head of a file says, set by set: of a file that was never extended the same for all."""
+    return dict(value) if isinstance(value, dict) else dict.fromkeys(sets, value)
+
+
+def _without(part: Mapping[str, Any], sets: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in part.items() if key.split("/")[0] not in sets}
+
+
+@dataclass
+class Results:
+    """The results file, out of the cells that are there.
+
+    Attributes:
+        path: of the file.
+        seeds, options: of the grid.
+        others: what it goes on saying of sets that are not measured now, from `other_sets`; {} for none.
+        facts: per set its notes, strata, digests, number of mentions, and as `measured` what `of_set` found.
         not_run: set and arm -> why.
     """
-    parts = [fact["measured"] for fact in facts.values()]
-    joined = {key: {name: value for part in parts for name, value in part[key].items()} for key in PARTS}
-    content = {
-        **results_file.head(path),
-        "variant": f"fine-tuned {Path(options.model).name}" if options.model else "CPU variant: a small Llama trained from nothing, not SmolLM2-135M",
-        "config": options.stated,
-        "digests": {"sets": {name: fact["digests"] for name, fact in facts.items()}, "cells": joined["digests"]},
-        "hardware": f"{results_file.processor()}, one thread",
-        "software": results_file.software(*SOFTWARE),
-        "seeds": list(seeds),
-        "n": {name: fact["n"] for name, fact in facts.items()},
-        "strata": {name: fact["strata"] for name, fact in facts.items()},
-        "sets": {name: fact["notes"] for name, fact in facts.items()},
-        "floors": {name: fact["floors"] for name, fact in facts.items()},
-        "others_removed": {name: fact["removed"] for name, fact in facts.items()},
-        "not_run": dict(not_run),
-        "metrics": joined["metrics"],
-        "baselines": joined["baselines"],
-        "tests": joined["tests"],
-        "ledger": joined["ledger"],
-        "misses": joined["misses"],
-        "notes": " ".join(NOTES.split()),
-    }
-    results_file.write(path, content)
-    return content
+
+    path: Path
+    seeds: Sequence[int]
+    options: Options
+    others: Mapping[str, Any] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    not_run: dict[str, str] = field(default_factory=dict)
+
+    def write(self) -> dict[str, Any]:
+        """Put the file into its place; its content."""
+        measured = {name: fact["measured"] for name, fact in self.facts.items() if "measured" in fact}
+        joined = {key: {name: value for part in measured.values() for name, value in part[key].items()} for key in (*MEASURED, "digests")}
+        model = self.options.model
+        content = {
+            **self._head(),
+            "variant": f"fine-tuned {Path(model).name}" if model else "CPU variant: a small Llama trained from nothing, not SmolLM2-135M",
+            "config": self.options.stated,
+            "digests": {
+                "sets": {**self._others("digests", "sets"), **self._facts("digests")},
+                "cells": {**self._others("digests", "cells"), **joined["digests"]},
+            },
+            "hardware": f"{results_file.processor()}, one thread",
+            "software": results_file.software(*SOFTWARE),
+            "seeds": list(self.seeds),
+            **{key: {**self._others(key), **self._facts(fact)} for key, fact in FACTS.items()},
+            "not_run": {**self._others("not_run"), **self.not_run},
+            **{key: {**self._others(key), **joined[key]} for key in MEASURED},
+            "notes": " ".join(NOTES.split()),
+        }
+        results_file.write(self.path, content)
+        return content
+
+    def _head(self) -> dict[str, Any]:
+        """As of every results file; with others in it, by set."""
+        head = results_file.head(self.path)
+        if not self.others:
+            return head
+        return {key: {**self._others(key), **dict.fromkeys(self.facts, value)} if key in HEAD else value for key, value in head.items()}
+
+    def _others(self, *keys: str) -> dict[str, Any]:
+        part = self.others
+        for key in keys:
+            part = part.get(key, {})
+        return dict(part)
+
+    def _facts(self, name: str) -> dict[str, Any]:
+        return {set_: fact[name] for set_, fact in self.facts.items()}
 
 
 NOTES = """Every arm and every baseline is fitted on the human train and dev documents of its set; nothing is chosen on dev or test: the last checkpoint of
-every arm is scored. Arms have the same optimizer steps, and loss tokens equal within 2 %: the second source of an arm takes half of them, and the
-number of examples a step makes up for names of another length. A seed varies initialisation, order and dropout of types. Strata: concept in the human
-documents; absent there and in the plan of synthesis; absent there and held out of synthesis and of the other corpora. Values are means over seeds, intervals
-are of a bootstrap over documents of these means, p is of a sign-flip test over documents. Free decoding is greedy and not held to names; constrained is a beam
-search over the names. Composite mentions are scored, and no arm can answer them (protocol set, one concept written). A concept in the plan may not come up in
-training: `repeats` in the ledger says what share of a source was seen."""
+every arm is scored. Arms have the same optimizer steps, and loss tokens equal within 2 % or the command's --tolerance: the second source of an arm takes
+half of them, and the number of examples a step makes up for names of another length. A seed varies initialisation, order and dropout of types. Strata:
+concept in the human documents; absent there and in the plan of synthesis; absent there and held out of synthesis and of the other corpora. Values are
+means over seeds, intervals are of a bootstrap over documents of these means, p is of a sign-flip test over documents. Free decoding is greedy and not held
+to names; constrained is a beam search over the names. Composite mentions are scored, and no arm can answer them (protocol set, one concept written). A
+concept in the plan may not come up in training: `repeats` in the ledger says what share of a source was seen."""
 
 
 def print_table(content: Mapping[str, Any]) -> None:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_gen.chat.engine import Call, Reply, Sampling
 from data_gen.chat.in_process import chat_tokenizer, encode_chat, end_tokens, files_digest, model_name, too_long
-from syncabel.errors import ConfigError, MissingExtraError
+from syncabel.errors import ConfigError, MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TransformersEngine"]
+__all__ = ["DTYPES", "TransformersEngine"]
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class _Loaded(NamedTuple):
@@ -44,11 +46,12 @@ class TransformersEngine:
         batch_size: calls answered together.
         load_in_4bit: weights in four bits (NF4, by bitsandbytes); on a GPU only.
         device: "cpu", "cuda", …; "auto" takes a GPU where there is one.
-        dtype: of the weights, as torch names it; "auto" takes the checkpoint's.
+        dtype: of the weights, one of `DTYPES`; "auto" takes the checkpoint's.
 
     Raises:
         MissingExtraError: torch, transformers or bitsandbytes is not installed.
         ConfigError: four bits on a CPU.
+        UnknownNameError: no such dtype.
     """
 
     folder: str | Path
@@ -63,6 +66,8 @@ class TransformersEngine:
         for package in ("torch", "transformers", "accelerate"):
             if find_spec(package) is None:
                 raise MissingExtraError("link", package)
+        if self.dtype not in DTYPES:
+            raise UnknownNameError("dtype", self.dtype, DTYPES)
         if self.batch_size < 1:
             raise ConfigError(f"batches of {self.batch_size} calls: give 1 or more")
         if self.load_in_4bit and self.device == "cpu":
@@ -131,8 +136,18 @@ class TransformersEngine:
         import torch
 
         model, tokenizer = self._loaded.model, self._loaded.tokenizer
-        inputs = tokenizer.pad({"input_ids": [ids for _, ids in fitting]}, return_tensors="pt").to(model.device)
+        prompts = [ids for _, ids in fitting]
+        shared = _shared_tokens(prompts)
+        inputs = tokenizer.pad({"input_ids": [ids[shared:] for ids in prompts]}, return_tensors="pt")
+        start = torch.tensor(prompts[0][:shared], dtype=torch.long).expand(len(prompts), shared)
+        inputs = {
+            "input_ids": torch.cat([start, inputs["input_ids"]], dim=1).to(model.device),
+            "attention_mask": torch.cat([torch.ones_like(start), inputs["attention_mask"]], dim=1).to(model.device),
+        }
         with torch.inference_mode():
+            if shared:
+                inputs["past_key_values"] = model(inputs["input_ids"][:1, :shared], use_cache=True).past_key_values
+                inputs["past_key_values"].batch_repeat_interleave(len(prompts))
             rows = model.generate(**inputs, logits_processor=self._processors([call.seed for call, _ in fitting]))
         written: list[list[int]] = rows[:, inputs["input_ids"].shape[1] :].tolist()
         return written
@@ -175,6 +190,15 @@ class TransformersEngine:
         make: Any = BitsAndBytesConfig
         four_bits = make(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
         return {"quantization_config": four_bits}
+
+
+def _shared_tokens(prompts: Sequence[list[int]]) -> int:
+    """How many tokens all prompts begin with, to be read once for all of them; the last of each stays its own. 0 for one prompt."""
+    if len(prompts) == 1:
+        return 0
+    first, last = min(prompts), max(prompts)
+    most = min(map(len, prompts)) - 1
+    return next((i for i in range(most) if first[i] != last[i]), most)
 
 
 class _RowNoise:

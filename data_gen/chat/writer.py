@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from data_gen.answers import REASONS as ANSWER_REASONS
-from data_gen.answers import Marked, Refused, answer_schema, parse_answer
+from data_gen.answers import Marked, Refused, answer_schema, parse_answer, parse_sentence
 from data_gen.chat.engine import Call, ChatEngine, Reply
-from data_gen.prompts import FORMS, REGISTERS, PromptSettings, draw_specs, prompt, prompt_digest, texts_digest
+from data_gen.prompts import FORMS, REGISTERS, PromptSettings, draw_specs, name_in_turn, prompt, prompt_digest, texts_digest, turns_prompt
 from data_gen.prompts.data import cleaned
 from data_gen.prompts.specs import names_to_use
 from data_gen.shots import refuse_private
-from data_gen.writer import Context, Failure, Generation, Request, document_seed
+from data_gen.writer import Context, Failure, Generation, Message, Request, document_seed
 from syncabel.abbreviations import find_abbreviations
 from syncabel.text import fold
 from syncabel.types import Concept, Document, Mention, Provenance, Rejection, Span
@@ -87,15 +87,20 @@ class ChatWriter:
 
     def _request(self, concept: Concept, context: Context, number: int, run_seed: int) -> Request:
         seed = document_seed(run_seed, concept.code, number)
-        messages = prompt(concept, context, draw_specs(concept, context, self.settings, seed), self.settings)
+        messages = self._prompt(concept, context, number, seed)
         return Request(concept, context, number, run_seed, seed, self.settings.per_request, messages, prompt_digest(messages))
+
+    def _prompt(self, concept: Concept, context: Context, number: int, seed: int) -> tuple[Message, ...]:
+        if self.settings.style == "turns":
+            return turns_prompt(name_in_turn(concept, context, self.settings.language, number), context.shots, self.settings.language)
+        return prompt(concept, context, draw_specs(concept, context, self.settings, seed), self.settings)
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Generation | Failure]:
         """One answer or failure per request, as the engine has them; requests without messages are answered with "" and not asked."""
         asked: dict[tuple[str, int], Request] = {}
         silent: deque[Request] = deque()  # filled by whoever draws the calls, perhaps in another thread
         engine = ""
-        for reply in self.engine.replies(_calls(requests, asked, silent)):
+        for reply in self.engine.replies(_calls(requests, asked, silent, free=self.settings.style == "turns")):
             yield from self._unasked(silent)
             engine = engine or described(self.engine)
             yield self._answer(asked.pop(tuple(reply.key)), reply, engine)
@@ -139,11 +144,11 @@ def described(engine: ChatEngine) -> str:
     return "; ".join((engine.version, *settings))
 
 
-def _calls(requests: Iterable[Request], asked: dict[tuple[str, int], Request], silent: deque[Request]) -> Iterator[Call]:
+def _calls(requests: Iterable[Request], asked: dict[tuple[str, int], Request], silent: deque[Request], free: bool) -> Iterator[Call]:
     for request in requests:
         if request.messages:
             asked[request.key] = request
-            yield Call(request.key, request.messages, request.seed)
+            yield Call(request.key, request.messages, request.seed, free)
         else:
             silent.append(request)
 
@@ -163,8 +168,6 @@ def parse_generation(writer: str, settings: PromptSettings, generation: Generati
     identifier = f"{writer}-{generation.run_seed}-{generation.code}-{generation.number}"
     if not generation.answer and not names_to_use(concept, context):
         return [Rejection(f"{identifier}-0", concept.code, "no_usable_name", f"{concept.preferred_name}: every name is held out")]
-    specs = draw_specs(concept, context, settings, generation.seed)
-    others = {cleaned(spec.also.name): spec.also.code for spec in specs if spec.also}
     provenance = Provenance(
         concept.code,
         writer,
@@ -176,8 +179,16 @@ def parse_generation(writer: str, settings: PromptSettings, generation: Generati
         generation.temperature,
         generation.top_p,
     )
-    items = enumerate(parse_answer(generation.answer, others))
+    items = enumerate(_items(settings, generation, concept, context))
     return [_read(item, f"{identifier}-{i}", concept, context, settings.language, provenance) for i, item in items]
+
+
+def _items(settings: PromptSettings, generation: Generation, concept: Concept, context: Context) -> list[Marked | Refused]:
+    if settings.style == "turns":
+        name = name_in_turn(concept, context, settings.language, generation.number)
+        return [parse_sentence(generation.answer, cleaned(name), finished=generation.finish != "length")]
+    specs = draw_specs(concept, context, settings, generation.seed)
+    return parse_answer(generation.answer, {cleaned(spec.also.name): spec.also.code for spec in specs if spec.also})
 
 
 def _read(item: Marked | Refused, identifier: str, concept: Concept, context: Context, language: str, provenance: Provenance) -> Document | Rejection:

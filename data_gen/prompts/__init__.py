@@ -1,8 +1,9 @@
 """What a language model is asked for: pure functions `prompt(concept, context, specs, settings) -> messages`, one file of texts a language."""
 
 from data_gen.prompts.render import CHARS_PER_TOKEN, estimated_tokens, prompt, prompt_digest, shared_part
-from data_gen.prompts.specs import FORMS, OPTIONS, REGISTERS, PromptSettings, SentenceSpec, draw_specs, relatives
+from data_gen.prompts.specs import FORMS, OPTIONS, REGISTERS, PromptSettings, SentenceSpec, draw_specs, name_in_turn, relatives
 from data_gen.prompts.texts import languages, texts, texts_digest
+from data_gen.prompts.turns import turns_prompt
 
 __all__ = [
     "CHARS_PER_TOKEN",
@@ -14,10 +15,12 @@ __all__ = [
     "draw_specs",
     "estimated_tokens",
     "languages",
+    "name_in_turn",
     "prompt",
     "prompt_digest",
     "relatives",
     "shared_part",
     "texts",
     "texts_digest",
+    "turns_prompt",
 ]

@@ -15,7 +15,7 @@ from data_gen.writer import Shot
 from syncabel.text import clean_name, escape_markup
 from syncabel.types import Span
 
-__all__ = ["capped", "cleaned", "encoded", "encoded_sentence", "encoded_shot"]
+__all__ = ["capped", "cleaned", "encoded", "encoded_sentence", "encoded_shot", "unmistakable"]
 
 _ASCII_PRINTABLE = re.compile(r"[ -~]*")
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -42,6 +42,11 @@ def capped(text: str, most: int) -> str:
     head = plain[: most - 1]
     at = head.rfind(" ", most * 3 // 4)
     return (head[:at] if at > 0 else head).rstrip() + "…"
+
+
+def unmistakable(text: str) -> str:
+    """A cleaned text as it may stand outside JSON: what could begin or end a control token is written as an escape."""
+    return _RISKY.sub(_escape, cleaned(text))
 
 
 def encoded(value: Any) -> str:

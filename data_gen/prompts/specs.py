@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from data_gen.prompts.texts import languages
 from data_gen.template import usable_names
@@ -12,7 +12,19 @@ from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.text import fold
 from syncabel.types import Concept, Name
 
-__all__ = ["FORMS", "OPTIONS", "REGISTERS", "PromptSettings", "SentenceSpec", "draw_specs", "names_to_use", "relatives", "shared_names"]
+__all__ = [
+    "FORMS",
+    "OPTIONS",
+    "REGISTERS",
+    "PromptSettings",
+    "SentenceSpec",
+    "Style",
+    "draw_specs",
+    "name_in_turn",
+    "names_to_use",
+    "relatives",
+    "shared_names",
+]
 
 # Register -> lengths to draw from, in words.
 REGISTERS: dict[str, tuple[tuple[int, int], ...]] = {
@@ -24,6 +36,7 @@ REGISTERS: dict[str, tuple[tuple[int, int], ...]] = {
 # Form of the mention -> how often it is drawn, relative to the others.
 FORMS: dict[str, int] = {"name": 3, "abbreviation": 2, "lay": 2, "misspelling": 1, "inflected": 2}
 OPTIONS = ("contrast", "defined", "several", "negated")
+Style = Literal["json", "turns"]
 NAME_CHARS = 150  # the longest mention the gates let through; a longer name is no use as one
 _MORE_WORDS = {"defined": 10, "several": 5}  # for the sentence that defines the abbreviation, for the other concept
 # A slip of the pen belongs in a note, a lay term in a patient's message; forms and options not listed suit every register.
@@ -41,6 +54,8 @@ class PromptSettings:
 
     Attributes:
         language: ISO 639-1 code of the sentences; see `languages`.
+        style: `json` asks for sentences of a described concept as a JSON object; `turns` shows a small model a few terms with their
+            sentences as turns of a chat, and a term as the last one: nothing but `language` and `per_request` (1) counts then.
         per_request: sentences asked for in one call.
         registers: drawn from with equal chances, among those that suit the form; keys of `REGISTERS`.
         contrast: fraction of the sentences that use a name shared with another concept, of the concepts that have one.
@@ -58,6 +73,7 @@ class PromptSettings:
     """
 
     language: str = "en"
+    style: Style = "json"
     per_request: int = 3
     registers: tuple[str, ...] = tuple(REGISTERS)
     contrast: float = 0.25
@@ -73,6 +89,10 @@ class PromptSettings:
     def __post_init__(self) -> None:
         if self.language not in languages():
             raise UnknownNameError("prompt language", self.language, languages())
+        if self.style not in get_args(Style):
+            raise UnknownNameError("style of the prompts", self.style, get_args(Style))
+        if self.style == "turns" and self.per_request != 1:
+            raise ConfigError(f"per_request is {self.per_request}, and the style turns asks for one sentence at a time; give per_request=1")
         for register in self.registers:
             if register not in tuple(REGISTERS):  # what was read from a file may be no text, and without a hash
                 raise UnknownNameError("register", str(register), REGISTERS)
@@ -139,11 +159,27 @@ def draw_specs(concept: Concept, context: Context, settings: PromptSettings, see
     usable = names_to_use(concept, context)
     if not usable:
         return ()
-    names = [name.text for name in usable if name.language == settings.language and len(name.text) <= NAME_CHARS]
+    return tuple(_Draw(concept, context, settings, _exact_names(usable, context, settings.language), random.Random(seed)).all())
+
+
+def name_in_turn(concept: Concept, context: Context, language: str, number: int) -> str:
+    """The name that a request of the style `turns` asks a sentence for; "" where there is none to write the concept by.
+
+    Args:
+        concept, context: whom it is about.
+        language: of the prompt; a vocabulary without names in it is asked for in its own.
+        number: of the request: names take turns, the preferred one first.
+    """
+    usable = names_to_use(concept, context)
+    names = _exact_names(usable, context, language) or [name.text for name in usable]
+    return names[number % len(names)] if names else ""
+
+
+def _exact_names(usable: Sequence[Name], context: Context, language: str) -> list[str]:
+    """Names to write as they stand. A shared one alone tells nobody which concept is meant: it is left out where there is another."""
+    names = [name.text for name in usable if name.language == language and len(name.text) <= NAME_CHARS]
     shared = set(shared_names(context))
-    # A shared name alone tells nobody which concept is meant: it is drawn for a contrast, or where there is no other.
-    names = [name for name in names if name not in shared] or names
-    return tuple(_Draw(concept, context, settings, names, random.Random(seed)).all())
+    return [name for name in names if name not in shared] or names
 
 
 class _Draw:

@@ -30,6 +30,7 @@ class Texts:
         fields: keys of the JSON object.
         registers, forms, options: what is asked of a sentence, by the names that `SentenceSpec` has for it.
         length: with the slots `{low}` and `{high}`, in words.
+        turns: for the style of that name: `system`, the rule; `term`, with the slot `{name}`; `examples`, one sentence a line, its mention in brackets.
     """
 
     language: str
@@ -42,6 +43,7 @@ class Texts:
     length: str
     forms: Mapping[str, str]
     options: Mapping[str, str]
+    turns: Mapping[str, str]
 
 
 def languages(folder: Path = FOLDER) -> tuple[str, ...]:

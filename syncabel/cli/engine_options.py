@@ -34,6 +34,7 @@ class EngineOptions:
     max_model_len: Annotated[int | None, typer.Option(help="vllm: longest prompt and answer, in tokens; the model's own where not given.")] = None
     eager: Annotated[bool, typer.Option("--eager", help="vllm: without CUDA graphs.")] = False
     batch_size: Annotated[int, typer.Option(help="transformers: requests answered together.")] = 8
+    dtype: Annotated[str, typer.Option(help="transformers: of the weights, e.g. bfloat16; auto takes the model's.")] = "auto"
     load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="transformers: weights in four bits.")] = False
     workers: Annotated[int, typer.Option(help="ray: workers.")] = 2
     worker: Annotated[str, typer.Option(help="ray: what each worker runs: openai, vllm or transformers.")] = "vllm"

@@ -55,7 +55,7 @@ def _transformers(options: EngineOptions, _schema: Mapping[str, Any]) -> "ChatEn
 
     options.structured_for("transformers")
     sampling = Sampling(options.temperature, options.top_p, options.max_tokens)
-    return TransformersEngine(options.needed_model(), sampling, batch_size=options.batch_size, load_in_4bit=options.load_in_4bit)
+    return TransformersEngine(options.needed_model(), sampling, batch_size=options.batch_size, load_in_4bit=options.load_in_4bit, dtype=options.dtype)
 
 
 def _ray(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":

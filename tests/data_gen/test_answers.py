@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_gen.answers import REASONS, Marked, Refused, answer_schema, parse_answer
-from syncabel.text import clean_name
+from data_gen.answers import REASONS, Marked, Refused, answer_schema, parse_answer, parse_sentence
+from syncabel.text import clean_name, fold
 from syncabel.types import Document, Mention, Span
 
 
@@ -199,6 +199,48 @@ INK = st.text(min_size=1, max_size=12).map(clean_name).filter(lambda text: any(c
 PLAIN = st.text(st.characters(exclude_characters="[]", exclude_categories=["Cs"]), max_size=20).map(clean_name)
 OPENINGS = ['{"sentences": [', '{"mention": "', '", "sentence": "', '"}', "]}", "[", "]", "{", "}", '"', "```"]
 CHUNKS = st.sampled_from([*OPENINGS, "\\", "\\ud800", "\n", "example: ", "[MS]", "MS", " ", "é", "\ud800"])
+
+
+class TestSentences:
+    """Answers that are nothing but a sentence."""
+
+    @pytest.mark.parametrize(
+        ("text", "mention", "said"),
+        [
+            ("Echo showed mitral stenosis.", "mitral stenosis", ("Echo showed mitral stenosis.", "mitral stenosis")),
+            ("  Mitral  stenosis was seen. ", "mitral stenosis", ("Mitral stenosis was seen.", "Mitral stenosis")),
+            ("\n\nNo MS today.\nHere is another MS.", "MS", ("No MS today.", "MS")),
+            ("Echo showed [MS].", "MS", ("Echo showed MS.", "MS")),
+            ("An MS, and no other MS.", "MS", ("An MS, and no other MS.", "MS")),
+            ("Seen in benz[a]anthracene workers.", "benz[a]anthracene", ("Seen in benz[a]anthracene workers.", "benz[a]anthracene")),
+        ],
+    )
+    def test_the_first_line_is_the_sentence_and_the_first_place_the_mention(self, text, mention, said):
+        assert says(parse_sentence(text, mention)) == said
+
+    @pytest.mark.parametrize(
+        ("text", "finished", "reason"),
+        [("", True, "empty"), (" \n ", False, "empty"), ("Echo showed AMS.", True, "no_mention"), ("Echo showed MS and no", False, "truncated"),
+         ("Echo was done. It showed MS and", False, "no_mention")],
+    )  # fmt: skip
+    def test_others_are_refused_with_a_reason(self, text, finished, reason):
+        found = parse_sentence(text, "MS", finished)
+        assert isinstance(found, Refused)
+        assert found.reason == reason
+        assert reason in REASONS
+
+    def test_of_an_answer_cut_off_the_whole_sentences_stay(self):
+        assert says(parse_sentence("Echo showed MS. Is it 3.5 cm? The valve was", "MS", finished=False)) == ("Echo showed MS. Is it 3.5 cm?", "MS")
+
+    @given(st.text(), st.text(min_size=1), st.booleans())
+    def test_it_never_raises_and_what_it_marks_is_the_mention(self, text, mention, finished):
+        found = parse_sentence(text, clean_name(mention), finished)
+        if isinstance(found, Marked):
+            marked = found.text[found.mention.start : found.mention.end]
+            assert marked.casefold() == clean_name(mention).casefold() or fold(marked) == fold(mention)
+            assert any(c.isalnum() for c in marked)
+        else:
+            assert found.reason in REASONS
 
 
 class TestAnyText:

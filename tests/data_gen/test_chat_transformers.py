@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from data_gen.chat.engine import Call, Reply, Sampling
 from data_gen.chat.transformers import TransformersEngine
 from data_gen.writer import Message
-from syncabel.errors import ConfigError, MissingExtraError
+from syncabel.errors import ConfigError, MissingExtraError, UnknownNameError
 
 WORDS = ["arthritis", "syndrome", "deficiency", "hereditary", "breast", "cancer", "chronic", "kidney", "disease", "skin"]
 
@@ -172,3 +172,28 @@ def test_four_bits_are_for_a_gpu_and_need_bitsandbytes(tiny_chat_folder: Path) -
     if find_spec("bitsandbytes") is None:
         with pytest.raises(MissingExtraError, match=r"syncabel\[qlora\]"):
             engine(tiny_chat_folder, load_in_4bit=True, device="cuda")
+
+
+def test_what_prompts_begin_with_in_common_is_read_once(tiny_chat_folder: Path) -> None:
+    asked = engine(tiny_chat_folder, batch_size=8)
+    start = " ".join(WORDS)
+    calls = [one._replace(messages=(Message("system", start), *one.messages)) for one in map(call, range(8))]
+    single = replies(engine(tiny_chat_folder, batch_size=1), calls)
+    read: list[tuple[int, ...]] = []
+    asked._loaded.model.get_input_embeddings().register_forward_pre_hook(lambda _, args: read.append(tuple(args[0].shape)))
+    assert replies(asked, calls) == single
+    tokenizer = asked._loaded.tokenizer
+    ids = [tokenizer.apply_chat_template([m._asdict() for m in one.messages], add_generation_prompt=True, return_dict=False) for one in calls]
+    shared = next(i for i, tokens in enumerate(zip(*ids, strict=False)) if len(set(tokens)) > 1)
+    assert shared > 10
+    assert read[:2] == [(1, shared), (8, max(map(len, ids)) - shared)]
+
+
+def test_equal_prompts_share_all_but_their_last_token(tiny_chat_folder: Path) -> None:
+    calls = [replace_key(call(3, seed=5), i) for i in range(4)]
+    assert len({reply.text for reply in replies(engine(tiny_chat_folder, batch_size=4), calls).values()}) == 1
+
+
+def test_an_unknown_dtype_names_the_known_ones(tiny_chat_folder: Path) -> None:
+    with pytest.raises(UnknownNameError, match="bfloat16"):
+        engine(tiny_chat_folder, dtype="bf16")

@@ -173,6 +173,46 @@ class TestAnswers:
         assert {each.key: bool(each.answer) for each in found} == {**{(f"S:{i}", 0): False for i in range(5)}, **{("D:1", i): True for i in range(5)}}
 
 
+class TestTurns:
+    """The style for small models: one sentence an answer, nothing but the sentence."""
+
+    WRITER = PromptSettings(style="turns", per_request=1)
+
+    @staticmethod
+    def written(call: Call) -> str:
+        return f"We saw {call.messages[-1].content.removeprefix('Term: ')} in nine of them.\nAnd this is chatter."
+
+    def test_a_sentence_becomes_a_document_with_the_name_it_was_asked_for(self):
+        found = documents(ChatWriter(RuleEngine(self.written), self.WRITER), 3)
+        # "MS" is not shared in this context, so it has its turn.
+        assert [(item.text, item.mentions[0].text) for item in found] == [
+            (f"We saw {name} in nine of them.", name) for name in ("mitral stenosis", "MS", "mitral stenosis")
+        ]
+        assert all(item.mentions[0].answers == (("D:1",),) and item.provenance.engine == "rule 1.0; structured none" for item in found)
+
+    def test_a_sentence_without_it_is_refused_with_the_sentence(self):
+        (item,) = documents(ChatWriter(RuleEngine(lambda _: "We saw nothing."), self.WRITER), 1)
+        assert (item.where, item.reason, item.text) == ("rule-1-D:1-0-0", "no_mention", "We saw nothing.")
+
+    def test_no_answer_is_held_to_the_schema(self):
+        for settings, free in ((self.WRITER, True), (PromptSettings(), False)):
+            engine = RuleEngine(self.written)
+            documents(ChatWriter(engine, settings), 2)
+            assert {call.free for call in engine.seen} == {free}
+
+    def test_an_answer_cut_off_keeps_its_whole_sentences(self):
+        (request,) = ChatWriter(RuleEngine(), self.WRITER).requests(CONCEPT, CONTEXT, 1, 1)
+        generation = Generation(*request.key, 1, request.seed, "It was mitral stenosis. The valve", finish="length")
+        (item,) = parse_generation("rule", self.WRITER, generation, CONCEPT, CONTEXT)
+        assert item.text == "It was mitral stenosis."
+
+    def test_a_concept_whose_names_are_all_held_out_is_not_asked_for(self):
+        engine = RuleEngine()
+        (rejection,) = documents(ChatWriter(engine, self.WRITER), 2, context=HELD_OUT)
+        assert rejection.reason == "no_usable_name"
+        assert engine.seen == []
+
+
 class SilentEngine(RuleEngine):
     def replies(self, calls: Iterable[Call]) -> Iterator[Reply]:
         list(calls)

@@ -240,6 +240,29 @@ def test_a_sentence_of_the_held_out_documents_does_not_come_back(kb, tmp_path):
         assert json.loads(done.stdout)["reasons"]["held_out_overlap"] == 3
 
 
+def goes_on(asked) -> Answer:
+    """As a small model answers: a sentence with the term of the last turn, then chatter."""
+    term = asked.prompt.removeprefix("Term: ")
+    tail = " ".join(random.Random(hashlib.sha256(asked.prompt.encode()).digest()).sample(WORDS, 6))
+    return Answer(f"We saw {term} after {tail}.\n\nI hope this helps.")
+
+
+def test_a_small_model_is_shown_turns_and_answers_with_sentences(kb, private, tmp_path):
+    with StandIn(goes_on) as server:
+        turns = ("--prompt", "style=turns", "--prompt", "per_request=1", "--per-concept", 1, "--rounds", 0)
+        done = generate(kb, tmp_path / "out", server, *turns, "--train", private, "--json")
+        assert done.returncode == 0, done.stderr
+        chats = [one.body for one in server.asked if one.body.get("messages") and one.prompt.startswith("Term: ")]
+    assert json.loads(done.stdout)["kept"] == len(NAMES)
+    assert {document.mentions[0].text for document in read_jsonl(tmp_path / "out" / "documents.jsonl")} == set(NAMES)
+    assert len(chats) == len(NAMES)
+    for body in chats:
+        assert "response_format" not in body
+        roles = [message["role"] for message in body["messages"]]
+        assert roles == ["system", *("user", "assistant") * ((len(roles) - 2) // 2), "user"]
+        assert len(roles) > 2
+
+
 def test_a_dry_run_shows_three_prompts_and_the_cost_and_writes_nothing(tmp_path):
     done = command("generate", "doid", "-o", tmp_path / "out", "--config", "llama33-70b", "--concepts", 50, "--tokens-per-s", 1000, "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -266,6 +289,9 @@ def test_a_shipped_config_opens_with_its_command_and_plans(name, kb, tmp_path):
         (("--writer", "openai", "--model", "m", "--without-gate", "langage"), "did you mean 'language'"),
         (("--writer", "openai", "--model", "m", "--gate", "near_duplicate=high"), "should be like 0.8"),
         (("--writer", "openai", "--model", "m", "--prompt", "per_reqest=2"), "did you mean 'per_request'"),
+        (("--writer", "openai", "--model", "m", "--prompt", "style=turns"), "give per_request=1"),
+        (("--writer", "openai", "--model", "m", "--prompt", "style=turn"), "known: json, turns"),
+        (("--writer", "transformers", "--model", "m", "--dtype", "bfloat61"), "did you mean 'bfloat16'"),
         (("--writer", "openai", "--model", "m", "--language", "xx"), "xx"),
         (("--writer", "openai", "--model", "m", "--structured", "json"), "json_schema"),
         (("--writer", "transformers", "--model", "m", "--structured", "json_schema"), "structured output of transformers"),

@@ -25,13 +25,15 @@ from data_gen.prompts import (
     draw_specs,
     estimated_tokens,
     languages,
+    name_in_turn,
     prompt,
     prompt_digest,
     relatives,
     shared_part,
     texts,
+    turns_prompt,
 )
-from data_gen.prompts.data import capped, cleaned, encoded, encoded_shot
+from data_gen.prompts.data import capped, cleaned, encoded, encoded_shot, unmistakable
 from data_gen.prompts.texts import FOLDER
 from data_gen.shots import is_shareable, refuse_private, style_examples
 from data_gen.writer import Context, Related, Shot, document_seed
@@ -159,6 +161,15 @@ class TestSettings:
     def test_numbers_out_of_range_are_refused(self, wrong):
         with pytest.raises(ConfigError):
             PromptSettings(**wrong)
+
+    def test_an_unknown_style_names_the_known_ones(self):
+        with pytest.raises(UnknownNameError, match="known: json, turns"):
+            PromptSettings(style="turn")  # type: ignore[arg-type]
+
+    def test_turns_are_for_one_sentence_at_a_time(self):
+        with pytest.raises(ConfigError, match="give per_request=1"):
+            PromptSettings(style="turns")
+        assert PromptSettings(style="turns", per_request=1).per_request == 1
 
     def test_an_unknown_register_names_the_nearest(self):
         with pytest.raises(UnknownNameError, match="'note'"):
@@ -341,6 +352,54 @@ class TestSharedPart:
         codes = random.Random(0).sample(kb.codes, 50)
         lengths = [sum(len(message.content) for message in asked(kb.concept(code), Context())) for code in codes]
         assert sum(map(len, shared_part("en", ()))) * len(lengths) > 0.5 * sum(lengths)
+
+
+class TestTurns:
+    """The style for small models."""
+
+    def test_style_examples_are_turns_and_the_name_is_the_last(self):
+        messages = turns_prompt("mitral stenosis", SHOTS, "en")
+        assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
+        assert [message.content for message in messages[1:]] == ["Term: rheumatic heart disease", SHOTS[0].text, "Term: mitral stenosis"]
+
+    @pytest.mark.parametrize("language", languages())
+    def test_without_style_examples_those_of_the_file_are_shown(self, language):
+        _, *turns, last = turns_prompt("MS", (), language)
+        start = last.content.removesuffix("MS")
+        assert start != last.content
+        assert len(turns) >= 6
+        for asked_, said in zip(turns[::2], turns[1::2], strict=True):
+            assert asked_.content.startswith(start)
+            assert asked_.content.removeprefix(start) in said.content
+            assert not set("[]{}") & set(said.content)
+
+    def test_all_but_the_last_message_is_the_same_for_all_names(self):
+        assert len({turns_prompt(name, SHOTS, "en")[:-1] for name in ("MS", "asthma", "<|im_end|>")}) == 1
+
+    def test_names_take_turns_the_preferred_one_first_and_a_shared_one_is_left_out(self):
+        assert [name_in_turn(CONCEPT, CONTEXT, "en", number) for number in range(3)] == ["mitral stenosis", "mitral valve narrowing", "mitral stenosis"]
+        assert name_in_turn(CONCEPT, CONTEXT, "fr", 0) == "rétrécissement mitral"
+
+    def test_a_vocabulary_without_names_in_the_language_is_asked_for_in_its_own(self):
+        assert name_in_turn(CONCEPT, CONTEXT, "es", 0) == "mitral stenosis"
+
+    def test_a_concept_without_a_usable_name_has_none(self):
+        held_out = replace(CONTEXT, avoid=frozenset(("mitral stenosis", "ms", "mitral valve narrowing", "retrecissement mitral", "rétrécissement mitral")))
+        assert name_in_turn(CONCEPT, held_out, "en", 0) == ""
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_hostile_texts_are_on_one_line_without_a_control_token(self, text):
+        shot = Shot(f"{text} fever", Span(len(text) + 1, len(text) + 6))
+        for message in turns_prompt(f"x {text}", (shot,), "en"):
+            assert "\n" not in message.content
+            assert not [token for token in CONTROL_TOKENS if token in message.content]
+
+    def test_no_tokenizer_finds_a_control_token_in_a_name(self):
+        assert not [token for token in CONTROL_TOKENS if token in turns_prompt(CONTROL_TEXT, (), "en")[-1].content]
+
+    @given(st.text(alphabet=st.characters(codec="ascii", exclude_characters="<>[")))
+    def test_a_plain_name_stays_as_it_is(self, text):
+        assert unmistakable(text) == cleaned(text)
 
 
 class TestHostileTexts:

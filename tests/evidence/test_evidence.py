@@ -12,6 +12,7 @@ from evidence_documents import SECONDS, document
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncabel.errors import ConfigError
 from syncabel.kb import KnowledgeBase
 
 SMALL = {**SECONDS, "tolerance": 0.25}
@@ -132,3 +133,41 @@ def test_the_predictions_of_a_cell_can_be_counted_again_without_training(grid: C
     assert [row["document"] for row in scores] == [row["document_id"] for row in predictions] == ["t1", "t1", "t2", "t2", "t2"]
     assert content["metrics"]["toy/human/constrained/all"]["value"] == pytest.approx(sum(row["constrained"] for row in scores) / 5)
     assert not (folder / "model").exists()
+
+
+@pytest.mark.slow
+def test_a_file_is_extended_by_a_set_and_keeps_what_it_says_of_the_others(grid: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    results = tmp_path / "evidence.yaml"
+    measured = grid("--seeds", "0", "--arms", "human")
+    parts = ("n", "strata", "sets", "floors", "others_removed", "not_run", "metrics", "baselines", "tests", "ledger", "misses")
+    # The same figures as those of another set, by another command and commit.
+    text = results.read_text(encoding="utf-8").replace("toy", "other")
+    before = {**yaml.safe_load(text), "command": "python scripts/evidence.py --sets other", "commit": "0123abc"}
+    results.write_text(yaml.safe_dump(before, sort_keys=False), encoding="utf-8")
+
+    after = grid("--seeds", "0", "--arms", "human", "--extend")
+    assert after["command"]["other"] == "python scripts/evidence.py --sets other"
+    assert after["commit"]["other"] == "0123abc"
+    assert after["command"].keys() == after["commit"].keys() == {"other", "toy"}
+    for part in parts:
+        assert after[part] == {**before[part], **measured[part]}
+    assert after["digests"]["cells"] == {**before["digests"]["cells"], **measured["digests"]["cells"]}
+
+    # Once more: what is asked for is put in the place of what was there, nothing is doubled.
+    assert grid("--seeds", "0", "--arms", "human", "--extend") == after
+
+
+@pytest.mark.slow
+def test_a_file_of_another_grid_is_not_extended(grid: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not there to be extended"):
+        grid("--seeds", "0", "--arms", "human", "--extend")
+    grid("--seeds", "0", "--arms", "human")
+    with pytest.raises(ConfigError, match=r"its config, seeds differ from this grid's"):
+        grid("--seeds", "1", "--steps", "4", "--arms", "human", "--extend")
+
+
+def test_the_concepts_of_the_plan_are_written_for_a_writer(grid: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    content = grid("--seeds", "0", "--report-only")
+    codes = (tmp_path / "out/toy/codes.txt").read_text(encoding="utf-8").split()
+    assert len(codes) == len(set(codes)) == content["strata"]["toy"]["planned_concepts"]
+    assert not set(codes) & {"A:1", "A:3"}  # these have human documents
