@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from syncabel.text import clean_name, fold
+from syncabel.text import clean_name, fold, stop_ends_sentence
 from syncabel.types import Span
 
 __all__ = ["REASONS", "Marked", "Refused", "answer_schema", "parse_answer", "parse_sentence"]
@@ -38,7 +38,7 @@ _LIKE_ITEM = re.compile(rf'"(?:{"|".join((*_SENTENCE, *_MENTION))})"\s*:', re.IG
 # Repeats are bounded or of one line, so that no answer makes the search slow.
 _KEY_OF_LIST = re.compile(rf'"(?:{"|".join(_SENTENCES)})"\s*:\s*$', re.IGNORECASE)
 _MARKED_LINE = re.compile(r"^[ \t>*#\-–•\d.)(]*(?:example|exemple|ejemplo)[ \t]?\d{0,3}\**\s?[:\uff1a](.+)", re.IGNORECASE | re.MULTILINE)
-_FULL_STOP = re.compile(r"[.!?](?=\s|$)")
+_STOP = re.compile(r"[.!?](?=\s|$)")
 _QUOTES = {'"': '"', "“": "”", "«": "»", "'": "'", "‘": "’"}
 _DECODER = json.JSONDecoder(strict=False)  # models write line ends into strings
 
@@ -94,20 +94,33 @@ def parse_sentence(text: str, mention: str, finished: bool = True) -> Marked | R
 
     Args:
         text: the raw answer.
-        mention: to be in it, as it is or in other case; where it is more than once, its first place counts, for all name the one concept.
-        finished: False where the answer was cut off: what stands behind its last full stop is left out then.
+        mention: to be in it, in brackets, or as it is, or in other case unless it is one word in capitals ("ALL" is not "all"); of several
+            places the first counts, for all name the one concept.
+        finished: False where the answer was cut off: what stands behind its last whole sentence is left out then.
     """
-    line = next((plain for line in _without_surrogates(text[:_LONGEST]).splitlines() if (plain := clean_name(line))), "")
-    if not line:
+    lines = [plain for line in _without_surrogates(text[:_LONGEST]).splitlines() if (plain := clean_name(line))]
+    if not lines:
         return Refused("empty", "")
-    if not finished:
-        stops = [match.end() for match in _FULL_STOP.finditer(line)]
-        if not stops:
-            return Refused("truncated", line[:_SHOWN])
-        line = line[: stops[-1]]
-    if any(c.isalnum() for c in mention) and "[" not in line and (places := _bare(line, mention, re.IGNORECASE)):
-        return Marked(line, Span(places[0].start, places[0].end))
-    return _placed(_Item(mention, line), {})
+    line = lines[0] if finished or len(lines) > 1 else _whole_sentences(lines[0])
+    if not line:
+        return Refused("truncated", lines[0][:_SHOWN])
+    if not any(c.isalnum() for c in mention):
+        return Refused("empty_mention", line[:_SHOWN])
+    if piece := _stated(line, mention):
+        stripped, spans = _stripped(line, [piece])
+        return Marked(stripped, spans[piece])
+    acronym = mention.isupper() and " " not in mention
+    places = _bare(line, mention, re.NOFLAG) or ([] if acronym else _bare(line, mention, re.IGNORECASE))
+    return Marked(line, Span(places[0].start, places[0].end)) if places else Refused("no_mention", line[:_SHOWN])
+
+
+def _whole_sentences(line: str) -> str:
+    """A line that was cut off, up to the last stop that ends a sentence; a stop behind a digit at its very end may be a decimal point."""
+    for match in reversed(list(_STOP.finditer(line))):
+        before, after = line[: match.start()], line[match.end() :].lstrip()
+        if match.group() != "." or (stop_ends_sentence(before, after) and not (before[-1:].isdigit() and not after)):
+            return line[: match.end()]
+    return ""
 
 
 class _Item(NamedTuple):

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from evidence_cells import ARMS, TOLERANCE, Cell, Ledger, Options, Prepared, baselines, cells_of, read_cell, run_cell, strata_of, unequal
-from evidence_report import Results, of_set, other_sets, print_table
+from evidence_report import Results, of_set, print_table, there_already
 from evidence_sets import BESIDE_FLOORS, FLOORS, SETS, Places
 
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, SyncabelError
 from syncabel.progress import bars_on_terminals_only
 
 
@@ -57,14 +57,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing of the grid, set by set; after Ctrl-C the results file has what was finished."""
     args = arguments(argv)
     bars_on_terminals_only()
-    options = Options(**{name: getattr(args, name) for name in Options.__dataclass_fields__})
-    results = Results(args.results, args.seeds, options, other_sets(args.results, args.sets, args.seeds, options) if args.extend else {})
     try:
-        for name in args.sets:
-            _run_set(name, args, options, results)
+        return _run(args)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with the cell it was at", file=sys.stderr)
         return 130
+    except (SyncabelError, OSError) as error:
+        print(f"evidence: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(args: argparse.Namespace) -> int:
+    options = Options(**{name: getattr(args, name) for name in Options.__dataclass_fields__})
+    results = Results(args.results, args.seeds, options, there_already(args.results, args.seeds, options) if args.extend else {})
+    for name in args.sets:
+        _run_set(name, args, options, results)
     print_table(results.write())
     return 0
 

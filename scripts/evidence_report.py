@@ -145,29 +145,32 @@ def _mean_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
     return {cause: round(sum(count[cause] for count in counts) / len(counts), 1) for cause in counts[0]}
 
 
-def other_sets(path: Path, sets: Sequence[str], seeds: Sequence[int], options: Options) -> dict[str, Any]:
-    """What a results file says of sets that are not measured now.
+def there_already(path: Path, seeds: Sequence[int], options: Options) -> dict[str, Any]:
+    """What a results file says, to be extended by other sets or by other figures of the same ones.
 
     Args:
         path: of the file.
-        sets: those that are.
         seeds, options: of the grid.
 
     Returns:
-        The file's content without these sets, `command` and `commit` by set.
+        The file's content, `command` and `commit` by set.
 
     Raises:
-        ConfigError: there is no such file, or it is of a grid with other options, seeds or versions.
+        ConfigError: there is no such file, or it is of a grid with other options, seeds, versions or another machine.
     """
     if not path.exists():
         raise ConfigError(f"{path} is not there to be extended; leave --extend out")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    same = {"config": options.stated, "seeds": list(seeds), "software": results_file.software(*SOFTWARE)}
-    if differing := [key for key, value in same.items() if content[key] != value]:
+    if not isinstance(content, dict) or (absent := {*FACTS, *MEASURED, *HEAD, "not_run", "digests"} - content.keys()):
+        raise ConfigError(f"{path} is no results file of this grid{f': it has no {min(absent)}' if isinstance(content, dict) else ''}; leave --extend out")
+    same = {"config": options.stated, "seeds": list(seeds), "software": results_file.software(*SOFTWARE), "hardware": _hardware()}
+    if differing := [key for key, value in same.items() if content.get(key) != value]:
         raise ConfigError(f"{path}: its {', '.join(differing)} differ from this grid's, so they cannot stand in one file; leave --extend out")
-    heads = {key: _without(_by_set(content[key], content["n"]), sets) for key in HEAD}
-    digests = {key: _without(content["digests"][key], sets) for key in ("sets", "cells")}
-    return {**heads, **{key: _without(content[key], sets) for key in (*FACTS, *MEASURED, "not_run")}, "digests": digests}
+    return {**content, **{key: _by_set(content[key], content["n"]) for key in HEAD}}
+
+
+def _hardware() -> str:
+    return f"{results_file.processor()}, one thread"
 
 
 def _by_set(value: Any, sets: Iterable[str]) -> dict[str, Any]:
@@ -186,7 +189,7 @@ class Results:
     Attributes:
         path: of the file.
         seeds, options: of the grid.
-        others: what it goes on saying of sets that are not measured now, from `other_sets`; {} for none.
+        before: what it said, from `there_already`: it goes on saying it of sets that are not measured now; {} for nothing.
         facts: per set its notes, strata, digests, number of mentions, and as `measured` what `of_set` found.
         not_run: set and arm -> why.
     """
@@ -194,14 +197,13 @@ class Results:
     path: Path
     seeds: Sequence[int]
     options: Options
-    others: Mapping[str, Any] = field(default_factory=dict)
+    before: Mapping[str, Any] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
 
     def write(self) -> dict[str, Any]:
         """Put the file into its place; its content."""
-        measured = {name: fact["measured"] for name, fact in self.facts.items() if "measured" in fact}
-        joined = {key: {name: value for part in measured.values() for name, value in part[key].items()} for key in (*MEASURED, "digests")}
+        joined = {key: {name: value for fact in self._done.values() for name, value in fact["measured"][key].items()} for key in (*MEASURED, "digests")}
         model = self.options.model
         content = {
             **self._head(),
@@ -211,7 +213,7 @@ class Results:
                 "sets": {**self._others("digests", "sets"), **self._facts("digests")},
                 "cells": {**self._others("digests", "cells"), **joined["digests"]},
             },
-            "hardware": f"{results_file.processor()}, one thread",
+            "hardware": _hardware(),
             "software": results_file.software(*SOFTWARE),
             "seeds": list(self.seeds),
             **{key: {**self._others(key), **self._facts(fact)} for key, fact in FACTS.items()},
@@ -225,18 +227,23 @@ class Results:
     def _head(self) -> dict[str, Any]:
         """As of every results file; with others in it, by set."""
         head = results_file.head(self.path)
-        if not self.others:
+        if not self.before:
             return head
-        return {key: {**self._others(key), **dict.fromkeys(self.facts, value)} if key in HEAD else value for key, value in head.items()}
+        return {key: {**self._others(key), **dict.fromkeys(self._done, value)} if key in HEAD else value for key, value in head.items()}
+
+    @property
+    def _done(self) -> dict[str, dict[str, Any]]:
+        """The facts of the sets of which something is measured."""
+        return {name: fact for name, fact in self.facts.items() if "measured" in fact}
 
     def _others(self, *keys: str) -> dict[str, Any]:
-        part = self.others
+        part = self.before
         for key in keys:
             part = part.get(key, {})
-        return dict(part)
+        return _without(part, self._done)
 
     def _facts(self, name: str) -> dict[str, Any]:
-        return {set_: fact[name] for set_, fact in self.facts.items()}
+        return {set_: fact[name] for set_, fact in self._done.items()}
 
 
 NOTES = """Every arm and every baseline is fitted on the human train and dev documents of its set; nothing is chosen on dev or test: the last checkpoint of

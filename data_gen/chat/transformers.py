@@ -34,6 +34,7 @@ class _Loaded(NamedTuple):
     tokenizer: Any
     ends: list[int]
     context: int
+    shares: bool  # what prompts begin with in common can be read once
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ class TransformersEngine:
 
         model, tokenizer = self._loaded.model, self._loaded.tokenizer
         prompts = [ids for _, ids in fitting]
-        shared = _shared_tokens(prompts)
+        shared = _shared_tokens(prompts) if self._loaded.shares else 0
         inputs = tokenizer.pad({"input_ids": [ids[shared:] for ids in prompts]}, return_tensors="pt")
         start = torch.tensor(prompts[0][:shared], dtype=torch.long).expand(len(prompts), shared)
         inputs = {
@@ -146,7 +147,8 @@ class TransformersEngine:
         }
         with torch.inference_mode():
             if shared:
-                inputs["past_key_values"] = model(inputs["input_ids"][:1, :shared], use_cache=True).past_key_values
+                # The model below the head: no logits are wanted of what is shared.
+                inputs["past_key_values"] = model.base_model(inputs["input_ids"][:1, :shared], use_cache=True).past_key_values
                 inputs["past_key_values"].batch_repeat_interleave(len(prompts))
             rows = model.generate(**inputs, logits_processor=self._processors([call.seed for call, _ in fitting]))
         written: list[list[int]] = rows[:, inputs["input_ids"].shape[1] :].tolist()
@@ -179,7 +181,7 @@ class TransformersEngine:
         ends = end_tokens(self.folder, tokenizer)
         # A checkpoint's generation settings never decide; only its end tokens are taken.
         model.generation_config = settings(max_new_tokens=self.sampling.max_tokens, do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
-        return _Loaded(model.eval(), tokenizer, ends, int(model.config.max_position_embeddings))
+        return _Loaded(model.eval(), tokenizer, ends, int(model.config.max_position_embeddings), _attends_to_all(model.config))
 
     def _quantization(self) -> dict[str, Any]:
         if not self.load_in_4bit:
@@ -190,6 +192,18 @@ class TransformersEngine:
         make: Any = BitsAndBytesConfig
         four_bits = make(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
         return {"quantization_config": four_bits}
+
+
+def _attends_to_all(config: Any) -> bool:
+    """Whether every layer keeps all it has read.
+
+    A window is counted in places of the cache, and padding between what is shared and a row's own tokens would take of it; a recurrent
+    state cannot be repeated for more rows.
+    """
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    layers = DynamicCache(config=config.get_text_config(decoder=True)).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
 def _shared_tokens(prompts: Sequence[list[int]]) -> int:

@@ -23,7 +23,7 @@ __all__ = ["REASONS", "ChatWriter", "parse_generation"]
 
 REASONS: dict[str, str] = {
     **ANSWER_REASONS,
-    "no_usable_name": "every name of the concept is held out, so nothing was asked",
+    "no_usable_name": "every name of the concept is held out, or longer than a mention may be where the style is turns, so nothing was asked",
     "avoided_name": "the mention is a name that is held out",
 }
 
@@ -81,7 +81,7 @@ class ChatWriter:
             refuse_private(shareable=self.shareable, local=self.engine.local, where="style examples")
         if n < 1:
             return []
-        if not names_to_use(concept, context):
+        if not _can_be_named(self.settings, concept, context):
             return [Request(concept, context, 0, seed, document_seed(seed, concept.code, 0), sentences=0)] if first == 0 else []
         return [self._request(concept, context, number, seed) for number in range(first, first + self.calls(n))]
 
@@ -100,7 +100,7 @@ class ChatWriter:
         asked: dict[tuple[str, int], Request] = {}
         silent: deque[Request] = deque()  # filled by whoever draws the calls, perhaps in another thread
         engine = ""
-        for reply in self.engine.replies(_calls(requests, asked, silent, free=self.settings.style == "turns")):
+        for reply in self.engine.replies(_calls(requests, asked, silent)):
             yield from self._unasked(silent)
             engine = engine or described(self.engine)
             yield self._answer(asked.pop(tuple(reply.key)), reply, engine)
@@ -144,11 +144,11 @@ def described(engine: ChatEngine) -> str:
     return "; ".join((engine.version, *settings))
 
 
-def _calls(requests: Iterable[Request], asked: dict[tuple[str, int], Request], silent: deque[Request], free: bool) -> Iterator[Call]:
+def _calls(requests: Iterable[Request], asked: dict[tuple[str, int], Request], silent: deque[Request]) -> Iterator[Call]:
     for request in requests:
         if request.messages:
             asked[request.key] = request
-            yield Call(request.key, request.messages, request.seed, free)
+            yield Call(request.key, request.messages, request.seed)
         else:
             silent.append(request)
 
@@ -166,7 +166,7 @@ def parse_generation(writer: str, settings: PromptSettings, generation: Generati
         A document or a rejection per sentence, at least one.
     """
     identifier = f"{writer}-{generation.run_seed}-{generation.code}-{generation.number}"
-    if not generation.answer and not names_to_use(concept, context):
+    if not generation.answer and not _can_be_named(settings, concept, context):
         return [Rejection(f"{identifier}-0", concept.code, "no_usable_name", f"{concept.preferred_name}: every name is held out")]
     provenance = Provenance(
         concept.code,
@@ -181,6 +181,12 @@ def parse_generation(writer: str, settings: PromptSettings, generation: Generati
     )
     items = enumerate(_items(settings, generation, concept, context))
     return [_read(item, f"{identifier}-{i}", concept, context, settings.language, provenance) for i, item in items]
+
+
+def _can_be_named(settings: PromptSettings, concept: Concept, context: Context) -> bool:
+    if settings.style == "turns":
+        return bool(name_in_turn(concept, context, settings.language, 0))
+    return bool(names_to_use(concept, context))
 
 
 def _items(settings: PromptSettings, generation: Generation, concept: Concept, context: Context) -> list[Marked | Refused]:

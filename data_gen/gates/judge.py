@@ -15,7 +15,7 @@ from data_gen.gates.personal import personal_data
 from data_gen.gates.settings import GateSettings
 from data_gen.gates.structure import bracket, control, mention_absent, mention_empty, reason_against, same_sentence
 from data_gen.gates.words import words_of
-from data_gen.writer import Context
+from data_gen.writer import Context, Shot
 from syncabel.types import Concept, Document, Rejection
 
 if TYPE_CHECKING:
@@ -39,19 +39,20 @@ class Judge:
         self._reason, self.digest = reason, digest
 
     @classmethod
-    def of(cls, kb: "KnowledgeBase", settings: GateSettings | None = None, held_out: Sequence[Document] = ()) -> "Judge":
+    def of(cls, kb: "KnowledgeBase", settings: GateSettings | None = None, held_out: Sequence[Document] = (), shown: Sequence[Shot] = ()) -> "Judge":
         """The gates of sentences that a language model wrote.
 
         Args:
             kb: its names may hold brackets.
             settings: thresholds, and what is switched off.
             held_out: dev and test documents, whose sentences must not come back.
+            shown: examples that prompts show where a context has none.
 
         Raises:
             MissingExtraError: a gate needs a package that is not installed.
             UnknownNameError: the identifier does not know the language.
         """
-        panel = _Panel(kb, settings or GateSettings(), held_out)
+        panel = _Panel(kb, settings or GateSettings(), held_out, shown)
         return cls(panel.reason, panel.digest)
 
     def judged(self, items: Iterable[Document | Rejection], concept: Concept, context: Context) -> Iterator[Document | Rejection]:
@@ -83,17 +84,17 @@ def template_judge(kb: "KnowledgeBase") -> Judge:
 class _Panel:
     """The gates a document must pass one by one, then those that look at what was kept before."""
 
-    def __init__(self, kb: "KnowledgeBase", settings: GateSettings, held_out: Sequence[Document]) -> None:
+    def __init__(self, kb: "KnowledgeBase", settings: GateSettings, held_out: Sequence[Document], shown: Sequence[Shot]) -> None:
         self._settings = settings
         texts = HeldOut(held_out if settings.stands("held_out_overlap") else (), settings.held_out_words)
-        self._checks = tuple(check for name, check in sentence_checks(kb, settings, texts).items() if settings.stands(name))
+        self._checks = tuple(check for name, check in sentence_checks(kb, settings, texts, shown).items() if settings.stands(name))
         if settings.stands("language"):
             check_language(settings.language)
         self._near = NearDuplicates(settings.near_duplicate) if settings.stands("near_duplicate") else None
         self._cap = settings.cap if settings.stands("cap") else None
         packages = {"py3langid": "language", "datasketch": "near_duplicate"}
         used = {package: _version(package) for package, gate in packages.items() if settings.stands(gate)}
-        self.digest = _digest(["sentences", _VERSION, kb.digest, texts.digest, asdict(settings), used])
+        self.digest = _digest(["sentences", _VERSION, kb.digest, texts.digest, asdict(settings), used, *(shot.text for shot in shown)])
 
     @cached_property
     def _kept(self) -> SeenKeys:
@@ -117,13 +118,14 @@ class _Panel:
         return None
 
 
-def sentence_checks(kb: "KnowledgeBase", settings: GateSettings, held_out: HeldOut) -> dict[str, Check]:
+def sentence_checks(kb: "KnowledgeBase", settings: GateSettings, held_out: HeldOut, shown: Sequence[Shot] = ()) -> dict[str, Check]:
     """The gates that look at one sentence alone, by name and in order, also those that are switched off.
 
     Args:
         kb: see `Judge.of`.
         settings: thresholds.
         held_out: the texts that must not come back.
+        shown: see `Judge.of`.
     """
     return {
         "mention_absent": lambda document, concept, _: mention_absent(document, concept, kb),
@@ -133,7 +135,7 @@ def sentence_checks(kb: "KnowledgeBase", settings: GateSettings, held_out: HeldO
         "too_long": lambda document, *_: _too_long(document, settings.max_text, settings.max_mention),
         "too_short": lambda document, *_: _too_short(document, settings.min_words),
         "personal_data": lambda document, *_: personal_data(document),
-        "shot_copy": lambda document, _, context: shot_copy(document, context.shots, settings.shot_overlap),
+        "shot_copy": lambda document, _, context: shot_copy(document, context.shots or shown, settings.shot_overlap),
         "held_out_overlap": lambda document, *_: held_out.overlap(document),
         "language": lambda document, *_: other_language(document, settings.language, settings.language_letters, settings.language_margin),
     }

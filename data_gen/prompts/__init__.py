@@ -3,7 +3,7 @@
 from data_gen.prompts.render import CHARS_PER_TOKEN, estimated_tokens, prompt, prompt_digest, shared_part
 from data_gen.prompts.specs import FORMS, OPTIONS, REGISTERS, PromptSettings, SentenceSpec, draw_specs, name_in_turn, relatives
 from data_gen.prompts.texts import languages, texts, texts_digest
-from data_gen.prompts.turns import turns_prompt
+from data_gen.prompts.turns import shown_turns, turns_prompt
 
 __all__ = [
     "CHARS_PER_TOKEN",
@@ -20,6 +20,7 @@ __all__ = [
     "prompt_digest",
     "relatives",
     "shared_part",
+    "shown_turns",
     "texts",
     "texts_digest",
     "turns_prompt",

@@ -45,8 +45,13 @@ def capped(text: str, most: int) -> str:
 
 
 def unmistakable(text: str) -> str:
-    """A cleaned text as it may stand outside JSON: what could begin or end a control token is written as an escape."""
-    return _RISKY.sub(_escape, cleaned(text))
+    """A cleaned text as it may stand outside JSON: what could begin or end a control token has a space behind it."""
+    return clean_name(_RISKY.sub(_apart, cleaned(text)))
+
+
+def _apart(match: re.Match[str]) -> str:
+    c = match.group()
+    return f"{c} " if c.isascii() or _hides_token(c) else c
 
 
 def encoded(value: Any) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from data_gen.prompts.data import cleaned
 from data_gen.prompts.texts import languages
 from data_gen.template import usable_names
 from data_gen.writer import Context, Related
@@ -170,7 +171,8 @@ def name_in_turn(concept: Concept, context: Context, language: str, number: int)
         language: of the prompt; a vocabulary without names in it is asked for in its own.
         number: of the request: names take turns, the preferred one first.
     """
-    usable = names_to_use(concept, context)
+    usable = sorted(names_to_use(concept, context), key=lambda name: not name.preferred)
+    usable = [name for name in usable if len(name.text) <= NAME_CHARS and any(c.isalnum() for c in cleaned(name.text))]
     names = _exact_names(usable, context, language) or [name.text for name in usable]
     return names[number % len(names)] if names else ""
 

@@ -199,7 +199,12 @@ class Work:
         return _settings(GateSettings, {"language": self._order.language, "off": off, "cap": self._order.per_concept}, self._order.gate, "--gate")
 
     def _judge(self) -> Judge:
-        return Judge.of(self._kb, self._gates, self._held_out) if self._chat else template_judge(self._kb)
+        if self._prompts is None:
+            return template_judge(self._kb)
+        from data_gen.prompts import shown_turns
+
+        shown = shown_turns(self._prompts.language) if self._prompts.style == "turns" else ()
+        return Judge.of(self._kb, self._gates, self._held_out, shown)
 
     @cached_property
     def _ranker(self) -> Ranker:

@@ -1,6 +1,7 @@
 """The writers of `syncabel generate`, made from what was given on the command line."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -81,14 +82,20 @@ def chat_writer(name: str, options: EngineOptions, prompts: "PromptSettings", sh
     from data_gen.answers import answer_schema
     from data_gen.chat.writer import ChatWriter
 
-    return ChatWriter(CHAT[name](options, answer_schema(prompts.per_request)), prompts, shareable)
+    # Answers that are nothing but a sentence are held to no schema, and the server is not asked whether it knows one.
+    asked = replace(options, structured="none") if prompts.style == "turns" else options
+    return ChatWriter(CHAT[name](asked, answer_schema(prompts.per_request)), prompts, shareable)
 
 
 def stored_writer(name: str, options: EngineOptions, prompts: "PromptSettings") -> Writer:
     """A writer that reads stored answers and asks nobody: no model, no server and none of their packages is needed."""
     from data_gen.chat.engine import Sampling
+    from data_gen.chat.in_process import model_name
     from data_gen.chat.stored import StoredEngine
     from data_gen.chat.writer import ChatWriter
 
     sampling = Sampling(options.temperature, options.top_p, options.max_tokens)
-    return ChatWriter(StoredEngine(name, options.model or "", sampling), prompts)
+    served = "openai" in (name, options.worker if name == "ray" else "")
+    # A server knows its model by the name given, an engine in this process by the last part of its folder.
+    model = options.model or ""
+    return ChatWriter(StoredEngine(name, model if served else model_name(model), sampling), prompts)

@@ -213,6 +213,9 @@ class TestSentences:
             ("Echo showed [MS].", "MS", ("Echo showed MS.", "MS")),
             ("An MS, and no other MS.", "MS", ("An MS, and no other MS.", "MS")),
             ("Seen in benz[a]anthracene workers.", "benz[a]anthracene", ("Seen in benz[a]anthracene workers.", "benz[a]anthracene")),
+            ("Mitral stenosis was seen [1].", "mitral stenosis", ("Mitral stenosis was seen [1].", "Mitral stenosis")),
+            ("Of all patients, twelve had ALL.", "ALL", ("Of all patients, twelve had ALL.", "ALL")),
+            ("In cases of spastic paraplegia 35 only.", "SPASTIC PARAPLEGIA 35", ("In cases of spastic paraplegia 35 only.", "spastic paraplegia 35")),
         ],
     )
     def test_the_first_line_is_the_sentence_and_the_first_place_the_mention(self, text, mention, said):
@@ -221,7 +224,9 @@ class TestSentences:
     @pytest.mark.parametrize(
         ("text", "finished", "reason"),
         [("", True, "empty"), (" \n ", False, "empty"), ("Echo showed AMS.", True, "no_mention"), ("Echo showed MS and no", False, "truncated"),
-         ("Echo was done. It showed MS and", False, "no_mention")],
+         ("Echo was done. It showed MS and", False, "no_mention"), ("We saw [asthma] in nine.", True, "no_mention"),
+         ("A common disease [1].", True, "no_mention"), ("It was as rare as ms.", True, "no_mention"), ("MS was found by Dr. Smith and", False, "truncated"),
+         ("MS with a valve area of 1.", False, "truncated")],
     )  # fmt: skip
     def test_others_are_refused_with_a_reason(self, text, finished, reason):
         found = parse_sentence(text, "MS", finished)
@@ -232,7 +237,14 @@ class TestSentences:
     def test_of_an_answer_cut_off_the_whole_sentences_stay(self):
         assert says(parse_sentence("Echo showed MS. Is it 3.5 cm? The valve was", "MS", finished=False)) == ("Echo showed MS. Is it 3.5 cm?", "MS")
 
-    @given(st.text(), st.text(min_size=1), st.booleans())
+    def test_a_first_line_is_whole_where_another_follows(self):
+        assert says(parse_sentence("No MS today\nHere is another one that", "MS", finished=False)) == ("No MS today", "MS")
+
+    @given(
+        st.lists(st.sampled_from(["MS", "ms", "[", "]", " ", ".", "\n", "1", "é", "all"])).map("".join) | st.text(),
+        st.sampled_from(["MS", "ALL", "é 1", "[", "1."]) | st.text(),
+        st.booleans(),
+    )
     def test_it_never_raises_and_what_it_marks_is_the_mention(self, text, mention, finished):
         found = parse_sentence(text, clean_name(mention), finished)
         if isinstance(found, Marked):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from data_gen.chat.engine import Call, Reply, Sampling
 from data_gen.chat.transformers import TransformersEngine
@@ -187,6 +187,28 @@ def test_what_prompts_begin_with_in_common_is_read_once(tiny_chat_folder: Path) 
     shared = next(i for i, tokens in enumerate(zip(*ids, strict=False)) if len(set(tokens)) > 1)
     assert shared > 10
     assert read[:2] == [(1, shared), (8, max(map(len, ids)) - shared)]
+
+
+@pytest.mark.parametrize("kind", ["mistral", "lfm2"])
+def test_nothing_is_shared_where_a_layer_does_not_keep_all_it_has_read(kind: str, tiny_chat_folder: Path, tmp_path: Path) -> None:
+    """A window counts padding, and a convolution's state is of one row."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_chat_folder)
+    small = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
+    own = {"mistral": {"sliding_window": 16, "initializer_range": 0.4}, "lfm2": {"layer_types": ["conv", "full_attention"], "initializer_range": 0.4}}
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **small, **own[kind])).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    calls = [one._replace(messages=(Message("system", " ".join(WORDS)), *one.messages)) for one in map(call, range(4))]
+    asked = engine(tmp_path, batch_size=4)
+    assert replies(asked, calls) == replies(engine(tmp_path, batch_size=1), calls)
+    assert not asked._loaded.shares
 
 
 def test_equal_prompts_share_all_but_their_last_token(tiny_chat_folder: Path) -> None:

@@ -194,21 +194,16 @@ class TestTurns:
         (item,) = documents(ChatWriter(RuleEngine(lambda _: "We saw nothing."), self.WRITER), 1)
         assert (item.where, item.reason, item.text) == ("rule-1-D:1-0-0", "no_mention", "We saw nothing.")
 
-    def test_no_answer_is_held_to_the_schema(self):
-        for settings, free in ((self.WRITER, True), (PromptSettings(), False)):
-            engine = RuleEngine(self.written)
-            documents(ChatWriter(engine, settings), 2)
-            assert {call.free for call in engine.seen} == {free}
-
     def test_an_answer_cut_off_keeps_its_whole_sentences(self):
         (request,) = ChatWriter(RuleEngine(), self.WRITER).requests(CONCEPT, CONTEXT, 1, 1)
         generation = Generation(*request.key, 1, request.seed, "It was mitral stenosis. The valve", finish="length")
         (item,) = parse_generation("rule", self.WRITER, generation, CONCEPT, CONTEXT)
         assert item.text == "It was mitral stenosis."
 
-    def test_a_concept_whose_names_are_all_held_out_is_not_asked_for(self):
+    @pytest.mark.parametrize(("concept", "context"), [(CONCEPT, HELD_OUT), (replace(CONCEPT, names=(Name("x" * 200, preferred=True),)), CONTEXT)])
+    def test_a_concept_without_a_name_to_ask_for_is_not_asked_for(self, concept, context):
         engine = RuleEngine()
-        (rejection,) = documents(ChatWriter(engine, self.WRITER), 2, context=HELD_OUT)
+        (rejection,) = documents(ChatWriter(engine, self.WRITER), 2, concept=concept, context=context)
         assert rejection.reason == "no_usable_name"
         assert engine.seen == []
 

@@ -249,18 +249,38 @@ def goes_on(asked) -> Answer:
 
 def test_a_small_model_is_shown_turns_and_answers_with_sentences(kb, private, tmp_path):
     with StandIn(goes_on) as server:
-        turns = ("--prompt", "style=turns", "--prompt", "per_request=1", "--per-concept", 1, "--rounds", 0)
+        turns = ("--structured", "auto", "--prompt", "style=turns", "--prompt", "per_request=1", "--per-concept", 1, "--rounds", 0)
         done = generate(kb, tmp_path / "out", server, *turns, "--train", private, "--json")
         assert done.returncode == 0, done.stderr
         chats = [one.body for one in server.asked if one.body.get("messages") and one.prompt.startswith("Term: ")]
     assert json.loads(done.stdout)["kept"] == len(NAMES)
     assert {document.mentions[0].text for document in read_jsonl(tmp_path / "out" / "documents.jsonl")} == set(NAMES)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "generation.jsonl").read_text().splitlines()]
+    assert all(row["engine"].endswith("; structured none") for row in rows)
     assert len(chats) == len(NAMES)
     for body in chats:
         assert "response_format" not in body
         roles = [message["role"] for message in body["messages"]]
         assert roles == ["system", *("user", "assistant") * ((len(roles) - 2) // 2), "user"]
         assert len(roles) > 2
+
+
+def test_answers_of_a_model_in_this_process_are_read_again_by_the_folder_they_were_made_with(kb, tiny_chat_folder, tmp_path):
+    given = ("generate", kb, "-o", tmp_path / "out", "--writer", "transformers", "--model", tiny_chat_folder, "--per-concept", 1, "--rounds", 0)
+    turns = ("--prompt", "style=turns", "--prompt", "per_request=1", "--max-tokens", 4, "--json")
+    first, again = command(*given, *turns), command(*given, *turns, "--reparse")
+    assert first.returncode == again.returncode == 0, first.stderr + again.stderr
+    assert json.loads(first.stdout) == json.loads(again.stdout)
+
+
+def test_a_copy_of_an_example_that_a_small_model_was_shown_is_refused(kb, tmp_path):
+    def copies(asked) -> Answer:
+        return Answer(f"Mutations in the fibrillin gene were found in 12 of 15 families with {asked.prompt.removeprefix('Term: ')}.")
+
+    with StandIn(copies) as server:
+        turns = ("--prompt", "style=turns", "--prompt", "per_request=1", "--per-concept", 1, "--rounds", 0)
+        done = generate(kb, tmp_path / "out", server, *turns, "--json")
+    assert json.loads(done.stdout)["reasons"] == {"shot_copy": len(NAMES)}, done.stderr
 
 
 def test_a_dry_run_shows_three_prompts_and_the_cost_and_writes_nothing(tmp_path):

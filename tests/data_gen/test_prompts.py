@@ -30,6 +30,7 @@ from data_gen.prompts import (
     prompt_digest,
     relatives,
     shared_part,
+    shown_turns,
     texts,
     turns_prompt,
 )
@@ -377,7 +378,8 @@ class TestTurns:
         assert len({turns_prompt(name, SHOTS, "en")[:-1] for name in ("MS", "asthma", "<|im_end|>")}) == 1
 
     def test_names_take_turns_the_preferred_one_first_and_a_shared_one_is_left_out(self):
-        assert [name_in_turn(CONCEPT, CONTEXT, "en", number) for number in range(3)] == ["mitral stenosis", "mitral valve narrowing", "mitral stenosis"]
+        for concept in (CONCEPT, replace(CONCEPT, names=CONCEPT.names[::-1])):
+            assert [name_in_turn(concept, CONTEXT, "en", number) for number in range(3)] == ["mitral stenosis", "mitral valve narrowing", "mitral stenosis"]
         assert name_in_turn(CONCEPT, CONTEXT, "fr", 0) == "rétrécissement mitral"
 
     def test_a_vocabulary_without_names_in_the_language_is_asked_for_in_its_own(self):
@@ -396,6 +398,23 @@ class TestTurns:
 
     def test_no_tokenizer_finds_a_control_token_in_a_name(self):
         assert not [token for token in CONTROL_TOKENS if token in turns_prompt(CONTROL_TEXT, (), "en")[-1].content]
+
+    def test_a_character_that_may_begin_a_token_is_followed_by_a_space(self):
+        shot = Shot("Pressure fell (p < 0.05) in {asthma} [n = 12].", Span(29, 35))
+        assert turns_prompt("x", (shot,), "en")[2].content == "Pressure fell (p < 0.05) in (asthma) (n = 12)."
+        assert turns_prompt("＜s＞ benzo[ghi]perylene", (), "en")[-1].content == "Term: ＜ s＞ benzo[ ghi]perylene"
+
+    def test_a_line_of_examples_without_one_mention_is_named(self, monkeypatch):
+        row = texts("en")
+        for line in ("No mention.", "[Two] of [them]."):
+            monkeypatch.setattr("data_gen.prompts.turns.texts", lambda _, line=line: replace(row, turns={**row.turns, "examples": f"[A] b.\n{line}\n"}))
+            with pytest.raises(FormatError, match="one mention in square brackets"):
+                shown_turns("en")
+
+    def test_a_name_longer_than_any_mention_is_not_asked_for(self):
+        names = (Name("x" * 3000, preferred=True), Name("maladie", "fr"))
+        assert name_in_turn(replace(CONCEPT, names=names), Context(), "en", 0) == "maladie"
+        assert name_in_turn(replace(CONCEPT, names=names[:1]), Context(), "en", 0) == ""
 
     @given(st.text(alphabet=st.characters(codec="ascii", exclude_characters="<>[")))
     def test_a_plain_name_stays_as_it_is(self, text):

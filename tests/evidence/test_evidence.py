@@ -12,7 +12,6 @@ from evidence_documents import SECONDS, document
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncabel.errors import ConfigError
 from syncabel.kb import KnowledgeBase
 
 SMALL = {**SECONDS, "tolerance": 0.25}
@@ -72,10 +71,10 @@ def grid(script: Callable[[str], ModuleType], toy_set: str, tmp_path: Path) -> C
     evidence = script("evidence")
     results = tmp_path / "evidence.yaml"
 
-    def run(*more: str) -> dict[str, Any]:
+    def run(*more: str, status: int = 0) -> dict[str, Any]:
         where = ["--sets", toy_set, "--arms", "human,human+template,human+others", "--output", str(tmp_path / "out"), "--results", str(results)]
-        assert evidence.main([*where, *(part for name, value in SMALL.items() for part in (f"--{name}", str(value))), *more]) == 0
-        content = yaml.safe_load(results.read_text(encoding="utf-8"))
+        assert evidence.main([*where, *(part for name, value in SMALL.items() for part in (f"--{name}", str(value))), *more]) == status
+        content = yaml.safe_load(results.read_text(encoding="utf-8")) if results.exists() else {}
         assert isinstance(content, dict)
         return content
 
@@ -158,12 +157,25 @@ def test_a_file_is_extended_by_a_set_and_keeps_what_it_says_of_the_others(grid: 
 
 
 @pytest.mark.slow
-def test_a_file_of_another_grid_is_not_extended(grid: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not there to be extended"):
-        grid("--seeds", "0", "--arms", "human", "--extend")
-    grid("--seeds", "0", "--arms", "human")
-    with pytest.raises(ConfigError, match=r"its config, seeds differ from this grid's"):
-        grid("--seeds", "1", "--steps", "4", "--arms", "human", "--extend")
+def test_a_file_of_another_grid_is_not_extended(grid: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said() -> str:
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("evidence: ")
+        return line
+
+    grid("--seeds", "0", "--arms", "human", "--extend", status=2)
+    assert "is not there to be extended" in said()
+    (tmp_path / "evidence.yaml").write_text("name: x\nmetrics: {}\n", encoding="utf-8")
+    grid("--seeds", "0", "--arms", "human", "--extend", status=2)
+    assert "is no results file of this grid: it has no baselines" in said()
+    (tmp_path / "evidence.yaml").unlink()
+
+    content = grid("--seeds", "0", "--arms", "human")
+    grid("--seeds", "1", "--steps", "4", "--arms", "human", "--extend", status=2)
+    assert "its config, seeds differ from this grid's" in said()
+    (tmp_path / "evidence.yaml").write_text(yaml.safe_dump({**content, "hardware": "64 × aarch64 CPU, one thread"}), encoding="utf-8")
+    grid("--seeds", "0", "--arms", "human", "--extend", status=2)
+    assert "its hardware differ" in said()
 
 
 def test_the_concepts_of_the_plan_are_written_for_a_writer(grid: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
