@@ -63,6 +63,7 @@ class Settings:
         excluded_digest, short_forms_digest, context_digest: see `Surroundings.digests`.
         scored: whether scores are recorded.
         relink_digest: of the blind re-link; "" where there is none.
+        style: see `Writer`.
     """
 
     writer: str
@@ -80,6 +81,7 @@ class Settings:
     context_digest: str
     scored: bool
     relink_digest: str = ""
+    style: str = ""
     version: int = 2
 
 

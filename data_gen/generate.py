@@ -569,4 +569,5 @@ def _settings(job: _Job, codes: Sequence[str], gates_digest: str, rounds: int, s
         digests["context"],
         scorer is not None,
         relinker.digest if relinker else "",
+        writer.style,
     )

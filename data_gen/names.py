@@ -16,11 +16,12 @@ class NamesWriter:
     """Documents that are one name each: the control arm, for what names teach without any context.
 
     Attributes:
-        name, model: see `Writer`.
+        name, model, style: see `Writer`.
     """
 
     name: str = field(default="names", init=False)
     model: str = field(default="", init=False)
+    style: str = field(default="", init=False)
 
     @property
     def digest(self) -> str:

@@ -95,7 +95,7 @@ class TemplateWriter:
         frames: `train` and `test` share no frame, `all` has both.
         short_form_share: fraction of a concept's sentences that name it by a shared short form, where it has one.
         unchanged_share: fraction of the other sentences that have a name as it is.
-        name, model: see `Writer`.
+        name, model, style: see `Writer`.
     """
 
     frames: FrameSet = "all"
@@ -103,6 +103,7 @@ class TemplateWriter:
     unchanged_share: float = 0.3
     name: str = field(default="template", init=False)
     model: str = field(default="", init=False)
+    style: str = field(default="", init=False)
 
     @property
     def digest(self) -> str:

@@ -155,6 +155,11 @@ class Writer(Protocol):
         ...
 
     @property
+    def style(self) -> str:
+        """How it asks, where answers to it can be read in no other way; "" for the usual one."""
+        ...
+
+    @property
     def digest(self) -> str:
         """SHA-256 of everything else that decides what is written: templates, prompts, options."""
         ...

@@ -265,13 +265,26 @@ def _template(name: str) -> Callable[[Workplace], Figures]:
         folder = place.folder / "written"
         shutil.rmtree(folder, ignore_errors=True)
         place.run("-m", "syncabel", "generate", kb, "--per-concept", "5", "-o", folder)
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        found = {key: Figure(float(manifest[key])) for key in ("requested", "kept", "missing")}
-        found["concepts"] = Figure(manifest["requested"] / 5)
-        found |= {f"rejected/{reason}": Figure(float(n)) for reason, n in manifest["reasons"].items()}
+        found = _generated(folder)
+        found["concepts"] = Figure(found["requested"].value / 5)
         return {f"template_{name}/{path}": figure for path, figure in found.items()}
 
     return remake
+
+
+def _turns(place: Workplace) -> Figures:
+    folder = place.folder / "written"
+    shutil.rmtree(folder, ignore_errors=True)
+    counts = ("--concepts", "200", "--per-concept", "3", "--rounds", "0")
+    place.run("-m", "syncabel", "generate", "doid", "-o", folder, "--config", "smollm2-135m", "--model", place.smollm2, *counts)
+    return {f"turns/{path}": figure for path, figure in _generated(folder).items()}
+
+
+def _generated(folder: Path) -> dict[str, Figure]:
+    """The counts of a folder that `syncabel generate` wrote."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    found = {key: Figure(float(manifest[key])) for key in ("requested", "kept", "missing")}
+    return found | {f"rejected/{reason}": Figure(float(n)) for reason, n in manifest["reasons"].items()}
 
 
 def _hpo(place: Workplace) -> Path:
@@ -569,13 +582,17 @@ CHECKS: Mapping[str, Entry] = {
                   _template("doid"), ((ANY, Exact(0)),), 1),
             Check("templates, HPO", "rescore", tuple(f"template_hpo/{part}" for part in ("concepts", "requested", "kept", "missing", "rejected/*")),
                   _template("hpo"), ((ANY, Exact(0)),), 2, ("names",)),
+            Check("small model", "rerun", ("turns/requested", "turns/kept", "turns/missing", "turns/rejected/*"), _turns,
+                  (("turns/kept", Factor(1.1)), ("turns/rejected/no_mention", Factor(1.1)), ("turns/rejected/*", Within(10)), (ANY, Exact(0))), 4,
+                  ("smollm2",)),
             Check("framework", "rerun", ("framework/*",), _framework, (("*/kept", Exact(0)), ("*/memory_mb*", MEMORY), ("*peak*", MEMORY), (ANY, TIME)), 40),
             Check("kills", "rerun", ("kills/lost", "kills/doubled"), _generation_kills, ((ANY, Exact(0)),), 3),
         ),
         (
             Shortfall(("vllm/*",), "needs vLLM in an environment of its own (`make test-vllm` makes it), and its batches are not bit for bit repeatable"),
             Shortfall(("openai/*",), "needs a server of SmolLM2 at the address of the command"),
-            Shortfall(("template_*/seconds", "kills/seconds"), "wall time of the command; only its counts are checked"),
+            Shortfall(("turns_medic/*",), "an hour of a model on a CPU, over MEDIC; `small model` asks it for fewer"),
+            Shortfall(("template_*/seconds", "turns/seconds", "turns/tokens/*", "kills/seconds"), "wall time of the command; only its counts are checked"),
         ),
     ),
     "gpu_decode": Entry((Check("limits from sizes alone", "rescore", ("limits/*",), _limit_rows, ((ANY, Exact(0)),), 1),)),

@@ -53,6 +53,11 @@ class ChatWriter:
         return self.engine.model
 
     @property
+    def style(self) -> str:
+        """That of the prompts, "" for JSON."""
+        return "" if self.settings.style == "json" else self.settings.style
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the prompts' texts, the settings, the sampling, the model and the schema of the answers."""
         parts = (

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -266,11 +267,18 @@ def test_a_small_model_is_shown_turns_and_answers_with_sentences(kb, private, tm
 
 
 def test_answers_of_a_model_in_this_process_are_read_again_by_the_folder_they_were_made_with(kb, tiny_chat_folder, tmp_path):
-    given = ("generate", kb, "-o", tmp_path / "out", "--writer", "transformers", "--model", tiny_chat_folder, "--per-concept", 1, "--rounds", 0)
+    model = shutil.copytree(tiny_chat_folder, tmp_path / "models" / "tiny-chat")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 4096}))  # room for the sentences shown
+    given = ("generate", kb, "-o", tmp_path / "out", "--writer", "transformers", "--model", model, "--per-concept", 1, "--rounds", 0)
     turns = ("--prompt", "style=turns", "--prompt", "per_request=1", "--max-tokens", 4, "--json")
     first, again = command(*given, *turns), command(*given, *turns, "--reparse")
     assert first.returncode == again.returncode == 0, first.stderr + again.stderr
     assert json.loads(first.stdout) == json.loads(again.stdout)
+    # Read as JSON, all of it would be refused.
+    other = command(*given, *turns[4:], "--reparse")
+    assert other.returncode == 2
+    assert "style 'turns' → ''" in other.stderr
 
 
 def test_a_copy_of_an_example_that_a_small_model_was_shown_is_refused(kb, tmp_path):
