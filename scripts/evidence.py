@@ -23,6 +23,7 @@ from evidence_cells import ARMS, TOLERANCE, Cell, Ledger, Options, Prepared, bas
 from evidence_report import Results, of_set, print_table, there_already
 from evidence_sets import BESIDE_FLOORS, FLOORS, SETS, Places
 
+from data_gen.folder import DOCUMENTS, MANIFEST, read_manifest
 from syncabel.errors import ConfigError, SyncabelError
 from syncabel.progress import bars_on_terminals_only
 
@@ -79,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
 def _run_set(name: str, args: argparse.Namespace, options: Options, results: Results) -> None:
     bench = SETS[name](Places(args.data, args.ontologies, args.maker))
     prepared = Prepared(bench, options, args.output / name / "data", args.written)
-    facts = results.facts[name] = _facts(prepared)
+    facts = results.facts[name] = _facts(prepared, args.written)
     (args.output / name / "codes.txt").write_text("".join(f"{code}\n" for code in prepared.codes), encoding="utf-8")
     for file, values in (("baselines.json", baselines(prepared)), ("in_others.json", prepared.in_others())):
         (args.output / name / file).write_text(json.dumps(values), encoding="utf-8")
@@ -112,7 +113,7 @@ def _refuse_unequal(cell: Cell, output: Path, options: Options, tolerance: float
         raise ConfigError(f"{cell.set}, seed {cell.seed}: the arms cannot be compared: {'; '.join(problems)}")
 
 
-def _facts(prepared: Prepared) -> dict[str, Any]:
+def _facts(prepared: Prepared, written: Path | None) -> dict[str, Any]:
     """What the results file says of a set beside its figures."""
     bench = prepared.bench
     strata = strata_of(prepared)
@@ -125,11 +126,18 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
             "held_out_concepts": len(prepared.plan.held_out),
             "mentions_by_source": {source: sum(len(document.mentions) for document in documents) for source, documents in prepared.sources.items()},
         },
-        "notes": bench.notes,
+        "notes": bench.notes + ("" if written is None else f" {_who_wrote(written)}"),
         "floors": {**FLOORS.get(bench.name, {}), "beside": BESIDE_FLOORS.get(bench.name, "")},
         "removed": asdict(bench.others.removed) if bench.others else None,
         "digests": {"kb": bench.kb.digest, "lexicon": prepared.lexicon.digest},
     }
+
+
+def _who_wrote(folder: Path) -> str:
+    manifest = read_manifest(folder / MANIFEST)
+    settings, documents = manifest.settings, manifest.files[DOCUMENTS]
+    asked = f"writer {settings.writer}{f', {settings.style}' if settings.style else ''}, {manifest.kept:,} sentences on {settings.concepts:,} concepts"
+    return f"human+written: by {settings.model} ({asked}, SHA-256 {documents.sha256})."
 
 
 if __name__ == "__main__":

@@ -51,6 +51,6 @@ def test_the_options_stand_where_the_group_stood() -> None:
 def test_generate_and_judge_offer_the_same_engine_and_a_judge_writes_less() -> None:
     ours, judges = (inspect.signature(command).parameters for command in (generate, judge))
     names = list(ours)[list(ours).index("model") : list(ours).index("dry_run")]
-    assert len(names) == 19
+    assert len(names) == 20
     assert [name for name in names if ours[name].default != judges[name].default] == ["max_tokens"]
     assert judges["max_tokens"].default < ours["max_tokens"].default
