@@ -149,6 +149,8 @@ TRAINED = ((ANY, Within(0.05)),)  # trained from nothing with the same data, ord
 NCBI = "scripts/benchmark_ncbi.py"
 BASELINES = tuple(f"{name}*" for name in ("dictionary", "exact", "normalised", "tfidf", "bm25", "rapidfuzz", "cascade"))
 DENSE = ("dense*",)
+# Sentences of a model are written in an hour, and not by this check.
+REMADE_ARMS = ("baselines/ncbi_disease/*", *(f"ncbi_disease/{arm}/*" for arm in ("human", "human+names", "human+template", "human+others")))
 MODEL = ("model_*",)
 
 
@@ -556,7 +558,7 @@ CHECKS: Mapping[str, Entry] = {
     "evidence": Entry(
         (
             Check("predictions that are there", "rescore", (ANY,), _evidence_cells, FOUR, 4, ("shared", "all evidence cells")),
-            Check("trained anew", "rerun", ("ncbi_disease/*", "baselines/*"), _evidence, TRAINED, 150, ("shared", "names")),
+            Check("trained anew", "rerun", REMADE_ARMS, _evidence, TRAINED, 150, ("shared", "names")),
         )
     ),
     "efficiency": Entry(

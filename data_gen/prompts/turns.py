@@ -4,7 +4,7 @@ A model that cannot follow rules or write JSON goes on with what it has seen bef
 """
 
 import re
-from functools import cache
+from functools import lru_cache
 
 from data_gen.prompts.data import unmistakable
 from data_gen.prompts.texts import FOLDER, texts
@@ -32,7 +32,7 @@ def turns_prompt(name: str, shots: tuple[Shot, ...], language: str) -> tuple[Mes
     return (*_shared(shots, language), _asked(name, language))
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _shared(shots: tuple[Shot, ...], language: str) -> tuple[Message, ...]:
     # Brackets and braces of human text become parentheses, as in training prompts.
     plain = [(escape_markup(shot.text), shot.mention) for shot in shots or shown_turns(language)]
