@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from threading import Thread
 
 import pytest
@@ -43,6 +44,15 @@ def test_in_another_thread_the_body_runs_and_nothing_is_taken() -> None:
     assert within == [before]
 
 
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """Ctrl-C does what it does in a terminal: what a script starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("terminal")
 def test_a_second_ctrl_c_ends_a_training_at_once() -> None:
     survived = []
 
