@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with corpora and kb")
     parser.add_argument("--ontologies", type=Path, default=Path("out/ontologies"), help="folder of code<TAB>name<TAB>P|S files; made where absent")
     parser.add_argument("--maker", type=Path, default=Path("../shared/tools/real_names.py"), help="script that makes them")
-    parser.add_argument("--sets", type=_words, default=list(SETS), help=f"any of {','.join(SETS)}")
-    parser.add_argument("--arms", type=_words, default=list(ARMS), help=f"any of {','.join(ARMS)}")
+    parser.add_argument("--sets", type=_among(SETS), default=list(SETS), help=f"any of {','.join(SETS)}")
+    parser.add_argument("--arms", type=_among(ARMS), default=list(ARMS), help=f"any of {','.join(ARMS)}")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2])
     parser.add_argument("--written", type=Path, help="folder that `syncabel generate` wrote with an LLM; the arm human+written is not run without")
     parser.add_argument("--output", type=Path, default=Path("out/evidence"))
@@ -50,8 +50,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _words(text: str) -> list[str]:
-    return [word for word in text.split(",") if word]
+def _among(known: Collection[str]) -> Callable[[str], list[str]]:
+    """Reads names with commas between them, all of them known."""
+
+    def names(text: str) -> list[str]:
+        found = [name for name in text.split(",") if name]
+        if strange := next((name for name in found if name not in known), None):
+            raise argparse.ArgumentTypeError(f"{strange} is none of {', '.join(known)}")
+        return found
+
+    return names
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -263,11 +263,7 @@ def _gates(place: Workplace) -> Figures:
 
 def _template(name: str) -> Callable[[Workplace], Figures]:
     def remake(place: Workplace) -> Figures:
-        kb = "doid" if name == "doid" else _hpo(place)
-        folder = place.folder / "written"
-        shutil.rmtree(folder, ignore_errors=True)
-        place.run("-m", "syncabel", "generate", kb, "--per-concept", "5", "-o", folder)
-        found = _generated(folder)
+        found = _generated(place, "doid" if name == "doid" else _hpo(place), "--per-concept", "5")
         found["concepts"] = Figure(found["requested"].value / 5)
         return {f"template_{name}/{path}": figure for path, figure in found.items()}
 
@@ -275,15 +271,16 @@ def _template(name: str) -> Callable[[Workplace], Figures]:
 
 
 def _turns(place: Workplace) -> Figures:
+    counts = ("--concepts", "200", "--per-concept", "3", "--rounds", "0")
+    found = _generated(place, "doid", "--config", "smollm2-135m", "--model", place.smollm2, *counts)
+    return {f"turns/{path}": figure for path, figure in found.items()}
+
+
+def _generated(place: Workplace, *arguments: str | Path) -> dict[str, Figure]:
+    """The counts of a folder that `syncabel generate` writes anew."""
     folder = place.folder / "written"
     shutil.rmtree(folder, ignore_errors=True)
-    counts = ("--concepts", "200", "--per-concept", "3", "--rounds", "0")
-    place.run("-m", "syncabel", "generate", "doid", "-o", folder, "--config", "smollm2-135m", "--model", place.smollm2, *counts)
-    return {f"turns/{path}": figure for path, figure in _generated(folder).items()}
-
-
-def _generated(folder: Path) -> dict[str, Figure]:
-    """The counts of a folder that `syncabel generate` wrote."""
+    place.run("-m", "syncabel", "generate", *arguments, "-o", folder)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     found = {key: Figure(float(manifest[key])) for key in ("requested", "kept", "missing")}
     return found | {f"rejected/{reason}": Figure(float(n)) for reason, n in manifest["reasons"].items()}

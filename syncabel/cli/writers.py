@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_gen import NamesWriter, TemplateWriter, Writer
 from syncabel.cli.engine_options import EngineOptions
-from syncabel.errors import UnknownNameError
+from syncabel.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from data_gen.chat.engine import ChatEngine
@@ -78,13 +78,19 @@ WRITERS = (*OFFLINE, *CHAT)
 
 
 def chat_writer(name: str, options: EngineOptions, prompts: "PromptSettings", shareable: bool) -> Writer:
-    """A writer over a language model; nothing is loaded and nobody is spoken to yet."""
+    """A writer over a language model; nothing is loaded and nobody is spoken to yet.
+
+    Raises:
+        ConfigError: answers that are nothing but a sentence were to be held to a schema.
+    """
     from data_gen.answers import answer_schema
     from data_gen.chat.writer import ChatWriter
 
-    # Answers that are nothing but a sentence are held to no schema, and the server is not asked whether it knows one.
-    asked = replace(options, structured="none") if prompts.style == "turns" else options
-    return ChatWriter(CHAT[name](asked, answer_schema(prompts.per_request)), prompts, shareable)
+    if prompts.style == "turns":
+        if options.structured not in ("auto", "none"):
+            raise ConfigError(f"--structured {options.structured}: the style turns asks for sentences, not for JSON; leave it out")
+        options = replace(options, structured="none")  # no server is asked whether it knows a schema
+    return ChatWriter(CHAT[name](options, answer_schema(prompts.per_request)), prompts, shareable)
 
 
 def stored_writer(name: str, options: EngineOptions, prompts: "PromptSettings") -> Writer:

@@ -319,6 +319,7 @@ def test_a_shipped_config_opens_with_its_command_and_plans(name, kb, tmp_path):
         (("--writer", "openai", "--model", "m", "--prompt", "per_reqest=2"), "did you mean 'per_request'"),
         (("--writer", "openai", "--model", "m", "--prompt", "style=turns"), "give per_request=1"),
         (("--writer", "openai", "--model", "m", "--prompt", "style=turn"), "known: json, turns"),
+        (("--config", "smollm2-135m", "--structured", "json_schema"), "--structured json_schema: the style turns asks for sentences"),
         (("--writer", "transformers", "--model", "m", "--dtype", "bfloat61"), "did you mean 'bfloat16'"),
         (("--writer", "openai", "--model", "m", "--language", "xx"), "xx"),
         (("--writer", "openai", "--model", "m", "--structured", "json"), "json_schema"),

@@ -178,6 +178,13 @@ def test_a_file_of_another_grid_is_not_extended(grid: Callable[..., dict[str, An
     assert "its hardware differ" in said()
 
 
+@pytest.mark.parametrize(("option", "value"), [("--sets", "hpo,ncbi"), ("--arms", "humn")])
+def test_an_unknown_set_or_arm_is_one_line_with_the_known_ones(script: Callable[[str], ModuleType], option: str, value: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        script("evidence").main([option, value])
+    assert f"{value.split(',')[-1]} is none of " in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_the_concepts_of_the_plan_are_written_for_a_writer(grid: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     content = grid("--seeds", "0", "--report-only")
     codes = (tmp_path / "out/toy/codes.txt").read_text(encoding="utf-8").split()
