@@ -3,10 +3,11 @@
     python scripts/evidence.py --sets ncbi_disease --steps 800
 
 An arm is human documents alone, or these 1:1 (in loss tokens) with a second source: names, template sentences, sentences of a
-writer (`--written FOLDER`), or human sentences of other corpora for the concepts that the fit does not have, the ceiling.  A cell
-is a set, an arm and a seed; its predictions lie in OUTPUT/SET/ARM/seed-N, and a cell that is there with the same settings is not
-run again.  The results file is written anew after every cell; `--extend` leaves the sets in it that are not asked for.  A small
-Llama from nothing where no `--model` is given.  OUTPUT/SET/codes.txt has the concepts of the plan, for `syncabel generate --codes`.
+writer (`--written FOLDER`), template sentences matched to these (as many of each concept), or human sentences of other corpora for
+the concepts that the fit does not have, the ceiling.  A cell is a set, an arm and a seed; its predictions lie in
+OUTPUT/SET/ARM/seed-N, and a cell that is there with the same settings is not run again.  The results file is written anew after
+every cell; `--extend` leaves the sets in it that are not asked for.  A small Llama from nothing where no `--model` is given.
+OUTPUT/SET/codes.txt has the concepts of the plan, for `syncabel generate --codes`.
 """
 
 import argparse
@@ -37,7 +38,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sets", type=_among(SETS), default=list(SETS), help=f"any of {','.join(SETS)}")
     parser.add_argument("--arms", type=_among(ARMS), default=list(ARMS), help=f"any of {','.join(ARMS)}")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2])
-    parser.add_argument("--written", type=Path, help="folder that `syncabel generate` wrote with an LLM; the arm human+written is not run without")
+    parser.add_argument(
+        "--written", type=Path, help="folder that `syncabel generate` wrote with an LLM; human+written and human+template_matched are not run without"
+    )
     parser.add_argument("--output", type=Path, default=Path("out/evidence"))
     parser.add_argument("--results", type=Path, default=Path("docs/results/evidence.yaml"))
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="how far loss tokens of arms may differ before the grid stops, a fraction")
@@ -93,9 +96,7 @@ def _run_set(name: str, args: argparse.Namespace, options: Options, results: Res
     for file, values in (("baselines.json", baselines(prepared)), ("in_others.json", prepared.in_others())):
         (args.output / name / file).write_text(json.dumps(values), encoding="utf-8")
     for cell in cells_of([name], args.arms, args.seeds):
-        if (second := ARMS[cell.arm]) is not None and second not in prepared.sources:
-            results.not_run[f"{name}/{cell.arm}"] = REASONS[second]
-        elif not args.report_only:
+        if not args.report_only and _can_run(cell.arm, prepared):
             started = time.perf_counter()
             ran = run_cell(cell, prepared, args.output, args.keep_models)
             _refuse_unequal(cell, args.output, options, args.tolerance)
@@ -104,9 +105,22 @@ def _run_set(name: str, args: argparse.Namespace, options: Options, results: Res
                 facts["measured"] = of_set(args.output, name, list(ARMS), args.seeds, options)
                 results.write()
     facts["measured"] = of_set(args.output, name, list(ARMS), args.seeds, options)
+    ran = {key.split("/")[1] for key in facts["measured"]["ledger"]}
+    results.not_run |= {f"{name}/{arm}": NOT_ASKED if _can_run(arm, prepared) else REASONS[arm] for arm in ARMS if arm not in ran}
 
 
-REASONS = {"written": "no writer was at hand (--written)", "others": "no other corpus annotates concepts of this set that its training documents do not have"}
+def _can_run(arm: str, prepared: Prepared) -> bool:
+    second = ARMS[arm]
+    return second is None or second in prepared.sources
+
+
+NOT_ASKED = "not asked for (--arms)"
+NO_WRITER = "no writer was at hand (--written)"
+REASONS = {
+    "human+template_matched": NO_WRITER,
+    "human+written": NO_WRITER,
+    "human+others": "no other corpus annotates concepts of this set that its training documents do not have",
+}
 
 
 def _refuse_unequal(cell: Cell, output: Path, options: Options, tolerance: float) -> None:

@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from syncabel.errors import ConfigError, SyncabelError
 from syncabel.evaluate import Protocol, Seen, evaluate, scores_of
 from syncabel.evaluate.strata import canonical_answers
 from syncabel.groups import TypeMap
+from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.build import build_lexicon
 from syncabel.lexicon.store import Lexicon
 from syncabel.linker import Linker
@@ -35,7 +37,10 @@ from syncabel.train.scratch import train_tokenizer
 from syncabel.types import Document, Mention, SFTExample, to_json
 
 # Arm -> its source beside human documents.
-ARMS = {"human": None, "human+names": "names", "human+template": "template", "human+written": "written", "human+others": "others"}
+ARMS = {
+    "human": None, "human+names": "names", "human+template": "template", "human+template_matched": "template_matched",
+    "human+written": "written", "human+others": "others",
+}  # fmt: skip
 PLACES = ("tokenizer", "lexicon", "types", "human_examples", "synthetic_examples", "model_name_or_path")  # of a configuration: digests stand for them
 MODES = ("constrained", "free")
 TOLERANCE = 0.02  # loss tokens of arms may differ by so much: a batch is a whole number of examples, and sources' names differ in length
@@ -220,6 +225,7 @@ class Prepared(Counted):
             found[name] = read_jsonl(folder / "documents.jsonl").documents
         if written is not None:
             found["written"] = tuple(self._planned(read_jsonl(written / "documents.jsonl").documents))
+            found["template_matched"] = tuple(as_many(found["template"], found["written"], self.bench.kb))
         return found
 
     def _stamp(self) -> str:
@@ -264,6 +270,22 @@ class Prepared(Counted):
         write_format(path.parent, self.fmt, self.lexicon)
         lengths = dict(zip(names := sorted({row.completion for row in rows}), map(len, encode_names(names, self.tokenizer)), strict=True))
         return path, sum(lengths[row.completion] for row in rows) / len(rows), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def as_many(documents: Iterable[Document], wanted: Iterable[Document], kb: KnowledgeBase) -> Iterator[Document]:
+    """The first documents of each concept, as many as another source has of it (or all, where it has more): two writers at one dose.
+
+    Args:
+        documents: to choose from, each of one concept.
+        wanted: of the other source, each of one concept.
+        kb: whose codes count as one concept.
+    """
+    left = Counter(concept for document in wanted for concept in codes_of([document], kb))
+    for document in documents:
+        (concept,) = codes_of([document], kb)
+        if left[concept] > 0:
+            left[concept] -= 1
+            yield document
 
 
 def _is_there(lexicon: Lexicon, folder: Path) -> bool:

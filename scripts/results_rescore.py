@@ -12,7 +12,7 @@ import yaml
 from benchmark_ncbi import prompt_tokens
 from efficiency import Drawable, baseline_of
 from efficiency_report import figures_of
-from evidence_cells import MODES, Counted, Options, baselines, strata_of
+from evidence_cells import ARMS, MODES, Counted, Options, baselines, strata_of
 from evidence_report import of_set
 from evidence_sets import SETS, Places
 from results_figures import Figure, figures_in
@@ -30,8 +30,6 @@ from syncabel.train.scratch import train_tokenizer
 from syncabel.types import Document
 
 __all__ = ["command_of", "efficiency_points", "evidence_cells", "gate_rates", "hpo_kb", "prompt_lengths", "quickstart_baselines"]
-
-ARMS = ("human", "human+names", "human+template", "human+written", "human+others")
 
 
 def command_of(path: Path) -> list[str]:
@@ -79,7 +77,7 @@ def evidence_cells(results: Path, cells: Path, folder: Path, places: Places) -> 
             _scored_again(cell.parent, counted, folder / cell.parent.relative_to(cells))
         for file, values in (("baselines.json", baselines(counted)), ("in_others.json", counted.in_others())):
             (folder / name / file).write_text(json.dumps(values), encoding="utf-8")
-        found |= figures_in(of_set(folder, name, ARMS, content["seeds"], options))
+        found |= figures_in(of_set(folder, name, list(ARMS), content["seeds"], options))
     return found
 
 

@@ -94,6 +94,7 @@ ARMS = {
     "human": "human",
     "human+names": "human + names",
     "human+template": "human + template sentences",
+    "human+template_matched": "human + template sentences, as many as by a language model",
     "human+written": "human + sentences by a language model",
     "human+others": "human + human sentences of other corpora",
 }
@@ -119,23 +120,20 @@ def _evidence(content: Mapping[str, Any], name: str = "ncbi_disease") -> str:
 
 
 SETS = {"ncbi_disease": "NCBI disease", "hpo": "HPO", "bc5cdr_disease": "BC5CDR disease", "bc5cdr_chemical": "BC5CDR chemical"}
-GAINS = {  # title -> tests key after the set
-    "template - human, all": "human+template - human/constrained/all",
-    "template - names, all": "human+template - human+names/constrained/all",
-    "template - human, only in synthetic": "human+template - human/constrained/synthetic_only",
-    "template - names, only in synthetic": "human+template - human+names/constrained/synthetic_only",
-}
+SHORT = {"human": "human", "names": "human+names", "template": "human+template", "matched": "human+template_matched", "written": "human+written"}  # of arms
+PARTS = {"all": "all", "synthetic_only": "only in synthetic"}
 
 
-def _gains(content: Mapping[str, Any]) -> str:
-    """What template sentences add to human documents, and to bare names, by set: differences with interval and p."""
+def _gains(content: Mapping[str, Any], arm: str, others: Sequence[str]) -> str:
+    """What an arm has over others, by set: differences with interval and p; nothing where an arm was not run."""
     tests = content["tests"]
-    present = [name for name in SETS if f"{name}/{GAINS['template - human, all']}" in tests]
+    columns = {f"{arm} - {other}, {title}": f"{SHORT[arm]} - {SHORT[other]}/constrained/{part}" for part, title in PARTS.items() for other in others}
     rows = []
-    for name in present:
-        gains = [tests[f"{name}/{key}"] for key in GAINS.values()]
-        rows.append([SETS[name], *map(_gain, gains), str(min(gain["seeds"] for gain in gains))])
-    return markdown(["set", *GAINS, "seeds"], rows)
+    for name, title in SETS.items():
+        gains = [tests.get(f"{name}/{key}") for key in columns.values()]
+        if found := [gain["seeds"] for gain in gains if gain is not None]:
+            rows.append([title, *("" if gain is None else _gain(gain) for gain in gains), str(min(found))])
+    return markdown(["set", *columns, "seeds"], rows)
 
 
 def _gain(test: Mapping[str, Any]) -> str:
@@ -230,7 +228,8 @@ TABLES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], str]] = {
     ("quickstart", "recall"): _quickstart,
     ("ncbi_disease_baselines", "recall"): _baselines,
     **{("evidence", f"arms-{name}"): partial(_evidence, name=name) for name in SETS},
-    ("evidence", "gains"): _gains,
+    ("evidence", "gains"): partial(_gains, arm="template", others=("human", "names")),
+    ("evidence", "gains-written"): partial(_gains, arm="written", others=("human", "names", "matched")),
     ("published", "recall"): _published,
     ("published", "belb"): _belb,
     ("fusion", "systems"): _fusion,

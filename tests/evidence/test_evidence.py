@@ -12,7 +12,10 @@ from evidence_documents import SECONDS, document
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_gen import TemplateWriter
+from data_gen import run as generate
 from syncabel.kb import KnowledgeBase
+from syncabel.types import Document
 
 SMALL = {**SECONDS, "tolerance": 0.25}
 ABSTRACT = "A family of nine was seen with multiple sclerosis in the north of the country; two of the brothers had angina and were treated at home for years."
@@ -110,7 +113,12 @@ def check_form(content: dict[str, Any]) -> None:
     assert {"name", "date", "command", "config", "digests", "hardware", "seeds", "n", "metrics", "baselines", "notes"} <= set(content)
     assert content["n"] == {"toy": 5}
     assert content["variant"].startswith("CPU variant")
-    assert content["not_run"].keys() == {"toy/human+others"}
+    assert content["not_run"] == {
+        "toy/human+names": "not asked for (--arms)",
+        "toy/human+template_matched": "no writer was at hand (--written)",
+        "toy/human+written": "no writer was at hand (--written)",
+        "toy/human+others": "no other corpus annotates concepts of this set that its training documents do not have",
+    }
     assert "toy/with_tfidf_long_forms/all" in content["baselines"]
     for figure in (*content["metrics"].values(), *content["baselines"].values()):
         low, high = figure["ci95"]
@@ -190,3 +198,27 @@ def test_the_concepts_of_the_plan_are_written_for_a_writer(grid: Callable[..., d
     codes = (tmp_path / "out/toy/codes.txt").read_text(encoding="utf-8").split()
     assert len(codes) == len(set(codes)) == content["strata"]["toy"]["planned_concepts"]
     assert not set(codes) & {"A:1", "A:3"}  # these have human documents
+
+
+def test_template_sentences_are_matched_to_those_of_the_writer_concept_by_concept(script: Callable[[str], ModuleType], small_kb: KnowledgeBase) -> None:
+    def of(*codes: str) -> list[Document]:
+        return [document(f"{code}-{i}", "a b", ("b", code)) for i, code in enumerate(codes)]
+
+    template, written = of("A:1", "A:1", "A:1", "A:2", "A:3", "A:3"), of("A:1", "A:3", "A:3", "A:3", "A:1")
+    assert [found.id for found in script("evidence_cells").as_many(template, written, small_kb)] == ["A:1-0", "A:1-1", "A:3-4", "A:3-5"]
+
+
+@pytest.mark.slow
+def test_sentences_of_a_writer_are_an_arm_and_so_are_as_many_of_the_templates(
+    script: Callable[[str], ModuleType], grid: Callable[..., dict[str, Any]], small_kb: KnowledgeBase, tmp_path: Path
+) -> None:
+    about = grid("--seeds", "0", "--report-only")["strata"]["toy"]
+    codes = (tmp_path / "out/toy/codes.txt").read_text(encoding="utf-8").split()
+    generate(small_kb, TemplateWriter(), tmp_path / "written", per_concept=1, seed=5, codes=codes[1:])
+    arms = ["human+template_matched", "human+written"]
+    content = grid("--seeds", "0", "--written", str(tmp_path / "written"), "--arms", ",".join(arms), "--tolerance", "0.5")
+    counts = content["strata"]["toy"]["mentions_by_source"]
+    assert counts["written"] == counts["template_matched"] == len(codes) - 1 < counts["template"] == about["mentions_by_source"]["template"]
+    assert {f"toy/{arm}/constrained/all" for arm in arms} <= set(content["metrics"])
+    assert "toy/human+written - human+template_matched/constrained/all" in content["tests"]
+    assert content["sets"]["toy"].startswith("a toy human+written: by ")
