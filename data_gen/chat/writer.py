@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from data_gen.answers import REASONS as ANSWER_REASONS
-from data_gen.answers import Marked, Refused, answer_schema, parse_answer, parse_sentence
+from data_gen.answers import Marked, Refused, answer_schema
 from data_gen.chat.engine import Call, ChatEngine, Reply
-from data_gen.prompts import FORMS, REGISTERS, PromptSettings, draw_specs, name_in_turn, prompt, prompt_digest, texts_digest, turns_prompt
-from data_gen.prompts.data import cleaned
-from data_gen.prompts.specs import names_to_use
+from data_gen.chat.styles import style_of
+from data_gen.prompts import FORMS, REGISTERS, PromptSettings, prompt_digest, texts_digest
 from data_gen.shots import refuse_private
-from data_gen.writer import Context, Failure, Generation, Message, Request, document_seed
+from data_gen.writer import Context, Failure, Generation, Request, document_seed
 from syncabel.abbreviations import find_abbreviations
 from syncabel.text import fold
 from syncabel.types import Concept, Document, Mention, Provenance, Rejection, Span
@@ -86,19 +85,14 @@ class ChatWriter:
             refuse_private(shareable=self.shareable, local=self.engine.local, where="style examples")
         if n < 1:
             return []
-        if not _can_be_named(self.settings, concept, context):
+        if not style_of(self.settings).can_name(concept, context):
             return [Request(concept, context, 0, seed, document_seed(seed, concept.code, 0), sentences=0)] if first == 0 else []
         return [self._request(concept, context, number, seed) for number in range(first, first + self.calls(n))]
 
     def _request(self, concept: Concept, context: Context, number: int, run_seed: int) -> Request:
         seed = document_seed(run_seed, concept.code, number)
-        messages = self._prompt(concept, context, number, seed)
+        messages = style_of(self.settings).messages(concept, context, number, seed)
         return Request(concept, context, number, run_seed, seed, self.settings.per_request, messages, prompt_digest(messages))
-
-    def _prompt(self, concept: Concept, context: Context, number: int, seed: int) -> tuple[Message, ...]:
-        if self.settings.style == "turns":
-            return turns_prompt(name_in_turn(concept, context, self.settings.language, number), context.shots, self.settings.language)
-        return prompt(concept, context, draw_specs(concept, context, self.settings, seed), self.settings)
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Generation | Failure]:
         """One answer or failure per request, as the engine has them; requests without messages are answered with "" and not asked."""
@@ -171,7 +165,8 @@ def parse_generation(writer: str, settings: PromptSettings, generation: Generati
         A document or a rejection per sentence, at least one.
     """
     identifier = f"{writer}-{generation.run_seed}-{generation.code}-{generation.number}"
-    if not generation.answer and not _can_be_named(settings, concept, context):
+    style = style_of(settings)
+    if not generation.answer and not style.can_name(concept, context):
         return [Rejection(f"{identifier}-0", concept.code, "no_usable_name", f"{concept.preferred_name}: every name is held out")]
     provenance = Provenance(
         concept.code,
@@ -184,22 +179,8 @@ def parse_generation(writer: str, settings: PromptSettings, generation: Generati
         generation.temperature,
         generation.top_p,
     )
-    items = enumerate(_items(settings, generation, concept, context))
+    items = enumerate(style.items(generation, concept, context))
     return [_read(item, f"{identifier}-{i}", concept, context, settings.language, provenance) for i, item in items]
-
-
-def _can_be_named(settings: PromptSettings, concept: Concept, context: Context) -> bool:
-    if settings.style == "turns":
-        return bool(name_in_turn(concept, context, settings.language, 0))
-    return bool(names_to_use(concept, context))
-
-
-def _items(settings: PromptSettings, generation: Generation, concept: Concept, context: Context) -> list[Marked | Refused]:
-    if settings.style == "turns":
-        name = name_in_turn(concept, context, settings.language, generation.number)
-        return [parse_sentence(generation.answer, cleaned(name), finished=generation.finish != "length")]
-    specs = draw_specs(concept, context, settings, generation.seed)
-    return parse_answer(generation.answer, {cleaned(spec.also.name): spec.also.code for spec in specs if spec.also})
 
 
 def _read(item: Marked | Refused, identifier: str, concept: Concept, context: Context, language: str, provenance: Provenance) -> Document | Rejection:

@@ -201,10 +201,9 @@ class Work:
     def _judge(self) -> Judge:
         if self._prompts is None:
             return template_judge(self._kb)
-        from data_gen.prompts import shown_turns
+        from data_gen.chat.styles import style_of
 
-        shown = shown_turns(self._prompts.language) if self._prompts.style == "turns" else ()
-        return Judge.of(self._kb, self._gates, self._held_out, shown)
+        return Judge.of(self._kb, self._gates, self._held_out, style_of(self._prompts).shown)
 
     @cached_property
     def _ranker(self) -> Ranker:

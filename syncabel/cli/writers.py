@@ -18,7 +18,7 @@ __all__ = ["CHAT", "OFFLINE", "WRITERS", "chat_writer", "stored_writer"]
 OFFLINE: Mapping[str, Callable[[], Writer]] = {"template": TemplateWriter, "names": NamesWriter}
 
 
-def _openai(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
+def _openai(options: EngineOptions, schema: Mapping[str, Any] | None) -> "ChatEngine":
     from data_gen.chat.engine import Sampling
     from data_gen.chat.openai import OpenAIEngine
 
@@ -36,7 +36,7 @@ def _openai(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
     )
 
 
-def _vllm(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
+def _vllm(options: EngineOptions, schema: Mapping[str, Any] | None) -> "ChatEngine":
     from data_gen.chat.engine import Sampling
     from data_gen.chat.vllm import VLLMEngine
 
@@ -50,7 +50,7 @@ def _vllm(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
     )
 
 
-def _transformers(options: EngineOptions, _schema: Mapping[str, Any]) -> "ChatEngine":
+def _transformers(options: EngineOptions, _schema: Mapping[str, Any] | None) -> "ChatEngine":
     from data_gen.chat.engine import Sampling
     from data_gen.chat.transformers import TransformersEngine
 
@@ -59,7 +59,7 @@ def _transformers(options: EngineOptions, _schema: Mapping[str, Any]) -> "ChatEn
     return TransformersEngine(options.needed_model(), sampling, batch_size=options.batch_size, load_in_4bit=options.load_in_4bit, dtype=options.dtype)
 
 
-def _ray(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
+def _ray(options: EngineOptions, schema: Mapping[str, Any] | None) -> "ChatEngine":
     from data_gen.chat.ray import RayEngine
 
     if options.worker not in (known := [name for name in CHAT if name != "ray"]):
@@ -68,7 +68,7 @@ def _ray(options: EngineOptions, schema: Mapping[str, Any]) -> "ChatEngine":
     return RayEngine(make, options.workers, address=options.ray_address, gpus=options.gpus_per_worker)
 
 
-CHAT: Mapping[str, Callable[[EngineOptions, Mapping[str, Any]], "ChatEngine"]] = {
+CHAT: Mapping[str, Callable[[EngineOptions, Mapping[str, Any] | None], "ChatEngine"]] = {
     "openai": _openai,
     "vllm": _vllm,
     "transformers": _transformers,
@@ -83,14 +83,15 @@ def chat_writer(name: str, options: EngineOptions, prompts: "PromptSettings", sh
     Raises:
         ConfigError: answers that are nothing but a sentence were to be held to a schema.
     """
-    from data_gen.answers import answer_schema
+    from data_gen.chat.styles import style_of
     from data_gen.chat.writer import ChatWriter
 
-    if prompts.style == "turns":
+    schema = style_of(prompts).schema
+    if schema is None:
         if options.structured not in ("auto", "none"):
-            raise ConfigError(f"--structured {options.structured}: the style turns asks for sentences, not for JSON; leave it out")
+            raise ConfigError(f"--structured {options.structured}: the style {prompts.style} asks for sentences, not for JSON; leave it out")
         options = replace(options, structured="none")  # no server is asked whether it knows a schema
-    return ChatWriter(CHAT[name](options, answer_schema(prompts.per_request)), prompts, shareable)
+    return ChatWriter(CHAT[name](options, schema), prompts, shareable)
 
 
 def stored_writer(name: str, options: EngineOptions, prompts: "PromptSettings") -> Writer:
