@@ -41,6 +41,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--written", type=Path, help="folder that `syncabel generate` wrote with an LLM; human+written and human+template_matched are not run without"
     )
+    parser.add_argument("--rebase", action="store_true", help="take of --written what was written for another knowledge base and holds in the set's")
     parser.add_argument("--output", type=Path, default=Path("out/evidence"))
     parser.add_argument("--results", type=Path, default=Path("docs/results/evidence.yaml"))
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="how far loss tokens of arms may differ before the grid stops, a fraction")
@@ -90,7 +91,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _run_set(name: str, args: argparse.Namespace, options: Options, results: Results) -> None:
     bench = SETS[name](Places(args.data, args.ontologies, args.maker))
-    prepared = Prepared(bench, options, args.output / name / "data", args.written)
+    prepared = Prepared(bench, options, args.output / name / "data", args.written, args.rebase)
     facts = results.facts[name] = _facts(prepared, args.written)
     (args.output / name / "codes.txt").write_text("".join(f"{code}\n" for code in prepared.codes), encoding="utf-8")
     for file, values in (("baselines.json", baselines(prepared)), ("in_others.json", prepared.in_others())):
@@ -148,18 +149,19 @@ def _facts(prepared: Prepared, written: Path | None) -> dict[str, Any]:
             "held_out_concepts": len(prepared.plan.held_out),
             "mentions_by_source": {source: sum(len(document.mentions) for document in documents) for source, documents in prepared.sources.items()},
         },
-        "notes": bench.notes + ("" if written is None else f" {_who_wrote(written)}"),
+        "notes": bench.notes + ("" if written is None else f" {_who_wrote(written, prepared)}"),
         "floors": {**FLOORS.get(bench.name, {}), "beside": BESIDE_FLOORS.get(bench.name, "")},
         "removed": asdict(bench.others.removed) if bench.others else None,
         "digests": {"kb": bench.kb.digest, "lexicon": prepared.lexicon.digest},
     }
 
 
-def _who_wrote(folder: Path) -> str:
+def _who_wrote(folder: Path, prepared: Prepared) -> str:
     manifest = read_manifest(folder / MANIFEST)
     settings, documents = manifest.settings, manifest.files[DOCUMENTS]
     asked = f"writer {settings.writer}{f', {settings.style}' if settings.style else ''}, {manifest.kept:,} sentences on {settings.concepts:,} concepts"
-    return f"human+written: by {settings.model} ({asked}, SHA-256 {documents.sha256})."
+    rebased = f", of which {len(prepared.sources['written']):,} are of the plan and hold in this knowledge base" if prepared.rebased else ""
+    return f"human+written: by {settings.model} ({asked}{rebased}, SHA-256 {documents.sha256})."
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ from evidence_sets import Bench, codes_of
 
 from data_gen import NamesWriter, TemplateWriter
 from data_gen import run as generate
+from data_gen.folder import DOCUMENTS
 from data_gen.planning import Plan, plan
 from syncabel.baselines import Cascade, apply, standard_baselines
+from syncabel.cli.training_documents import TrainingDocuments
 from syncabel.config_files import find_config, read_config
 from syncabel.corpora import read_jsonl
 from syncabel.decoding import DecodingSettings
@@ -205,28 +207,44 @@ class Counted:
 
 
 class Prepared(Counted):
-    """A set with what all its cells share: tokenizer, lexicon, plan, documents of every source; made once, kept in a folder."""
+    """A set with what all its cells share: tokenizer, lexicon, plan, documents of every source; made once, kept in a folder.
 
-    def __init__(self, bench: Bench, options: Options, folder: Path, written: Path | None) -> None:
+    Args:
+        bench, options: the set and what decides the figures.
+        folder: to keep it in.
+        written: folder of a writer's sentences, if there is one.
+        rebase: whether they may have been written for another knowledge base; what does not hold in the set's is left out.
+
+    Raises:
+        DigestMismatchError: they were, and may not.
+    """
+
+    def __init__(self, bench: Bench, options: Options, folder: Path, written: Path | None, rebase: bool = False) -> None:
         super().__init__(bench, options)
         self.folder = folder
+        self.written = None if written is None else TrainingDocuments([written / DOCUMENTS], "auto", bench.kb, rebase)
         self.fmt = format_named(options.prompt_format, context_chars=options.context_chars, document_chars=options.document_chars)
-        self.sources = self._documents(written)
+        self.sources = self._documents()
         self.tokenizer = self._tokenizer()
         self.lexicon = self._lexicon()
         self._made: dict[tuple[int, str], tuple[Path, float, str]] = {}
 
-    def _documents(self, written: Path | None) -> dict[str, tuple[Document, ...]]:
+    def _documents(self) -> dict[str, tuple[Document, ...]]:
         """Documents of each source; concepts held out are in none of them."""
         found = dict(self.sources)
         for name, writer in (("names", NamesWriter()), ("template", TemplateWriter())):
             folder = self.folder / self._stamp() / name
             generate(self.bench.kb, writer, folder, per_concept=self.options.per_concept, seed=0, codes=self.codes)
             found[name] = read_jsonl(folder / "documents.jsonl").documents
-        if written is not None:
-            found["written"] = tuple(self._planned(read_jsonl(written / "documents.jsonl").documents))
+        if self.written is not None:
+            found["written"] = tuple(self._planned(self.written.synthetic()))
             found["template_matched"] = tuple(as_many(found["template"], found["written"], self.bench.kb))
         return found
+
+    @property
+    def rebased(self) -> int:
+        """How many of the writer's sentences were written for another knowledge base."""
+        return 0 if self.written is None else self.written.rechecked
 
     def _stamp(self) -> str:
         asked = [self.bench.kb.digest, self.options.per_concept, self.options.hold_out, self.options.plan_seed, sorted(self.seen.human)]
@@ -267,7 +285,7 @@ class Prepared(Counted):
         made = make_examples(documents, self.lexicon, self.bench.kb.canonical, self.types, self.fmt, ExampleSettings(seed=seed))
         rows = [row for row in made if isinstance(row, SFTExample)]
         write_examples(rows, path)
-        write_format(path.parent, self.fmt, self.lexicon)
+        write_format(path.parent, self.fmt, self.lexicon, self.bench.kb.digest if self.rebased else None)
         lengths = dict(zip(names := sorted({row.completion for row in rows}), map(len, encode_names(names, self.tokenizer)), strict=True))
         return path, sum(lengths[row.completion] for row in rows) / len(rows), hashlib.sha256(path.read_bytes()).hexdigest()
 

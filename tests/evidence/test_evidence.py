@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -222,3 +223,19 @@ def test_sentences_of_a_writer_are_an_arm_and_so_are_as_many_of_the_templates(
     assert {f"toy/{arm}/constrained/all" for arm in arms} <= set(content["metrics"])
     assert "toy/human+written - human+template_matched/constrained/all" in content["tests"]
     assert content["sets"]["toy"].startswith("a toy human+written: by ")
+
+
+def test_sentences_for_another_knowledge_base_are_refused_or_checked_again(
+    grid: Callable[..., dict[str, Any]], small_kb: KnowledgeBase, tmp_path: Path, capsys: Any
+) -> None:
+    kept = [replace(concept, definition="Another one.") for concept in small_kb.concepts()]
+    other = KnowledgeBase.build(kept, small_kb.about)
+    grid("--seeds", "0", "--report-only")
+    codes = (tmp_path / "out/toy/codes.txt").read_text(encoding="utf-8").split()
+    generate(other, TemplateWriter(), tmp_path / "written", per_concept=1, seed=5, codes=codes)
+    where = ["--seeds", "0", "--report-only", "--written", str(tmp_path / "written")]
+    grid(*where, status=2)
+    assert "was generated for another knowledge base" in capsys.readouterr().err.splitlines()[-1]
+    content = grid(*where, "--rebase")
+    assert content["strata"]["toy"]["mentions_by_source"]["written"] == len(codes)
+    assert "are of the plan and hold in this knowledge base" in content["sets"]["toy"]
