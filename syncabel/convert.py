@@ -9,6 +9,7 @@ in this project, and the model never saw it so.  How many there are is counted a
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -82,10 +83,10 @@ def convert_model(source: Path, folder: Path, language: str = "en", kb: Knowledg
         folder: where to write.
         language: of the prompts, ISO 639-1.
         kb: the knowledge base that the names were taken from, for source, release and licence of the terminology; its names are not used.
-        licence: SPDX identifier of the weights' licence.
+        licence: of the weights, as the hub names licences.
 
     Raises:
-        IncompleteFolderError: a file is missing, or weights are.
+        IncompleteFolderError: there is no such folder, a file is missing, or weights are.
         FormatError: `text_to_code.json` is no table of groups, names and codes.
         ConfigError: the model is no Llama, an adapter or quantised; the tokenizer has no `<SEP>` or no end token, has more tokens than the model, or
             does not give a name back as it was; the folder holds something else.
@@ -114,6 +115,8 @@ def convert_model(source: Path, folder: Path, language: str = "en", kb: Knowledg
 
 def _check_files(source: Path) -> None:
     """Refuse a folder that cannot become a model, before anything large is read."""
+    if not source.is_dir():
+        raise IncompleteFolderError(f"{source}: no such folder; a repository of the Hub is downloaded first, {_download(source)}")
     for name in ("config.json", "tokenizer.json", NAMES_FILE):
         if not (source / name).is_file():
             raise IncompleteFolderError(f"{source}: {name} is missing; give a folder with a published model's weights, tokenizer and {NAMES_FILE}")
@@ -126,6 +129,15 @@ def _check_files(source: Path) -> None:
         raise ConfigError(f"{source / 'config.json'}: no Llama; models of this layout are")
     if config.get("quantization_config"):
         raise ConfigError(f"{source}: its weights are quantised; give the folder with the full ones")
+
+
+def _download(source: Path) -> str:
+    """How to come by a folder that is not there, with the repository's name where it looks like one."""
+    name = source.as_posix()
+    # Where the first part is a folder here, a path was meant.
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) or source.parent.exists():
+        return "`hf download ORG/NAME --local-dir FOLDER`, and its FOLDER given"
+    return f"`hf download {name} --local-dir {source.name}`, and {source.name} given"
 
 
 def _json(path: Path, **how: Any) -> Any:

@@ -14,9 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING
 
 from syncabel.config_files import find_config, read_config
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from syncabel.train.arguments import Settings
 
 __all__ = ["STATUS_FILE", "Job", "job_script", "keep_status", "submit"]
 
@@ -36,7 +40,8 @@ class Job:
         nodes: how many.
         gpus_per_node: 0 for a job on CPUs.
         processes_per_node: one a GPU where None, and 1 without GPUs.
-        accelerate: configuration of accelerate, a file or a shipped one by name; None for `single-gpu`, `fsdp2` or `two-nodes`.
+        accelerate: configuration of accelerate, a file or a shipped one by name; None for `single-gpu`, `fsdp2` or `two-nodes` by the
+            job's size, `ddp` under LoRA.
         time: limit, as sbatch has it: minutes, hours:minutes:seconds, days-hours …
         partition, account: the cluster's default where None.
         cpus_per_node: the cluster's default where None.
@@ -158,21 +163,23 @@ def job_script(job: Job) -> str:
     """The batch script of a job, for `sbatch`.  Nothing of the machine that writes it is in it.
 
     Raises:
-        UnknownNameError: there is no such configuration.
-        ConfigError: a number or a word that sbatch would not take, a line break in an argument, no output_dir, or settings under
-            which a requeued job would begin anew.
+        UnknownNameError: there is no such configuration, or the training knows no such argument.
+        ConfigError: a number or a word that sbatch would not take, a line break in an argument, no output_dir, settings under
+            which a requeued job would begin anew or which the training would refuse, or an accelerate configuration of another size.
+        MissingExtraError: the training, which is asked about its arguments, is not installed.
     """
     _check(job)
+    output, settings = _output(job), _settings(job)
     from syncabel.train import PREEMPTED
 
     script = _SCRIPT.substitute(
         directives=_directives(job),
         setup="".join(f"\n{line}\n" for line in job.setup),
-        output=shlex.quote(_output(job)),
+        output=shlex.quote(output),
         most_requeues=job.most_requeues,
         most_idle=job.most_idle,
         preempted=PREEMPTED,
-        accelerate=_accelerate(job),
+        accelerate=_accelerate(job, settings),
         status_file=STATUS_FILE,
         launcher=_launcher(job),
         nodes=job.nodes,
@@ -241,12 +248,29 @@ def _directives(job: Job) -> str:
     return "\n".join(f"#SBATCH {option}" for option in options)
 
 
-def _accelerate(job: Job) -> str:
+def _settings(job: Job) -> "Settings":
+    """What the training makes of its arguments; what it would refuse is refused before the job waits for its turn.
+
+    Its data and its model need not be on this machine.
+    """
+    try:
+        from syncabel.train.layout import PLACES, settings_of
+    except ImportError as error:
+        raise MissingExtraError("train", str(error.name)) from None
+    written, flags = read_config(find_config(job.config, "sft")), [flag for flag in _arguments(job)[2:] if flag != "--debug"]
+    return settings_of(written, job.config, flags, {name: place for name in PLACES if (place := _given(flags, name) or written.get(name))})
+
+
+def _accelerate(job: Job, settings: "Settings") -> str:
     """The line that finds accelerate's configuration where the job runs."""
+    from syncabel.train.plan import accelerate_for, check_accelerate
+
     if not job.gpus_per_node:
         return "accelerate=''"
-    name = job.accelerate or ("two-nodes" if job.nodes > 1 else "fsdp2" if job.processes > 1 else "single-gpu")
-    if find_config(name, "accelerate") == Path(name):
+    model, name = settings.model, job.accelerate or accelerate_for(job.nodes, job.processes, settings.model.use_peft)
+    path = find_config(name, "accelerate")
+    check_accelerate(name, read_config(path), job.nodes * job.processes, model.load_in_4bit or model.load_in_8bit)
+    if path == Path(name):
         return f"accelerate={shlex.quote(name)}"
     return f"accelerate=$(python -c {shlex.quote(_CONFIG_FINDER)} {shlex.quote(name)} accelerate) || exit"
 

@@ -18,13 +18,13 @@ SHOWN = 3  # altered names of each reason
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Folder of the published model: weights, tokenizer, text_to_code.json.")],
+    source: Annotated[Path, typer.Argument(help="Folder of the published model: weights, tokenizer, text_to_code.json; `hf download` makes one.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to write.", show_default=False)],
     kb: Annotated[
         str | None, typer.Option(help="Knowledge base the names were taken from, for the terms of its licence; a folder, or `doid`.", show_default=False)
     ] = None,
     language: Annotated[str, typer.Option(help="Language of the model's prompts: en, fr or es.")] = "en",
-    licence: Annotated[str, typer.Option("--license", help="Licence of the weights, as the hub names it, e.g. llama3.")] = "unknown",
+    licence: Annotated[str, typer.Option("--license", help="Licence of the weights, as the hub names it, e.g. llama3; publishing needs it.")] = "unknown",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON, with every name that is not as the model learnt it.")] = False,
 ) -> None:
     """Convert weights, tokenizer and names; no pickle is opened, no code of the folder run.

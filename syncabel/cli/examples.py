@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from syncabel.cli.console import err, tracked
 from syncabel.cli.training_documents import TrainingDocuments, with_current_codes
 from syncabel.corpora import write_jsonl, write_rejections
 from syncabel.errors import DigestMismatchError, UnknownNameError
-from syncabel.groups import Annotations, TypeMap
+from syncabel.groups import Annotations, TypeMap, annotation_counts
 from syncabel.kb import KnowledgeBase
 from syncabel.lexicon.store import Lexicon
 from syncabel.prompt import format_named
@@ -22,13 +23,19 @@ from syncabel.types import NIL_CODE, Document, Rejection, SFTExample
 
 __all__ = ["examples"]
 
+_OF_TRAIN = {"human": "human", "synthetic": "synthetic"}  # source of an example → the file it goes into
+_OF_DEV = {"human": "dev_examples"}
+
 
 def examples(
     kb: Annotated[str, typer.Argument(help="Knowledge base: a folder, or `doid`.")],
     corpus: Annotated[list[Path], typer.Argument(help="Training documents: human or synthetic, JSON Lines or PubTator.")],
     lexicon: Annotated[Path, typer.Option(help="Lexicon folder, built for the model's tokenizer.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder to write: human.jsonl, synthetic.jsonl, dev.jsonl, types.json, format.json, rejected.jsonl.")
+        Path,
+        typer.Option(
+            "-o", "--output", help="Folder to write: human.jsonl, synthetic.jsonl, dev.jsonl, dev_examples.jsonl, types.json, format.json, rejected.jsonl."
+        ),
     ],
     corpus_format: Annotated[str, typer.Option("--format", help="auto, jsonl, pubtator-ncbi or pubtator-bc5cdr.")] = "auto",
     prompt_format: Annotated[str, typer.Option(help="sentence, syncabel or document-first.")] = "sentence",
@@ -52,10 +59,10 @@ def examples(
     rebase: Annotated[
         bool, typer.Option("--rebase", help="Take synthetic documents made for another knowledge base; each is checked again, what falls out is listed.")
     ] = False,
-    parquet: Annotated[bool, typer.Option("--parquet", help="Write human.parquet and synthetic.parquet instead of JSON Lines.")] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write examples as Parquet instead of JSON Lines.")] = False,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
-    """Turn documents into training examples; dev is split off by document, test documents are refused."""
+    """Turn documents into training examples; dev is split off by document, its own examples are for a refit; test documents are refused."""
     fmt = format_named(prompt_format, language, context_chars, document_chars)
     settings = ExampleSettings(
         target=target,
@@ -72,27 +79,30 @@ def examples(
     if documents.rechecked:
         err.print(f"made for another knowledge base: {documents.rechecked:,} documents, {len(documents.fallen):,} of them do not hold in this one")
     train, dev = documents.split(dev_fraction, seed)
+    learnt = [document for document in dev if document.source == "human"]  # by a refit, which adds them to the human ones
     annotations = train.annotations()
     type_map = _type_map(types, annotations, base)
-    rows = make_examples(train, words, base.canonical, type_map, fmt, settings)
+    rows = tracked(make_examples(chain(learnt, train), words, base.canonical, type_map, fmt, settings), "examples")
     (output / FORMAT).unlink(missing_ok=True)  # comes back last: it speaks for a folder that is whole
-    bad = [*documents.rejections, *documents.fallen, *_write_examples(output, tracked(rows, "examples"), ".parquet" if parquet else ".jsonl")]
+    suffix, of_dev = ".parquet" if parquet else ".jsonl", islice(rows, sum(len(document.mentions) for document in learnt))
+    bad = [*documents.rejections, *documents.fallen, *_write_examples(output, of_dev, suffix, _OF_DEV), *_write_examples(output, rows, suffix, _OF_TRAIN)]
     _write_dev(output, [with_current_codes(document, base) for document in dev])
     _write_json(output / "types.json", dict(type_map.table))
     write_rejections(bad, output / "rejected.jsonl")
-    write_format(output, fmt, words, base.digest if documents.rechecked else None, _nil(annotations, base, settings))
-    err.print(f"dev: {len(dev):,} documents; types: {dict(type_map.table)}", markup=False)
+    write_format(output, fmt, words, base.digest if documents.rechecked else None, _nil(annotations, annotation_counts(learnt), base, settings))
+    err.print(f"dev: {len(dev):,} documents, {len(learnt):,} of them human; types: {dict(type_map.table)}", markup=False)
     err.print(f"rejected: {len(bad):,} {dict(Counter(row.reason for row in bad))} → {output / 'rejected.jsonl'}", markup=False)
 
 
-def _nil(annotations: Annotations, kb: KnowledgeBase, settings: ExampleSettings) -> dict[str, Any] | None:
-    """What format.json says of NIL: the concepts that training sees as NIL only, so that whoever evaluates can tell them apart."""
+def _nil(train: Annotations, dev: Annotations, kb: KnowledgeBase, settings: ExampleSettings) -> dict[str, Any] | None:
+    """What format.json says of NIL: the concepts that training, and those that only a refit, sees as NIL, so that whoever evaluates can tell them apart."""
     if not settings.nil:
         return None
-    concepts = codes_held_out((code for _, codes in annotations for code in codes), kb.canonical, settings)
+    concepts, of_dev = (codes_held_out((code for _, codes in found for code in codes), kb.canonical, settings) for found in (train, dev))
     if settings.nil_hold_out:
         err.print(f"taught as NIL only: {len(concepts):,} concepts, listed in {FORMAT}", markup=False)
-    return {"hold_out": settings.nil_hold_out, "seed": settings.seed, "concepts": list(concepts)}
+    more = sorted(set(of_dev) - set(concepts))
+    return {"hold_out": settings.nil_hold_out, "seed": settings.seed, "concepts": list(concepts), **({"refit_concepts": more} if more else {})}
 
 
 def _check_lexicon(lexicon: Lexicon, folder: Path, kb: KnowledgeBase) -> None:
@@ -101,13 +111,16 @@ def _check_lexicon(lexicon: Lexicon, folder: Path, kb: KnowledgeBase) -> None:
         raise DigestMismatchError(f"{folder}: knowledge base of the lexicon", kb.digest, made_of, "build it from this one with `syncabel lexicon build`")
 
 
-def _write_examples(output: Path, rows: Iterable[SFTExample | Rejection], suffix: str) -> list[Rejection]:
-    """Write examples by source as they come; returns what became none.  A file that an earlier run left and this one has nothing for goes."""
+def _write_examples(output: Path, rows: Iterable[SFTExample | Rejection], suffix: str, names: Mapping[str, str]) -> list[Rejection]:
+    """Write examples as they come, each to the file named for its source; returns what became none.
+
+    A file that an earlier run left and this one has nothing for goes.
+    """
     bad: list[Rejection] = []
     counts, nil = Counter[str](), 0
     with ExitStack() as stack:
         put: dict[str, Callable[[SFTExample], None]] = {
-            source: stack.enter_context(examples_file(output / f"{source}{suffix}")) for source in ("human", "synthetic")
+            source: stack.enter_context(examples_file(output / f"{name}{suffix}")) for source, name in names.items()
         }
         for row in rows:
             if isinstance(row, Rejection):
@@ -116,11 +129,11 @@ def _write_examples(output: Path, rows: Iterable[SFTExample | Rejection], suffix
             put[row.source](row)
             counts[row.source] += 1
             nil += row.code == NIL_CODE
-    for source in put:
+    for source, name in names.items():
         for other in (".jsonl", ".parquet"):
             if other != suffix or not counts[source]:
-                (output / f"{source}{other}").unlink(missing_ok=True)
-        err.print(f"{source}: {counts[source]:,} examples", markup=False)
+                (output / f"{name}{other}").unlink(missing_ok=True)
+        err.print(f"{name}: {counts[source]:,} examples", markup=False)
     if nil:
         err.print(f"of these {nil:,} teach NIL", markup=False)
     return bad

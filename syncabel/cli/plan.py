@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -11,8 +11,11 @@ from rich.table import Table
 from syncabel.cli.console import out, print_json
 from syncabel.config_files import find_config, read_config, shipped_configs
 from syncabel.errors import ConfigError, MissingExtraError, UnknownNameError
-from syncabel.train.plan import GPUS, Plan, make_plan, recipe_of, sharding_of
+from syncabel.train.plan import GPUS, Plan, accelerate_for, check_accelerate, check_values, make_plan, recipe_of, sharding_of
 from syncabel.train.shapes import Shape, read_shape
+
+if TYPE_CHECKING:
+    from syncabel.train.arguments import Settings
 
 __all__ = ["plan"]
 
@@ -38,42 +41,50 @@ def plan(
     accelerate: Annotated[
         str | None,
         typer.Option(
-            help=f"Configuration of accelerate: a file, or one of {', '.join(shipped_configs('accelerate'))}; where not given, each GPU has the whole model.",
+            help=f"Configuration of accelerate: a file, or one of {', '.join(shipped_configs('accelerate'))}; "
+            "where not given, the one that `syncabel slurm train` takes.",
             show_default=False,
         ),
     ] = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens that the run reads, all epochs together; counted where the data is there.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens that the run reads, all epochs together; else counted where the data is there.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Setting in place of the configuration's; repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
 ) -> None:
-    """Print the memory of a GPU by part, tokens per second and hours of a training, by arithmetic alone; exit code 3 where it does not fit."""
+    """Print the memory of a GPU by part, tokens per second and hours of a training, without a model; exit code 3 where it does not fit.
+
+    Where the prepared data is there and --tokens is not given, the data is tokenised as the training would, and kept for it in `tokens/` beside the data.
+    """
     if gpu not in GPUS:
         raise UnknownNameError("GPU", gpu, GPUS)
-    written = {**_read(config), **_changed(changes or [])}
-    shape, processes = _shape(written), gpus * nodes
+    written, settings = _settled(find_config(config, "sft"), _changed(changes or []))
+    shape, processes = _shape(settings), gpus * nodes
     recipe = recipe_of(written, shape)
-    sharding = sharding_of(None if accelerate is None else read_config(find_config(accelerate, "accelerate")), processes)
-    run = {"tokens": tokens} if tokens is not None else _counted(written, processes)
-    if not run and (steps := int(written.get("max_steps") or -1)) > 0:
+    name = accelerate or accelerate_for(nodes, gpus, recipe.adapter is not None)
+    started = read_config(find_config(name, "accelerate"))
+    check_accelerate(name, started, processes, bool(recipe.bits))
+    sharding = sharding_of(started, processes)
+    run = {"tokens": tokens} if tokens is not None else _counted(settings, written, processes)
+    if not run and (steps := settings.sft.max_steps) > 0:
         run = {"steps": steps, "tokens": steps * recipe.row_tokens * recipe.accumulation * processes}
-    made = make_plan(shape, recipe, sharding, GPUS[gpu], nodes=nodes, **run)
+    made = make_plan(shape, recipe, sharding, GPUS[gpu], nodes=nodes, accelerate=name, **run)
     if as_json:
         print_json(made.as_json())
     else:
-        _show(_pairs(made))
+        _show(_pairs(made, chosen=accelerate is None))
     if not made.fits:
         raise typer.Exit(3)
 
 
-def _read(config: str) -> dict[str, Any]:
-    """A configuration, its keys known to the training."""
-    path = find_config(config, "sft")
-    written = read_config(path)
-    known = _known()
-    for key in written:
-        if key not in known:
-            raise UnknownNameError(f"key in {path}:", str(key), sorted(known))
-    return written
+def _settled(path: Path, changed: Mapping[str, Any]) -> tuple[dict[str, Any], "Settings"]:
+    """A configuration with what is changed of it: as written, and as the training would read it."""
+    try:
+        from syncabel.train.layout import PLACES, settings_of
+    except ImportError as error:
+        raise MissingExtraError("train", str(error.name)) from None
+    written, where = {**read_config(path), **changed}, f"{path} with --set" if changed else str(path)
+    check_values(written, where)
+    absent = {name: place for name in PLACES if (place := written.get(name)) and not Path(str(place)).exists()}
+    return written, settings_of(written, where, elsewhere=absent)
 
 
 def _changed(changes: list[str]) -> dict[str, Any]:
@@ -82,35 +93,20 @@ def _changed(changes: list[str]) -> dict[str, Any]:
         key, sign, value = change.partition("=")
         if not sign:
             raise ConfigError(f"--set {change}: write KEY=VALUE")
-        if key not in _known():
-            raise UnknownNameError("setting", key, sorted(_known()))
-        values[key] = yaml.safe_load(value)
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {change}: the value is no YAML; close its brackets, or put text in quotes") from None
     return values
 
 
-def _known() -> set[str]:
-    from dataclasses import fields
-
-    try:
-        from trl import ModelConfig, SFTConfig  # type: ignore[attr-defined]
-    except ImportError as error:
-        raise MissingExtraError("train", str(error.name)) from None
-    from syncabel.train.arguments import TrainArguments
-
-    return {field.name for kind in (TrainArguments, SFTConfig, ModelConfig) for field in fields(kind)}
-
-
-def _shape(written: Mapping[str, Any]) -> Shape:
+def _shape(settings: "Settings") -> Shape:
     """Of the pretrained model, or of the random one that the configuration describes."""
-    if written.get("init") != "random":
-        if not written.get("model_name_or_path"):
-            raise ConfigError("the configuration names no model: give model_name_or_path, or init: random")
-        return read_shape(str(written["model_name_or_path"]))
-    from syncabel.train.arguments import TrainArguments
-
-    sizes = {name: int(written.get(name) or getattr(TrainArguments, name)) for name in ("hidden_size", "intermediate_size", "num_layers", "num_heads")}
-    hidden, heads = sizes["hidden_size"], sizes["num_heads"]
-    return Shape(sizes["num_layers"], hidden, sizes["intermediate_size"], heads, heads, hidden // heads, _vocabulary(written.get("tokenizer")), tied=True)
+    own = settings.own
+    if own.init != "random":
+        return read_shape(str(settings.model.model_name_or_path))
+    hidden, heads = own.hidden_size, own.num_heads
+    return Shape(own.num_layers, hidden, own.intermediate_size, heads, heads, hidden // heads, _vocabulary(own.tokenizer), tied=True)
 
 
 def _vocabulary(folder: Any) -> int:
@@ -122,14 +118,14 @@ def _vocabulary(folder: Any) -> int:
     return int(Tokenizer.from_file(str(path)).get_vocab_size())
 
 
-def _counted(written: Mapping[str, Any], processes: int) -> dict[str, Any]:
+def _counted(settings: "Settings", written: Mapping[str, Any], processes: int) -> dict[str, Any]:
     """Steps, tokens and the share that has loss, where the prepared data lies there; empty where it does not."""
-    named = [written.get(name) for name in ("lexicon", "human_examples", "synthetic_examples", "names_examples")]
-    if not written.get("lexicon") or not any(named[1:]) or not all(Path(str(place)).exists() for place in named if place):
-        return {}
     from syncabel.train.layout import count_run
 
-    counts = count_run(written, processes)
+    named = [written.get(name) for name in ("lexicon", "human_examples", "synthetic_examples", "names_examples")]
+    if not all(Path(str(place)).exists() for place in named if place):
+        return {}
+    counts = count_run(settings, processes)
     return {"steps": counts.steps, "tokens": counts.tokens, "loss_share": counts.loss_tokens / counts.tokens}
 
 
@@ -144,12 +140,13 @@ def _show(pairs: Mapping[str, str]) -> None:
     out.print(table)
 
 
-def _pairs(made: Plan) -> dict[str, str]:
+def _pairs(made: Plan, *, chosen: bool) -> dict[str, str]:
     memory, gpu, speed, hours = made.memory, made.gpu, made.tokens_per_second, made.hours
     how = {"none": "one GPU", "ddp": "DDP", "fsdp": "FSDP2"}[made.sharding.kind] + (", offloaded" if made.sharding.offload else "")
     pairs = {
         "parameters": f"{made.parameters:,}, trained {made.trained:,}",
         "processes": f"{made.sharding.processes} × {gpu.name} on {made.nodes} {'node' if made.nodes == 1 else 'nodes'}, {how}",
+        "accelerate": f"{made.accelerate}{', as `syncabel slurm train` takes' if chosen else ''}",
     }
     pairs |= {WHAT[name]: f"{value / GB:.2f} GB" for name, value in memory.parts.items() if value}
     pairs["sum"] = f"{memory.total / GB:.2f} GB of {gpu.memory / GB:.2f} GB a GPU: {'fits' if made.fits else 'does not fit'}"

@@ -39,7 +39,12 @@ def publish(
     kb: Annotated[str | None, typer.Option(help="Of a dataset: knowledge base the sentences were made from: a folder, or `doid` (the default).")] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the card; by default the repository's name.")] = None,
     licence: Annotated[
-        str | None, typer.Option("--license", help="As the hub names it, e.g. cc-by-4.0; by default what a model was exported with, of a dataset unknown.")
+        str | None,
+        typer.Option(
+            "--license",
+            help="As the hub names it, e.g. llama3 or cc-by-4.0; by default what a model was exported with, and a model without one is refused; "
+            "of a dataset unknown.",
+        ),
     ] = None,
     statement: Annotated[
         str, typer.Option("--i-may-redistribute", metavar="REASON", help="Why you may pass on names whose vocabulary does not allow it; the card repeats it.")

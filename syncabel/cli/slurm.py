@@ -23,12 +23,17 @@ def root() -> None:
 @app.command()
 def train(
     config: Annotated[str, typer.Option(help=f"Training configuration: a file, or one of {', '.join(shipped_configs('sft'))}.", show_default=False)],
-    flags: Annotated[list[str] | None, typer.Argument(help="Further arguments of the training, after `--`.")] = None,
+    flags: Annotated[list[str] | None, typer.Argument(help="Further arguments of the training, after `--`; it is asked whether it takes them.")] = None,
     nodes: Annotated[int, typer.Option(help="Nodes.")] = 1,
     gpus_per_node: Annotated[int, typer.Option(help="GPUs of each node; 0 for a job on CPUs.")] = 8,
     processes_per_node: Annotated[int | None, typer.Option(help="Processes of each node; one a GPU where not given.", show_default=False)] = None,
     accelerate: Annotated[
-        str | None, typer.Option(help=f"Configuration of accelerate: a file, or one of {', '.join(shipped_configs('accelerate'))}.", show_default=False)
+        str | None,
+        typer.Option(
+            help=f"Configuration of accelerate: a file, or one of {', '.join(shipped_configs('accelerate'))}; "
+            "where not given, single-gpu, fsdp2 or two-nodes by the job's size, ddp under LoRA.",
+            show_default=False,
+        ),
     ] = None,
     time: Annotated[str, typer.Option(help="Time limit, as sbatch has it; the job queues itself again when it is over.")] = "24:00:00",
     partition: Annotated[str | None, typer.Option(help="Partition.")] = None,

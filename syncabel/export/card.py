@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from syncabel.decoding import LEXICON_FOLDER, build_command
 from syncabel.export.results import Metric, ResultsFile
 from syncabel.lexicon.store import Lexicon
 from syncabel.text import escape_markup
+
+if TYPE_CHECKING:
+    from syncabel.calibration.store import Calibration
 
 __all__ = ["Facts", "model_card"]
 
@@ -26,7 +29,7 @@ class Facts:
         name: title of the card.
         base_model: what training started from; "random" for one from scratch, "" where it is not known.
         language: ISO 639-1 code.
-        licence: SPDX identifier of the weights' licence.
+        licence: of the weights, as the hub names it; "unknown" where nobody said.
         training: label -> value, printed as a table in this order (steps, loss, seconds, hardware, digests …).
         results: label -> value, e.g. constrained Recall@1 on dev; empty where nothing was scored.
         types: annotated type -> groups.
@@ -36,7 +39,7 @@ class Facts:
     name: str
     base_model: str
     language: str = "en"
-    licence: str = "apache-2.0"
+    licence: str = "unknown"
     training: Mapping[str, str] = field(default_factory=dict)
     results: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -58,6 +61,7 @@ def model_card(
     prompt: Mapping[str, Any] | None = None,
     included: bool = True,
     statement: str = "",
+    calibration: "Calibration | None" = None,
 ) -> str:
     """The card's text in Markdown, with its front matter.
 
@@ -69,8 +73,9 @@ def model_card(
         prompt: the `syncabel` entry of config.json, for the command that builds the lexicon; a folder's own format where None.
         included: whether the lexicon lies beside the card.
         statement: why the terminology may be passed on though it does not say so.
+        calibration: the calibration.json beside the card, where there is one.
     """
-    return _Card(facts, lexicon, place, tuple(results), prompt or {}, included, " ".join(statement.split())).text()
+    return _Card(facts, lexicon, place, tuple(results), prompt or {}, included, " ".join(statement.split()), calibration).text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class _Card:
     prompt: Mapping[str, Any]
     included: bool
     statement: str
+    calibration: "Calibration | None" = None
 
     def text(self) -> str:
         header = self.lexicon.header
@@ -102,6 +108,7 @@ class _Card:
             passed_on=self._passed_on(),
             # A tokenizer from nothing is made of words: those of the names and of the texts it was trained on.
             pieces=" but for the words that its tokenizer was made of" if self.facts.base_model == "random" else "",
+            calibrated=_UNCALIBRATED if self.calibration is None else _CALIBRATED,
             nil="" if self.lexicon.nil_entry is None else ", or the code `NIL` where `nil=True` offers it",
         )
 
@@ -145,6 +152,7 @@ class _Card:
         first = [*([_dev_row(dev)] if dev else ()), *((_plain(label), _plain(value), "", "") for label, value in record.get("scores", {}).items())]
         parts = [_grid(("what", "value", "95 % interval", "n"), first)] if first else []
         parts += [part for file in self.results for part in _scored(file)]
+        parts += [] if self.calibration is None else _calibrated(self.calibration)
         return "\n\n".join(parts) or "Nothing was measured."
 
     def _cost(self) -> str:
@@ -243,6 +251,22 @@ def _scored(file: ResultsFile) -> Iterator[str]:
         yield _plain(notes)
 
 
+def _calibrated(calibration: "Calibration") -> list[str]:
+    """The heading, table and note of a calibration."""
+    fit, after = calibration.fit, calibration.after
+    rows = [(label, _shown(getattr(fit.before, name)), _shown(getattr(after, name))) for name, label in _CONFIDENCE if getattr(after, name) is not None]
+    note = _FITTED.substitute(
+        mentions=_shown(fit.mentions),
+        answered=_shown(fit.answered),
+        documents=_shown(fit.documents),
+        folds=_shown(fit.folds),
+        protocol=_plain(fit.protocol),
+        search=_plain(calibration.held_for.search),
+        beams=_shown(calibration.held_for.num_beams),
+    )
+    return ["### Confidence", _grid(("what", "mass as it is", "calibrated confidence"), rows), note]
+
+
 def _score_row(metric: Metric) -> tuple[str, str, str, str]:
     mark = "**" if metric.own else ""
     return f"{mark}{_label(metric)}{mark}", f"{mark}{_shown(metric.value)}{mark}", _between(metric.ci95), "" if metric.n is None else _shown(metric.n)
@@ -338,6 +362,18 @@ Then:
 
 $code""")
 
+_CONFIDENCE = (
+    *(("accuracy", "accuracy"), ("mean_confidence", "mean confidence"), ("ece", "ECE, bins of equal width"), ("ece_mass", "ECE, bins of equal size")),
+    *(("brier", "Brier score"), ("log_loss", "log loss"), ("auroc", "AUROC"), ("aurc", "AURC")),
+)
+_FITTED = Template("""\
+From `calibration.json`: $mentions mentions, $answered of them answered, in $documents dev documents (protocol $protocol); each calibrated confidence is one
+that a calibrator fitted on other documents gave ($folds parts).  It holds for this lexicon and for the search `$search` with a width of $beams.""")
+_UNCALIBRATED = "Scores are not calibrated."
+_CALIBRATED = """\
+The `confidence` that `syncabel link`
+and `syncabel.Linker` give is calibrated (`calibration.json`; figures under Scores); `log_prob`, `mass` and `beam_score` are not."""
+
 _CARD = Template("""\
 ---
 $front_matter
@@ -387,7 +423,7 @@ $cost
 A name is always a real one and may still be the wrong one: look at the score and the alternatives, and have codes that
 matter checked by a person.  Mentions are not found by this model; they are given to it in brackets.  A mention of a
 concept outside the lexicon gets the name that the model finds most probable$nil.  Concepts that only synthetic sentences showed, or
-none did, are linked worse than those that people annotated.  Scores are not calibrated.
+none did, are linked worse than those that people annotated.  $calibrated
 
 ## Bias
 

@@ -5,19 +5,25 @@ interval and its n must be one figure of the model's own in a results file), in 
 text of the sections on licence and citation (not below a heading of their own), or is one of `SAID`, which are words and no figures.  A numeral is
 found where a text of the files has it as a word, or where a number of the files, rounded as printed, equals it (`%` for fractions,
 `GB` and `MB` for bytes).
+
+Where a line speaks of scores (`subjects`), only what was measured counts, and no step, share or version that happens to be equal: figures, n and notes of
+results/*.yaml; and where it speaks of them as well, the dev result of training.json, costs of results/*.yaml, calibration.json.  Words with a letter in
+them (`lab/model-135M`) are names and may come from any file there, too.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from syncabel.config_files import read_config
+from syncabel.calibration.store import CALIBRATION, Calibration
 from syncabel.errors import ConfigError, FormatError, IncompleteFolderError
-from syncabel.export.results import read_results
+from syncabel.export import subjects
+from syncabel.export.results import ResultsFile, read_results
+from syncabel.types import to_json
 
 __all__ = ["CARD", "CODE", "RESULTS", "RUN", "SAID", "UNCOUNTED", "Untraced", "check_figures", "check_folder", "evidence_of", "untraced"]
 
@@ -38,10 +44,12 @@ class Untraced:
     Attributes:
         line: of the card, from 1.
         text: as printed.
+        score: whether it stands beside a score, where only results count.
     """
 
     line: int
     text: str
+    score: bool = False
 
 
 def check_folder(folder: Path, where: str | None = None) -> int:
@@ -79,7 +87,7 @@ def _check_index(card: str, folder: Path, where: str) -> None:
 
 
 def evidence_of(folder: Path) -> list[Any]:
-    """What the files of a folder say that a card may repeat: the lexicon's manifest, the training's record, results."""
+    """What the files of a folder say that a card may repeat: the lexicon's manifest, the training's record, results, the calibration."""
     found: list[Any] = []
     for name in ("lexicon.json", RUN):
         if (path := folder / name).is_file():
@@ -87,7 +95,8 @@ def evidence_of(folder: Path) -> list[Any]:
                 found.append(json.loads(path.read_bytes()))
             except ValueError:
                 raise FormatError("not JSON", path, hint="copy the folder again, or export the model again") from None
-    return found + [{path.name: read_config(path)} for path in sorted((folder / RESULTS).glob("*.yaml"))]
+    found += [read_results(str(path)) for path in sorted((folder / RESULTS).glob("*.yaml"))]
+    return found + ([Calibration.load(folder / CALIBRATION)] if (folder / CALIBRATION).is_file() else [])
 
 
 def check_figures(card: str, evidence: Sequence[Any], where: str) -> int:
@@ -106,8 +115,9 @@ def check_figures(card: str, evidence: Sequence[Any], where: str) -> int:
     """
     if lost := untraced(card, evidence):
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        beside = "; it stands beside a score: where it is none, give it a paragraph of its own" if lost[0].score else ""
         raise ConfigError(
-            f"{where}:{lost[0].line}: the figure {lost[0].text!r}{more} is in no results file; give the file with --results, or take the figure out"
+            f"{where}:{lost[0].line}: the figure {lost[0].text!r}{more} is in no results file; give the file with --results, or take the figure out{beside}"
         )
     return sum(1 for _ in _numerals(card))
 
@@ -115,10 +125,75 @@ def check_figures(card: str, evidence: Sequence[Any], where: str) -> int:
 def untraced(card: str, evidence: Sequence[Any]) -> list[Untraced]:
     """The figures of a card that are in no file, in its order.  Arguments are those of `check_figures`."""
     # The name of the base is no figure; where there is no record of the training, it stands in the front matter alone.
-    known = _Known.of([*evidence, _front_values(card).get("base_model")])
-    body = [Untraced(line, text) for line, text, unit in _numerals(card) if not known.has(text, unit)]
+    known = _Evidence([*evidence, _front_values(card).get("base_model")])
+    spoken = subjects.subjects_of(_blanked(card).splitlines(), list(_names(evidence)))
+    body = [Untraced(line, text, bool(spoken[line - 1])) for line, text, unit in _numerals(card) if not known.counting(spoken[line - 1]).has(text, unit)]
     index = [each for value, ci95, n in _indexed(card) for each in (value, *(ci95 or ()), n) if each is not None]
-    return [Untraced(1, f"{value} in model-index") for value in index if value not in known.numbers] + body
+    return [Untraced(1, f"{value} in model-index") for value in index if value not in known.counting(frozenset()).numbers] + body
+
+
+class _Evidence:
+    """Words and numbers of the files, by what a line speaks of.
+
+    Args:
+        files: what the files say, see `evidence_of`.
+    """
+
+    def __init__(self, files: Sequence[Any]) -> None:
+        self._all = _Known.of(files)
+        measured = {name: [value for file in files for value in read(file)] for name, read in _MEASURED.items()}
+        self._measured = {name: _Known.of(values) for name, values in measured.items()}
+        self._joined: dict[frozenset[str], _Known] = {frozenset(): self._all}
+
+    def counting(self, spoken: frozenset[str]) -> "_Known":
+        """What counts for a line that speaks of these; everything where it speaks of no score."""
+        if spoken not in self._joined:
+            parts = [self._measured[subject] for subject in spoken]
+            names = frozenset(word for word in self._all.words if any(map(str.isalpha, word)) and not _NUMBER.fullmatch(word))
+            self._joined[spoken] = _Known(names.union(*(part.words for part in parts)), frozenset[float]().union(*(part.numbers for part in parts)))
+        return self._joined[spoken]
+
+
+def _names(evidence: Iterable[Any]) -> Iterator[str]:
+    """Names and terms of the terminology, which may hold the word for a measure and speak of none."""
+    for file in evidence:
+        if _is(file, "lexicon"):
+            yield from (str(file[key]) for key in ("source", "release", "licence", "statement") if file.get(key))
+
+
+def _scores(file: Any) -> Iterator[Any]:
+    """What was measured, but for time and memory: figures, and what a results file says of them in words; scores that the record of a training has."""
+    if isinstance(file, ResultsFile):
+        yield from ((metric.path, metric.value, metric.ci95, metric.n) for metric in file.metrics if not metric.is_cost)
+        yield from (file.name, f"{file.name}.yaml", file.data, file.content.get("n"))
+        yield from (str(file.content[key]) for key in ("date", "protocol", "hardware", "notes") if key in file.content)
+    elif _is(file, "run"):
+        yield file.get("scores")
+        yield {label: value for label, value in (file.get("notes") or {}).items() if subjects.speaks_of_scores(label)}
+
+
+def _costs(file: Any) -> Iterator[Any]:
+    if isinstance(file, ResultsFile):
+        yield from ((metric.path, metric.value, metric.n) for metric in file.metrics if metric.is_cost)
+
+
+def _dev(file: Any) -> Iterator[Any]:
+    if _is(file, "run"):
+        yield (file.get("result") or {}).get("dev")
+
+
+def _calibration(file: Any) -> Iterator[Any]:
+    if isinstance(file, Calibration):
+        fit = file.fit
+        yield from (fit.documents, fit.mentions, fit.answered, fit.folds, fit.protocol, to_json(fit.before), to_json(file.after))
+        yield from (file.held_for.search, file.held_for.num_beams)
+
+
+def _is(file: Any, what: str) -> bool:
+    return isinstance(file, Mapping) and str(file.get("format", "")).startswith(f"syncabel.{what}/")
+
+
+_MEASURED = {subjects.SCORES: _scores, subjects.COST: _costs, subjects.DEV: _dev, subjects.CALIBRATION: _calibration}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +230,18 @@ class _Known:
         # Half a unit of the last place that is printed, and what binary fractions are off by.
         half = 0.5 * 10.0 ** int(printed.as_tuple().exponent) * (1 + 1e-9) + 1e-12
         scales = {1.0, _SCALES.get(match[2] or unit, 1.0)}
-        return any(abs(number * scale - float(printed)) <= half for number in self.numbers for scale in scales)
+        whole = half > 0.1  # 0 and 1 are no fraction rounded: each would be any share there is
+        found = (number * scale for number in self.numbers for scale in scales)
+        return any(abs(number - float(printed)) <= half and not (whole and 0 < abs(number) < 1) for number in found)
 
 
 def _leaves(value: Any) -> Iterator[str | float]:
     """Every text and number inside, keys among them."""
-    if isinstance(value, Mapping):
+    if isinstance(value, ResultsFile):
+        yield from _leaves({f"{value.name}.yaml": value.content})
+    elif isinstance(value, Calibration):
+        yield from _leaves(list(_calibration(value)))
+    elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield str(key)
             yield from _leaves(inner)

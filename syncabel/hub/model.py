@@ -24,7 +24,8 @@ from typing import Any
 
 import yaml
 
-from syncabel.calibration.store import CALIBRATION, SEEN_FILE
+from syncabel.calibration.answering import own_digests
+from syncabel.calibration.store import CALIBRATION, SEEN_FILE, Calibration
 from syncabel.decoding import LEXICON_FOLDER, LEXICON_MANIFEST, load_lexicon
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError, MissingLexiconError
 from syncabel.export.card import Facts, model_card
@@ -92,7 +93,7 @@ def export_model_repo(
         out: a folder that is not there yet, or empty.
         repo: ORG/NAME, for the code on the card.
         title: heading of the card.
-        licence: of the weights, as the hub names licences; None for what the exported card says.
+        licence: of the weights, as the hub names licences; None for what the exported card says, which must then say it.
         results: results files, see `read_results`.
         statement: why the terminology may be passed on, where it does not say so itself; the card repeats it.
         links: link to the large files instead of copying them, for a folder that is sent and thrown away.
@@ -100,15 +101,16 @@ def export_model_repo(
             stays at home, both files of it.
 
     Raises:
-        ConfigError: `sample` cannot be written for the model, something stands at `out`, or a figure of the card is in no file.
+        ConfigError: `sample` cannot be written for the model, its licence is unknown, something stands at `out`, or a figure of the card is in no file.
         MissingLexiconError: the model has no lexicon beside it.
-        DigestMismatchError: its lexicon is another one's, or was altered; or results say that they are of another knowledge base.
+        DigestMismatchError: its lexicon is another one's, or was altered; results say that they are of another knowledge base, or a calibration is void.
         IncompleteFolderError, FormatError: a file is missing or damaged.
     """
     entry = model_entry(model)
     lexicon = load_lexicon(model, entry, verify=True)
     if lexicon is None:
         raise MissingLexiconError(f"{model}: no {LEXICON_FOLDER}/ in it, which the card is written from; put the model's lexicon there, then publish")
+    licence = _licence(model, licence)
     measured = [replace(file, content=_public(file.content)) for file in map(read_results, results)]
     statement = " ".join(statement.split())
     _refuse_twins(measured)
@@ -126,12 +128,22 @@ def export_model_repo(
         for file in measured:
             _write_results(folder, file)
         facts = _facts(model, folder, entry, title, licence)
-        card = model_card(facts, lexicon, repo, results=measured, prompt=entry, included=included, statement=statement)
+        calibration = _calibration(folder, lexicon)
+        card = model_card(facts, lexicon, repo, results=measured, prompt=entry, included=included, statement=statement, calibration=calibration)
         (folder / CARD).write_text(card, encoding="utf-8")
         figures = check_folder(folder, "the card")
         files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
         folder.replace(out)
     return ModelFacts(files, included, left_out, figures, bool(facts.run))
+
+
+def _licence(model: Path, given: str | None) -> str:
+    """What was given, or what the exported card says; a base model's licence binds what is made of it, so none is guessed."""
+    licence = str(given or _front_matter(model / CARD).get("license") or "").strip()
+    if licence.lower() in ("", "unknown"):
+        example = "--license llama3, gemma, apache-2.0 … (the base model's terms bind what is made of it), or other"
+        raise ConfigError(f"{model}: the licence of its weights is unknown; give it as the hub names it: {example}")
+    return licence
 
 
 def _public(value: Any) -> Any:
@@ -212,13 +224,23 @@ def _write_results(folder: Path, file: ResultsFile) -> None:
     (folder / RESULTS / f"{file.name}.yaml").write_text(text, encoding="utf-8")
 
 
-def _facts(model: Path, folder: Path, entry: Mapping[str, Any], title: str, licence: str | None) -> Facts:
+def _calibration(folder: Path, lexicon: Lexicon) -> Calibration | None:
+    """The folder's calibration; one that is void would make the card untrue."""
+    if not (folder / CALIBRATION).is_file():
+        return None
+    calibration, own = Calibration.load(folder / CALIBRATION), own_digests(folder, lexicon, None)
+    for name in ("weights", "lexicon", "kb", "prompts"):
+        if (expected := getattr(calibration.digests, name)) != (found := getattr(own, name)):
+            raise DigestMismatchError(f"{CALIBRATION} ({name})", expected, found, "it is void: run `syncabel calibrate` again, or take the file away")
+    return calibration
+
+
+def _facts(model: Path, folder: Path, entry: Mapping[str, Any], title: str, licence: str) -> Facts:
     """What the folder says of its making."""
     run = _run(folder / RUN)
     exported = _front_matter(model / CARD)
     base = str(run.get("model", {}).get("base", "") or exported.get("base_model", ""))
-    known = licence or str(exported.get("license", "unknown"))
-    return Facts(" ".join(title.split()), base, str(entry.get("language", "en")), known, run=run)
+    return Facts(" ".join(title.split()), base, str(entry.get("language", "en")), licence, run=run)
 
 
 def _run(path: Path) -> dict[str, Any]:

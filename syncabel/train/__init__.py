@@ -2,11 +2,11 @@
 
     python -m syncabel.train --config tiny-cpu            accelerate launch -m syncabel.train --config FILE.yaml
 
-`arguments` what can be set, `sources` and `data` examples to token ids and their order, `model` what is trained, `scratch` models
-and tokenizers from nothing, `trainer` TRL's trainer with constrained Recall@1 on `dev` as its evaluation, `callbacks` what
-watches it, `signals` those that stop it, `contrast` hard negatives, `checkpoints` what a rerun goes on from, `record` what a run's
-folder says of itself, `run` one training in order, `repeats` several of one configuration, `notify` word of how it ended, `plan`
-what it will take.
+`arguments` what can be set, `sources` and `data` examples to token ids and their order, `batch` which of them a step read,
+`model` what is trained, `scratch` models and tokenizers from nothing, `trainer` TRL's trainer with constrained Recall@1 on `dev`
+as its evaluation, `callbacks` what watches it, `signals` those that stop it, `contrast` hard negatives, `checkpoints` what a
+rerun goes on from, `record` what a run's folder says of itself, `run` one training in order, `repeats` several of one
+configuration, `notify` word of how it ended, `plan` what it will take.
 """
 
 import os

@@ -1,7 +1,9 @@
 """What a training can be told: this project's own arguments beside TRL's SFTConfig and ModelConfig, in one YAML file or as flags."""
 
 import argparse
+import inspect
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +12,21 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import torch
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel, integrations
+from transformers.hf_argparser import string_to_bool
 from trl import ModelConfig, SFTConfig, TrlParser  # type: ignore[attr-defined]
 
 from syncabel.config_files import find_config, read_config
-from syncabel.errors import ConfigError, MissingExtraError, UnknownNameError
+from syncabel.errors import ConfigError, MissingExtraError, SyncabelError, UnknownNameError
 from syncabel.export.folder import check_place
 from syncabel.prompt import PromptFormat, format_named
 from syncabel.train.launch import check_launch, check_world
 
-__all__ = ["Settings", "TrainArguments", "parse"]
+__all__ = ["MOST_SEED", "Settings", "TrainArguments", "parse", "webhook_asked"]
+
+MOST_SEED = 2**32 - 1  # what numpy takes
+_REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)  # how the Hub names one; whatever else is given is a place on this machine
 
 
 @dataclass
@@ -63,7 +71,7 @@ class TrainArguments:
     dev_seed: int = field(default=0, metadata={"help": "Decides which mentions."})
     resume: bool = field(default=True, metadata={"help": "Go on from the last complete checkpoint in output_dir."})
     model_folder: str | None = field(default=None, metadata={"help": "Where the finished model goes; output_dir/model where not given."})
-    licence: str = field(default="apache-2.0", metadata={"help": "SPDX identifier of the weights' licence, for the model card."})
+    licence: str = field(default="unknown", metadata={"help": "Licence of the weights as the Hub names it, e.g. llama3; publishing needs one."})
 
     @property
     def format(self) -> PromptFormat:
@@ -80,12 +88,14 @@ class Settings:
         sft: TRL's training arguments.
         model: TRL's model arguments.
         written: the configuration as written (file, then flags), for digests and reports.
+        title: which run it is, for people: name of the configuration and of the output folder.
     """
 
     own: TrainArguments
     sft: SFTConfig
     model: ModelConfig
     written: Mapping[str, Any]
+    title: str = ""
 
     @property
     def output(self) -> Path:
@@ -113,11 +123,15 @@ class Settings:
         return str(getattr(self.sft.lr_scheduler_type, "value", self.sft.lr_scheduler_type))
 
 
-class _Parser(TrlParser):
-    """TRL's parser; a wrong flag or value raises instead of printing a usage of several hundred lines."""
+class _Refusing(argparse.ArgumentParser):
+    """A wrong flag or value raises instead of printing a usage of several hundred lines."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see `python -m syncabel.train --help`")
+
+
+class _Parser(_Refusing, TrlParser):
+    """TRL's parser."""
 
 
 def parse(argv: Sequence[str]) -> Settings:
@@ -138,16 +152,35 @@ def parse(argv: Sequence[str]) -> Settings:
     config = ["--config", str(path)] if path else []
     with warnings.catch_warnings():
         # The name that both the oldest and the newest supported transformers know; TRL sets it itself.
-        warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="`gradient_checkpointing(_kwargs)?` is deprecated", category=FutureWarning)
         try:
             own, sft, model, rest = parser.parse_args_and_config([*config, *arguments], return_remaining_strings=True)
         except (ValueError, TypeError, ImportError) as error:
             raise ConfigError(f"{path or 'arguments'}: {error}") from None
     if rest:
         raise UnknownNameError("argument", rest[0].lstrip("-").split("=")[0], sorted(known))
-    settings = Settings(own, sft, model, {**written, "argv": arguments})
+    settings = Settings(own, sft, model, {**written, "argv": arguments}, _title(path, sft.output_dir))
     _check(settings)
     return settings
+
+
+def _title(path: Path | None, output: Any) -> str:
+    return ", ".join([*([] if path is None else [path.stem]), Path(str(output)).resolve().name])
+
+
+def webhook_asked(argv: Sequence[str]) -> tuple[str, str]:
+    """The webhook that arguments ask for, and which run they are of, where the rest of them may be wrong; "none" where that cannot be known.
+
+    Args:
+        argv: as `parse` has them.
+    """
+    try:
+        arguments, path = _take_config(list(argv))
+        written = read_config(path) if path else {}
+        given = {key: _given(arguments, key, type=str, default=written.get(key)) for key in ("webhook", "output_dir")}
+    except (SyncabelError, OSError):
+        return "none", ""
+    return str(given["webhook"] or "none"), _title(path, given["output_dir"] or "")
 
 
 def _take_config(arguments: list[str]) -> tuple[list[str], Path | None]:
@@ -208,7 +241,15 @@ def _defaults(written: Mapping[str, Any], arguments: Sequence[str]) -> dict[str,
 
 
 def _asked(written: Mapping[str, Any], arguments: Sequence[str], key: str) -> bool:
-    return bool(written.get(key)) or any(argument.split("=")[0] in (f"--{key}", f"--{key.replace('_', '-')}") for argument in arguments)
+    """Whether a switch is on, before the whole is parsed: the last flag, or what the file says."""
+    return bool(_given(arguments, key, type=string_to_bool, nargs="?", const=True, default=bool(written.get(key))))
+
+
+def _given(arguments: Sequence[str], key: str, **kind: Any) -> Any:
+    """What a flag says, read as the parser of the whole will read it."""
+    parser = _Refusing(add_help=False, allow_abbrev=False)
+    parser.add_argument(*dict.fromkeys((f"--{key}", f"--{key.replace('_', '-')}")), dest=key, **kind)
+    return getattr(parser.parse_known_args(list(arguments))[0], key)
 
 
 def _check(settings: Settings) -> None:
@@ -223,8 +264,11 @@ def _check(settings: Settings) -> None:
         raise ConfigError("init is 'random': give tokenizer, the folder of the tokenizer that the lexicon was built for")
     if own.init == "random" and (model.use_peft or model.load_in_4bit or model.load_in_8bit):
         raise ConfigError("a random model has nothing to adapt: leave use_peft and quantisation out")
-    if (model.load_in_4bit or model.load_in_8bit) and not model.use_peft:
-        raise ConfigError("quantised weights cannot be trained themselves: set use_peft: true")
+    if own.init == "random":
+        _check_shape(own)
+    if not 0 <= sft.seed <= MOST_SEED:
+        raise ConfigError(f"seed is {sft.seed}; give a number from 0 to {MOST_SEED}")
+    _check_quantised(os.environ, sft, model)
     if sft.max_length is None:
         raise ConfigError("max_length is null; give the longest prompt with its name, in tokens")
     if sft.train_sampling_strategy != "sequential":
@@ -243,8 +287,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"eval_strategy is {str(getattr(sft.eval_strategy, 'value', ''))!r} without dev_documents; give them, or eval_strategy: 'no'")
     if own.refit_examples is not None and not own.human_examples:
         raise ConfigError("refit_examples goes with human_examples; give both")
-    if "tensorboard" in (sft.report_to or ()) and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
-        raise MissingExtraError("train", "tensorboardX")
+    _check_libraries(sft)
+    _check_recomputation(sft)
     _check_selection(settings)
     if not 0 <= own.word_cuts <= 1:
         raise ConfigError(f"word_cuts is {own.word_cuts}; it is a fraction, give 0 to 1")
@@ -255,8 +299,65 @@ def _check(settings: Settings) -> None:
     for name in ("human_examples", "synthetic_examples", "names_examples", "refit_examples", "dev_documents", "types"):
         if (path := getattr(own, name)) and not os.path.isfile(path):
             raise ConfigError(f"{name}: there is no file {path}")
+    for name, place in (("tokenizer", own.tokenizer), ("model_name_or_path", model.model_name_or_path)):
+        if place and not os.path.isdir(place) and not _REPOSITORY.fullmatch(place):
+            raise ConfigError(f"{name}: there is no folder {place}, and the Hub has no repository of such a name; give another place")
     own.format  # noqa: B018 - an unknown format or language is refused now
     check_place(settings.model_folder, own.lexicon, [settings.output, *_inputs(settings)])
+
+
+def _check_shape(own: TrainArguments) -> None:
+    """Refuse a random Llama that cannot be built."""
+    for name in ("hidden_size", "intermediate_size", "num_layers", "num_heads", "context_length"):
+        if (value := getattr(own, name)) < 1:
+            raise ConfigError(f"{name} is {value}; it counts from 1")
+    # The halves of each head are turned against each other, by the place of a token.
+    if own.hidden_size % (2 * own.num_heads):
+        raise ConfigError(f"hidden_size is {own.hidden_size}, num_heads {own.num_heads}; each head has an even part, give a multiple of {2 * own.num_heads}")
+    if own.initializer_range <= 0:
+        raise ConfigError(f"initializer_range is {own.initializer_range}; it is a standard deviation, give a number above 0")
+
+
+def _check_quantised(environment: Mapping[str, str], sft: SFTConfig, model: ModelConfig) -> None:
+    """Refuse quantised weights where nothing would train, or where they would not fit together."""
+    if not (model.load_in_4bit or model.load_in_8bit):
+        return
+    if not model.use_peft:
+        raise ConfigError("quantised weights cannot be trained themselves: set use_peft: true")
+    if sft.fsdp or environment.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        name = "load_in_4bit" if model.load_in_4bit else "load_in_8bit"
+        raise ConfigError(f"{name} under FSDP: bitsandbytes stores such weights in a type that is not sharded; launch with ddp.yaml, or leave {name} out")
+
+
+def _check_libraries(sft: SFTConfig) -> None:
+    """Refuse what needs a package that is not installed, before data and model are loaded."""
+    reports = [sft.report_to] if isinstance(sft.report_to, str) else list(sft.report_to or ())
+    if "tensorboard" in reports and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
+        raise MissingExtraError("train", "tensorboardX")
+    for name in reports:
+        available = getattr(integrations, f"is_{name}_available", None)
+        if name != "tensorboard" and available is not None and not available():
+            raise ConfigError(f"report_to is {name!r}, and the package {name} is not installed: run `pip install {name}`, or set report_to: none")
+    if sft.use_liger_kernel and find_spec("liger_kernel") is None:
+        raise ConfigError("use_liger_kernel is true, and the package is not installed: run `pip install liger-kernel`, or leave use_liger_kernel out")
+
+
+def _check_recomputation(sft: SFTConfig) -> None:
+    """Refuse unknown keys for recomputing activations, which torch would notice in the first step only."""
+    for setting in ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"):  # newer transformers call it by the latter
+        given = getattr(sft, setting, None)
+        for key in given if isinstance(given, dict) else ():
+            if key not in (known := _recomputation_keys()):
+                raise UnknownNameError(f"key in {setting}:", str(key), known)
+
+
+def _recomputation_keys() -> list[str]:
+    """What torch and transformers take where activations are computed twice."""
+    takers = [checkpoint, *(getattr(PreTrainedModel, name, None) for name in ("gradient_checkpointing_enable", "activation_checkpointing_enable"))]
+    kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    named = {name for taker in takers if taker is not None for name, one in inspect.signature(taker).parameters.items() if one.kind in kinds}
+    # torch takes the first of these among the rest; the others are no settings.
+    return sorted(({"preserve_rng_state"} | named) - {"self", "function", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"})
 
 
 def _check_selection(settings: Settings) -> None:

@@ -76,14 +76,16 @@ class RunMark(TrainerCallback, ExportableState):
     Args:
         digest: over `parts`.
         parts: what decides the weights, by name: settings, digests of files, of the data and their order.
+        reasons: settings that the data and their order follow from, by name; to say what changed, and not in the digest.
+        processes: that train together and leave a file of random numbers each; 0 where a folder need not have all of them.
     """
 
-    def __init__(self, digest: str, parts: Mapping[str, str]) -> None:
-        self.digest, self.parts = digest, dict(parts)
+    def __init__(self, digest: str, parts: Mapping[str, str], reasons: Mapping[str, str], processes: int) -> None:
+        self.digest, self.parts, self.reasons, self.processes = digest, dict(parts), dict(reasons), processes
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"args": {"digest": self.digest, "parts": self.parts}, "attributes": {}}
+        return {"args": {"digest": self.digest, "parts": self.parts, "reasons": self.reasons, "processes": self.processes}, "attributes": {}}
 
 
 class Interrupt(TrainerCallback):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ def flaw(checkpoint: Path) -> str | None:
         return f"{STATE} is missing or cut off"
     if not isinstance(state, dict):
         return f"{STATE} holds no object"
-    if (problem := _state_flaw(checkpoint)) is not None:
+    if (problem := _state_flaw(checkpoint, int(_kept_in(state, "RunMark").get("args", {}).get("processes", 0)))) is not None:
         return problem
     return _weights_flaw(checkpoint)
 
 
-def _state_flaw(checkpoint: Path) -> str | None:
+def _state_flaw(checkpoint: Path, processes: int) -> str | None:
     """What is missing of optimizer, schedule and random numbers; each file is looked at by itself."""
     if not any(checkpoint.glob("global_step*")):  # DeepSpeed keeps optimizer and schedule there
         # FSDP writes optimizer.bin or a folder optimizer_0 instead.
@@ -44,10 +44,20 @@ def _state_flaw(checkpoint: Path) -> str | None:
             return "optimizer.pt is missing"
         if not (checkpoint / "scheduler.pt").exists():
             return "scheduler.pt is missing"
+    if (missing := _missing_numbers(checkpoint, processes)) is not None:
+        return f"{missing} is missing"
     for path in sorted([*checkpoint.glob("*.pt"), *checkpoint.glob("optimizer.bin"), *checkpoint.glob("rng_state*.pth")]):
         if not _whole_zip(path):
             return f"{path.name} is cut off"
     return None
+
+
+def _missing_numbers(checkpoint: Path, processes: int) -> str | None:
+    """The first file of random numbers that a process should have left and did not; of an unknown number of processes any one will do."""
+    if not processes:
+        return None if any(checkpoint.glob("rng_state*.pth")) else "rng_state.pth"
+    names = ["rng_state.pth"] if processes == 1 else [f"rng_state_{i}.pth" for i in range(processes)]
+    return next((name for name in names if not (checkpoint / name).exists()), None)
 
 
 def _whole_zip(path: Path) -> bool:
@@ -112,9 +122,13 @@ def run_of(checkpoint: Path) -> str | None:
     return None if digest is None else str(digest)
 
 
-def parts_of(checkpoint: Path) -> dict[str, str]:
-    """What decided the weights of the run that wrote a checkpoint, by name; empty where it does not say."""
-    return dict(_kept(checkpoint, "RunMark").get("args", {}).get("parts", {}))
+def parts_of(checkpoint: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """What decided the weights of the run that wrote a checkpoint, and why its data and their order were as they were, by name.
+
+    Empty where it does not say; earlier versions kept no reasons.
+    """
+    args = _kept(checkpoint, "RunMark").get("args", {})
+    return dict(args.get("parts", {})), dict(args.get("reasons", {}))
 
 
 def of_other_runs(folder: Path, digest: str) -> list[Path]:
@@ -162,6 +176,9 @@ def log_of(checkpoint: Path) -> list[dict[str, Any]]:
 
 def _kept(checkpoint: Path, callback: str) -> dict[str, Any]:
     """What a callback kept in the checkpoint's state."""
-    state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    return _kept_in(json.loads((checkpoint / STATE).read_text(encoding="utf-8")), callback)
+
+
+def _kept_in(state: Mapping[str, Any], callback: str) -> dict[str, Any]:
     kept = state.get("stateful_callbacks", {}).get(callback, {})
     return dict(kept[0] if isinstance(kept, list) else kept)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -328,6 +328,9 @@ class RunData:
         steps: optimizer steps in it.
         rejected: examples that are too long.
         digest: SHA-256 over ids, labels and order.
+        sources: the examples of each that are not too long, in the order of its file.
+        packing: tokens a pack; None for none.
+        seed: of the packs.
     """
 
     dataset: Any
@@ -335,6 +338,31 @@ class RunData:
     steps: int
     rejected: tuple[Rejection, ...]
     digest: str
+    sources: Mapping[str, Tokens]
+    packing: int | None
+    seed: int
+
+    def examples_of(self, step: int) -> list[tuple[str, list[int]]]:
+        """What a step is made of: per item its source, and the places of its examples among those of the source that are not too long.
+
+        Args:
+            step: from 0.
+        """
+        sides, size = self.mixture.sides, len(self.mixture.order) // self.steps
+        starts = _offsets(np.array([len(side.loss_tokens) for side in sides]))
+        items = self.mixture.order[step * size : (step + 1) * size]
+        whose = np.searchsorted(starts, items, side="right") - 1
+        packs = {sides[k].name: self._packed(sides[k].name) for k in np.unique(whose).tolist()}
+        names = [sides[k].name for k in whose.tolist()]
+        return [(name, packs[name](place)) for name, place in zip(names, (items - starts[whose]).tolist(), strict=True)]
+
+    def _packed(self, name: str) -> Callable[[int], list[int]]:
+        """From an item of a source to its examples; packs are put together once more, for nobody keeps what is in them."""
+        if self.packing is None:
+            return lambda item: [item]
+        flat, sizes = _packs(self.sources[name].lengths, self.packing, self.seed)
+        ends = _offsets(sizes)
+        return lambda item: flat[ends[item] : ends[item + 1]].tolist()
 
 
 def build_run(
@@ -360,23 +388,38 @@ def build_run(
         packing: tokens a pack; None for none.
         bucket_batches, max_repeats, seed: see `syncabel.mixing`.
     """
+    examples = sources
     if packing is not None:
         sources = {name: pack(tokens, packing, seed) for name, tokens in sources.items()}
     sides = [Side(name, tokens.loss_tokens, tokens.item_lengths, len(tokens.lengths), len(tokens.dropped)) for name, tokens in sources.items()]
     items = max_steps * items_per_step if max_steps > 0 else None
-    if ratio == CONCATENATE:
-        mixture = concatenated(sides, items=items, epochs=epochs, multiple=items_per_step, max_repeats=max_repeats, seed=seed)
-    else:
-        weights = None if ratio is None else parse_ratio(ratio, list(sources))
-        mixture = mix(sides, weights, items=items, epochs=epochs, multiple=items_per_step, max_repeats=max_repeats, seed=seed)
+    rest: dict[str, Any] = {"items": items, "epochs": epochs, "multiple": items_per_step, "max_repeats": max_repeats, "seed": seed}
+    weights = None if ratio in (None, CONCATENATE) else parse_ratio(str(ratio), list(sources))
+    try:
+        mixture = concatenated(sides, **rest) if ratio == CONCATENATE else mix(sides, weights, **rest)
+    except ConfigError:
+        _check_first_step(sides, items_per_step)
+        raise
     if not len(mixture.order):
+        _check_first_step(sides, items_per_step)
         raise ConfigError(f"max_repeats={max_repeats} ends the mix before the first step; raise it or change mix")
     parts = list(sources.values())
     lengths = np.concatenate([part.item_lengths for part in parts])
     if bucket_batches > 1:
         mixture = bucketed(mixture, lengths, items_per_step, bucket_batches, seed)
     digest, dropped = _digest(parts, mixture.order), tuple(rejection for part in parts for rejection in part.dropped)
-    return RunData(_dataset(parts, mixture.order, packing is not None, digest), mixture, len(mixture.order) // items_per_step, dropped, digest)
+    dataset, steps = _dataset(parts, mixture.order, packing is not None, digest), len(mixture.order) // items_per_step
+    return RunData(dataset, mixture, steps, dropped, digest, examples, packing, seed)
+
+
+def _check_first_step(sides: Sequence[Side], items_per_step: int) -> None:
+    """Of a mix that cannot be laid out, say first where one step alone would take more than all there is."""
+    have = sum(len(side.loss_tokens) for side in sides)
+    if items_per_step > have:
+        raise ConfigError(
+            f"one step takes {items_per_step:,} examples or packs of them, and the data have {have:,} in all; "
+            "lower per_device_train_batch_size or gradient_accumulation_steps"
+        ) from None
 
 
 def joined(parts: Sequence[Tokens]) -> Tokens:

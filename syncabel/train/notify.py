@@ -26,7 +26,7 @@ __all__ = ["VARIABLE", "Outcome", "State", "Webhook", "WebhookKind", "body_of"]
 
 VARIABLE = "SYNCABEL_WEBHOOK"
 WebhookKind = Literal["discord", "slack"]
-State = Literal["finished", "failed", "interrupted", "requeued"]
+State = Literal["finished", "failed", "interrupted", "stopped", "requeued"]
 TIMEOUT_S = 5.0  # of each socket operation
 DEADLINE_S = 8.0  # of the whole: name look-up has no timeout, and a server may send a byte every other second
 _UNPRINTABLE = frozenset(map(chr, (*range(33), 127)))
@@ -38,8 +38,8 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        state: what became of it.
-        title: which run, e.g. the name of its model folder.
+        state: what became of it; a scheduler's signal leaves it `requeued` where something starts it again, else `stopped`.
+        title: which run, e.g. the names of its configuration and its output folder.
         figures: label -> value, in the order shown; never text of a corpus.
     """
 

@@ -21,8 +21,11 @@ __all__ = [
     "Plan",
     "Recipe",
     "Sharding",
+    "accelerate_for",
     "activations",
     "adapter_parameters",
+    "check_accelerate",
+    "check_values",
     "flops_per_token",
     "make_plan",
     "memory",
@@ -162,6 +165,28 @@ _STATES = {
     **dict.fromkeys(("lion_32bit", "rmsprop", "adagrad"), 1.0),
 }
 _DEFAULT_TARGETS = ("q_proj", "v_proj")  # peft's own for these families
+_COUNTS = ("max_length", "per_device_train_batch_size", "gradient_accumulation_steps")
+_SIZES = ("hidden_size", "intermediate_size", "num_layers", "num_heads")  # of a random model
+
+
+def check_values(written: Mapping[str, Any], where: str) -> None:
+    """Refuse values that nothing could be counted with; their types are the training's parser's business.
+
+    Args:
+        written: a configuration's keys and values.
+        where: what messages call it.
+
+    Raises:
+        ConfigError: a count below 1, or several values where there is one.
+    """
+    counts = (*_COUNTS, *(("lora_r",) if written.get("use_peft") else ()), *(_SIZES if written.get("init") == "random" else ()))
+    for name in counts:
+        value = written.get(name, 1)
+        if not str(value).isdecimal() or int(value) < 1:
+            raise ConfigError(f"{where}: {name} is {'null' if value is None else repr(value)}; give a whole number of 1 or more")
+    for name in (*_DEFAULTS, "max_steps", "num_train_epochs"):
+        if isinstance(value := written.get(name), list | dict) and name != "lora_target_modules":
+            raise ConfigError(f"{where}: {name} is {value!r}; give one value")
 
 
 def recipe_of(written: Mapping[str, Any], shape: Shape) -> Recipe:
@@ -206,16 +231,50 @@ def _adapter(given: Mapping[str, Any], shape: Shape) -> Adapter:
     return Adapter(int(given["lora_r"]), targets, 1 if given["prompt_format"] == "syncabel" else 0)
 
 
-def sharding_of(accelerate: Mapping[str, Any] | None, processes: int) -> Sharding:
-    """What an accelerate configuration does with so many processes; without one, each holds the whole model.
+def accelerate_for(nodes: int, processes: int, adapter: bool) -> str:
+    """The shipped configuration of accelerate that a training is started with where nobody names one.
+
+    Args:
+        nodes: machines.
+        processes: of each.
+        adapter: LoRA, on weights of 4 bits or whole: each GPU then holds the whole model.
+    """
+    if nodes * processes == 1:
+        return "single-gpu"
+    if adapter:
+        return "ddp"
+    return "two-nodes" if nodes > 1 else "fsdp2"
+
+
+def check_accelerate(name: str, accelerate: Mapping[Any, Any], processes: int, quantised: bool) -> None:
+    """Refuse a configuration of accelerate under which something else than was asked for would run.
+
+    Args:
+        name: of the configuration, for messages.
+        accelerate: its keys and values.
+        processes: over all nodes.
+        quantised: the model is loaded in 4 or 8 bits.
+
+    Raises:
+        ConfigError: it starts one process and several were asked for, or it would shard quantised weights.
+    """
+    kind = str(accelerate.get("distributed_type"))
+    if kind == "NO" and processes > 1:
+        raise ConfigError(f"accelerate {name} starts one process (distributed_type NO), not {processes}; give ddp, fsdp2 or two-nodes, or one GPU on one node")
+    if kind == "FSDP" and quantised:
+        raise ConfigError(f"accelerate {name} is FSDP, and weights in 4 or 8 bits are not sharded here; give ddp or single-gpu, or leave quantisation out")
+
+
+def sharding_of(accelerate: Mapping[Any, Any], processes: int) -> Sharding:
+    """What an accelerate configuration does with so many processes.
 
     Raises:
         ConfigError: a kind of distribution that is not planned here, or FSDP of another version.
     """
-    if accelerate is None:
-        return Sharding("ddp" if processes > 1 else "none", processes)
     kind = str(accelerate.get("distributed_type"))
-    if kind in ("NO", "MULTI_GPU"):
+    if kind == "NO":
+        return Sharding("none", 1)
+    if kind == "MULTI_GPU":
         return Sharding("ddp" if processes > 1 else "none", processes)
     settings = accelerate.get("fsdp_config") or {}
     if kind != "FSDP" or int(settings.get("fsdp_version", 1)) != 2 or not settings.get("fsdp_reshard_after_forward", True):
@@ -441,6 +500,7 @@ class Plan:
         tokens_per_second: over all processes, by the share of peak that is assumed: low, high, goal.
         tokens, steps: of the run; None where they are not known.
         advice: changes that would make it fit, most harmless first; empty where it does.
+        accelerate: name of the configuration that the processes are started with; None where nothing was named or chosen.
     """
 
     gpu: Gpu
@@ -455,6 +515,7 @@ class Plan:
     tokens: int | None
     steps: int | None
     advice: tuple[str, ...]
+    accelerate: str | None = None
 
     @property
     def fits(self) -> bool:
@@ -476,6 +537,7 @@ class Plan:
             "gpu": {"name": self.gpu.name, "memory_bytes": self.gpu.memory, "peak_flops": self.gpu.peak},
             "nodes": self.nodes,
             "processes": self.sharding.processes,
+            "accelerate": self.accelerate,
             "sharding": {"kind": self.sharding.kind, "offload": self.sharding.offload},
             "parameters": {"total": self.parameters, "trained": self.trained},
             "memory_bytes": {**self.memory.parts, "total": self.memory.total, "host": self.memory.host},
@@ -493,7 +555,16 @@ class Plan:
 
 
 def make_plan(
-    shape: Shape, recipe: Recipe, sharding: Sharding, gpu: Gpu, *, nodes: int = 1, tokens: int | None = None, steps: int | None = None, loss_share: float = 1.0
+    shape: Shape,
+    recipe: Recipe,
+    sharding: Sharding,
+    gpu: Gpu,
+    *,
+    nodes: int = 1,
+    tokens: int | None = None,
+    steps: int | None = None,
+    loss_share: float = 1.0,
+    accelerate: str | None = None,
 ) -> Plan:
     """Put the figures together.
 
@@ -506,6 +577,7 @@ def make_plan(
         tokens: of the run, all that are read; None where not known.
         steps: of the run; worked out from tokens where not known.
         loss_share: tokens with loss, a fraction of all.
+        accelerate: name of the configuration that says how they share.
     """
     need, flops = memory(shape, recipe, sharding, loss_share), flops_per_token(shape, recipe)
     per_step = recipe.row_tokens * recipe.accumulation * sharding.processes
@@ -517,26 +589,33 @@ def make_plan(
     trained = parameters(shape) if recipe.adapter is None else adapter_parameters(shape, recipe.adapter)
     total = parameters(shape) + (trained if recipe.adapter is not None else 0)
     advice = () if need.total <= gpu.memory else tuple(_advice(shape, recipe, sharding, gpu, loss_share))
-    return Plan(gpu, nodes, sharding, total, trained, need, flops, per_step, speed, tokens, steps, advice)
+    return Plan(gpu, nodes, sharding, total, trained, need, flops, per_step, speed, tokens, steps, advice, accelerate)
 
 
 def _advice(shape: Shape, recipe: Recipe, sharding: Sharding, gpu: Gpu, loss_share: float) -> list[str]:
     """Changes after which it fits; each alone, on top of recomputation."""
     small = replace(recipe, recompute=True)
     lora = replace(small, adapter=small.adapter or Adapter(32, tuple(shape.matrices)))
-    spread = Sharding("fsdp", sharding.processes)
-    more = next((n for n in (2, 4, 8, 16, 32, 64) if n > sharding.processes and _fits(shape, small, Sharding("fsdp", n), gpu, loss_share)), None)
     more_steps = recipe.batch * recipe.accumulation
+    whole = Sharding("ddp" if sharding.processes > 1 else "none", sharding.processes)
+    under = f", --accelerate {accelerate_for(1, sharding.processes, adapter=True)}" if sharding.kind == "fsdp" else ""
     choices = [
         ("gradient_checkpointing: true", small, sharding),
         *([(f"per_device_train_batch_size: 1, gradient_accumulation_steps: {more_steps}", replace(small, batch=1), sharding)] if recipe.batch > 1 else []),
-        ("--accelerate fsdp2", small, spread),
-        (f"--accelerate fsdp2 --gpus {more}", small, Sharding("fsdp", more or 0)),
-        ("use_peft: true (LoRA)", lora, sharding),
-        ("use_peft: true with load_in_4bit: true (QLoRA)", replace(lora, bits=4, nested=True), sharding),
-        ("--accelerate fsdp2-offload", small, replace(spread, offload=True)),
+        *(_sharded(shape, small, sharding, gpu, loss_share) if not recipe.bits else []),
+        (f"use_peft: true (LoRA){under}", lora, whole),
+        (f"use_peft: true with load_in_4bit: true (QLoRA){under}", replace(lora, bits=4, nested=True), whole),
+        *([("--accelerate fsdp2-offload", small, Sharding("fsdp", sharding.processes, offload=True))] if sharding.processes > 1 and not recipe.bits else []),
     ]
-    return [text for text, changed, how in choices if (how == sharding or how.processes > 1) and _fits(shape, changed, how, gpu, loss_share)]
+    return [text for text, changed, how in choices if _fits(shape, changed, how, gpu, loss_share)]
+
+
+def _sharded(shape: Shape, small: Recipe, sharding: Sharding, gpu: Gpu, loss_share: float) -> list[tuple[str, Recipe, Sharding]]:
+    """FSDP2 over the GPUs there are, where it is not what does not fit, and over as many as it takes."""
+    here = [("--accelerate fsdp2", small, Sharding("fsdp", sharding.processes))] if sharding.kind != "fsdp" and sharding.processes > 1 else []
+    wider = [Sharding("fsdp", n) for n in (2, 4, 8, 16, 32, 64) if n > sharding.processes]
+    more = next((how for how in wider if _fits(shape, small, how, gpu, loss_share)), None)
+    return here + ([(f"--accelerate fsdp2 --gpus {more.processes}", small, more)] if more else [])
 
 
 def _fits(shape: Shape, recipe: Recipe, sharding: Sharding, gpu: Gpu, loss_share: float) -> bool:

@@ -41,6 +41,7 @@ __all__ = [
     "plan_of",
     "public",
     "read_run",
+    "reasons",
     "write_run",
 ]
 
@@ -66,6 +67,12 @@ _RARE_SFT = (
 _RARE_MODEL = ("lora_target_parameters", "lora_modules_to_save", "use_rslora", "use_dora", "bnb_4bit_quant_type", "use_bnb_nested_quant")
 # What decides which of the checkpoints is the best.
 _SELECTION_OWN, _SELECTION_SFT = ("dev_part", "dev_sample", "dev_beams", "dev_seed", "early_stopping"), ("eval_strategy", "eval_steps")
+# What the data and their order follow from: it says why they changed, and where they are the same it may change.
+_REASONS_OWN, _REASONS_SFT = ("mix", "word_cuts", "bucket_batches", "max_repeats"), ("max_length",)
+EPOCHS, _BY_STEPS = "num_train_epochs", "not counted, max_steps is given"
+# Where a model is looked for, and not which one it is.
+_PLACES = ("cache_dir", "force_download", "local_files_only", "proxies")
+_LATER = ("max_minutes", "model_init_kwargs")  # earlier versions did not compare these
 _BASE = "base_weights"
 _PIECES, _PIECE = 64, 1 << 16  # of a file of weights: how many, and how long
 
@@ -104,12 +111,31 @@ def decisive(settings: Settings, data: RunData, files: Mapping[str, str], lexico
     named = {name: str(getattr(settings.sft, name)) for name in _SFT} | {name: str(getattr(settings.own, name)) for name in _OWN}
     named |= {name: str(getattr(settings.model, name)) for name in _MODEL}
     named |= _changed_from_default(settings.sft, _RARE_SFT) | _changed_from_default(settings.model, _RARE_MODEL)
+    named |= {} if settings.own.max_minutes is None else {"max_minutes": str(settings.own.max_minutes)}
+    named |= _loading(settings.sft.model_init_kwargs)
     if settings.selects:
         named |= {name: str(getattr(settings.own, name)) for name in _SELECTION_OWN}
         named |= {name: str(getattr(settings.sft, name)) for name in _SELECTION_SFT}
     decide = (*(name for name in files if name.endswith("_examples")), _BASE, *(("dev_documents", "types") if settings.selects else ()))
     examples = {name: digest for name, digest in files.items() if name in decide}
     return named | examples | {"items_per_step": str(items_per_step(settings)), "lexicon": lexicon.digest, "data and order": data.digest}
+
+
+def _loading(options: Any) -> dict[str, str]:
+    """What a base model is loaded with, without places and secrets; nothing where nothing is asked for."""
+    kept = {key: value for key, value in (options if isinstance(options, dict) else {}).items() if key not in _PLACES and not _SECRET.search(key)}
+    return {"model_init_kwargs": json.dumps(kept, sort_keys=True, default=str)} if kept else {}
+
+
+def reasons(settings: Settings, epochs: float | None) -> dict[str, str]:
+    """What the data and their order follow from, by name, beside the files.
+
+    Args:
+        settings: of the run.
+        epochs: that were asked for; None where steps were.
+    """
+    named = {name: str(getattr(settings.own, name)) for name in _REASONS_OWN} | {name: str(getattr(settings.sft, name)) for name in _REASONS_SFT}
+    return named | {EPOCHS: _BY_STEPS if epochs is None else str(epochs)}
 
 
 def _changed_from_default(arguments: Any, names: Sequence[str]) -> dict[str, str]:
@@ -128,12 +154,27 @@ def items_per_step(settings: Settings) -> int:
     return int(sft.per_device_train_batch_size * sft.gradient_accumulation_steps * sft.world_size)
 
 
-def differences(was: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What changed between two runs, in words; digests are only said to differ."""
-    changed = [name for name in {**now, **was} if was.get(name) != now.get(name)]
-    if len(changed) > 1 and "data and order" in changed:
-        changed.remove("data and order")  # it follows from the others
-    words = ((name, was.get(name, "not there"), now.get(name, "not there")) for name in changed)
+def differences(was: Mapping[str, str], now: Mapping[str, str], why_was: Mapping[str, str], why_now: Mapping[str, str]) -> str:
+    """What changed between two runs, in words; digests are only said to differ.
+
+    Args:
+        was, now: what decided the weights, as `decisive` gives it.
+        why_was, why_now: what the data and their order followed from, as `reasons` gives it; empty of a run that did not record it.
+    """
+    changed = {name: (was.get(name, "not there"), now.get(name, "not there")) for name in {**now, **was} if was.get(name) != now.get(name)}
+    if not why_was:
+        changed |= {name: ("not recorded", now[name]) for name in _LATER if name in changed}
+    else:
+        changed |= {name: (why_was.get(name, "not there"), why_now[name]) for name in why_now if why_was.get(name) != why_now[name]}
+    follow = ["data and order"]
+    if why_was and _BY_STEPS not in (why_was.get(EPOCHS), why_now[EPOCHS]):
+        follow.append("max_steps")  # it was counted out of the epochs
+    for name in follow:
+        if len(changed) > 1:
+            changed.pop(name, None)
+    if not why_was and list(changed) == follow:
+        return f"data and order changed, by the data or by settings that were not recorded: {', '.join(why_now)}"
+    words = ((name, *values) for name, values in changed.items())
     return ", ".join(f"{name} changed" if _is_digest(before) or _is_digest(after) else f"{name} was {before}, is {after}" for name, before, after in words)
 
 

@@ -11,20 +11,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.trainer_utils import IntervalStrategy
 
-from syncabel.errors import ConfigError
+from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.sft import FORMAT
-from syncabel.train.arguments import Settings, parse
+from syncabel.train.arguments import MOST_SEED, Settings, parse, webhook_asked
+from syncabel.train.notify import Outcome, Webhook, WebhookKind
 from syncabel.train.run import Result, train
 from syncabel.train.sources import example_files
 
 __all__ = ["SUMMARY", "mean_and_interval", "parse_seeds", "train_all"]
 
 SUMMARY = "seeds.json"
+_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # of torchrun and of the MPIs that accelerate knows
 
 
 def train_all(arguments: Sequence[str]) -> list[Result]:
@@ -39,12 +41,13 @@ def train_all(arguments: Sequence[str]) -> list[Result]:
     Returns:
         One result a training; of a seed the one that dev judged.
     """
-    settings = parse(arguments)
-    if settings.own.refit_examples is not None:
-        _check_refit(settings)
-    if settings.own.seeds is None:
+    try:
+        settings, seeds = _asked_for(arguments)
+    except Exception as error:
+        _tell_refused(arguments, error)
+        raise
+    if seeds is None:
         return [_with_refit(settings)]
-    seeds = parse_seeds(settings.own.seeds)
     results = []
     for seed in seeds:
         results.append(_with_refit(_varied(settings, settings.output / f"seed-{seed}", {"seeds": None}, {"seed": seed})))
@@ -52,6 +55,26 @@ def train_all(arguments: Sequence[str]) -> list[Result]:
     if settings.sft.process_index == 0:
         _summarise(settings.output / SUMMARY, seeds, results)
     return results
+
+
+def _asked_for(arguments: Sequence[str]) -> tuple[Settings, list[int] | None]:
+    """What is to be trained, and the seeds where there are several; refused here is what no training could do."""
+    settings = parse(arguments)
+    if settings.own.refit_examples is not None:
+        _check_refit(settings)
+    return settings, None if settings.own.seeds is None else parse_seeds(settings.own.seeds)
+
+
+def _tell_refused(arguments: Sequence[str], error: Exception) -> None:
+    """Tell the webhook, where the arguments ask for one, that nothing was trained at all."""
+    kind, title = webhook_asked(arguments)
+    if kind == "none" or any(os.environ.get(name, "0") != "0" for name in _RANKS):
+        return
+    try:
+        hook = Webhook.from_environment(cast(WebhookKind, kind))
+    except (ConfigError, UnknownNameError):
+        return  # there is nobody to tell, and the error that is under way is the one to be mended first
+    hook.tell(Outcome("failed", title, {"error": type(error).__name__}))
 
 
 def _varied(settings: Settings, folder: Path, own: Mapping[str, Any], sft: Mapping[str, Any]) -> Settings:
@@ -62,7 +85,7 @@ def _varied(settings: Settings, folder: Path, own: Mapping[str, Any], sft: Mappi
     changed = {**own, "model_folder": str(folder / "model")}
     # Which other seeds there are decides nothing about one of them: one more may be asked for later.
     written = {**settings.written, "argv": _without(settings.written["argv"], "--seeds"), **{name: str(value) for name, value in {**changed, **sft}.items()}}
-    return Settings(replace(settings.own, **changed), arguments, copy.deepcopy(settings.model), written)
+    return Settings(replace(settings.own, **changed), arguments, copy.deepcopy(settings.model), written, f"{settings.title}/{folder.name}")
 
 
 def _without(arguments: Sequence[str], flag: str) -> list[str]:
@@ -74,13 +97,13 @@ def parse_seeds(text: str) -> list[int]:
     """`0,1,2` as numbers.
 
     Raises:
-        ConfigError: something else, or a seed twice.
+        ConfigError: something else, a seed twice, or one that is too large.
     """
     try:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
         seeds = []
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > MOST_SEED:
         raise ConfigError(f"seeds is {text!r}; give different whole numbers with commas between them, e.g. 0,1,2")
     return seeds
 
@@ -100,7 +123,7 @@ def _refit(settings: Settings, result: Result) -> Settings:
     joined, factor = _join(str(settings.own.human_examples), str(settings.own.refit_examples), folder)
     steps = max(1, round(result.chosen_step * factor))
     own = {"human_examples": str(joined), "dev_documents": None, "refit_examples": None, "early_stopping": None, "selection": "last"}
-    return _varied(settings, folder, own, {"max_steps": steps, "eval_strategy": IntervalStrategy.NO})
+    return _varied(settings, folder, own, {"max_steps": steps, "eval_strategy": IntervalStrategy.NO, "eval_on_start": False})
 
 
 def _check_refit(settings: Settings) -> None:

@@ -3,6 +3,8 @@
 import json
 import logging
 import math
+import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import set_seed
 
-from syncabel.errors import ConfigError, PreemptedError
+from syncabel.errors import CheckpointError, ConfigError, PreemptedError, TrainingError
 from syncabel.groups import TypeMap
 from syncabel.lexicon.store import Lexicon
 from syncabel.sft import iter_examples, read_type_table
+from syncabel.slurm import STATUS_FILE
 from syncabel.train.arguments import Settings
+from syncabel.train.batch import named_batch
 from syncabel.train.callbacks import BestPlace, Budget, Interrupt, Patience, RunMark, StepLog
 from syncabel.train.checkpoints import checkpoints, last_complete, log_of, of_other_runs, parts_of, require_complete, run_of, seconds_used, set_aside
 from syncabel.train.curves import CURVES, draw_curves
@@ -28,12 +31,28 @@ from syncabel.train.dev import DevSample
 from syncabel.train.model import adapter_config, load_model, load_tokenizer, merged
 from syncabel.train.notify import Outcome, State, Webhook
 from syncabel.train.optimizer import muon_factory
-from syncabel.train.record import LOG, as_written, decisive, differences, digest_of, file_digests, items_per_step, outcome, plan_of, public, read_run, write_run
+from syncabel.train.record import (
+    LOG,
+    as_written,
+    decisive,
+    differences,
+    digest_of,
+    file_digests,
+    items_per_step,
+    outcome,
+    plan_of,
+    public,
+    read_run,
+    reasons,
+    write_run,
+)
 from syncabel.train.sources import example_files, load_sources, mode_of
-from syncabel.train.trainer import RECALL, LinkingTrainer
+from syncabel.train.trainer import LESS_MEMORY, RECALL, LinkingTrainer, good_checkpoint, in_one_line, is_of_writing, is_out_of_memory, refused
 from syncabel.types import Document, to_json
 
 __all__ = ["Result", "make_trainer", "train"]
+
+SCRATCH = "last"  # folder of output_dir for weights on their way from several processes, or from 4 bits, into one model
 
 
 @dataclass(frozen=True)
@@ -88,7 +107,7 @@ def _trained(settings: Settings) -> Result:
         trainer.end_at(int(checkpoint.name.rpartition("-")[2]))  # it had stopped early there
     if settings.sft.process_index == 0:
         write_run(settings.output, trainer.plan)
-    with interrupt.listening(), _without_noise():
+    with interrupt.listening(), _without_noise(), _within_memory(settings, trainer):
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if interrupt.asked is not None:
         trainer.accelerator.wait_for_everyone()  # a launcher ends the other processes as soon as one has ended
@@ -108,12 +127,12 @@ def _telling(settings: Settings) -> Iterator[dict[str, str]]:
 
     def tell(state: State) -> None:
         if hook is not None:
-            hook.tell(Outcome(state, settings.model_folder.resolve().name, figures))
+            hook.tell(Outcome(state, settings.title, figures))
 
     try:
         yield figures
     except (PreemptedError, SystemExit):  # the latter where the signal came outside the steps
-        tell("requeued")
+        tell("requeued" if STATUS_FILE in os.environ else "stopped")  # the script that sets it queues the job again
         raise
     except KeyboardInterrupt:
         tell("interrupted")
@@ -170,6 +189,22 @@ def _without_noise() -> Iterator[None]:
             logger.removeFilter(_is_news)
 
 
+@contextmanager
+def _within_memory(settings: Settings, trainer: LinkingTrainer) -> Iterator[None]:
+    """Memory that runs out in a step is said in one line, with what to do.
+
+    Raises:
+        TrainingError: it did.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        good = good_checkpoint(settings.output, trainer.mark.digest)
+        raise TrainingError(f"step {trainer.state.global_step + 1}: the {settings.sft.device.type} device's memory is full; {good}: {LESS_MEMORY}") from error
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """A checkpoint of a model with tied embeddings has no output layer of its own, and transformers warns of it each time."""
     return record.getMessage() != "There were missing keys in the checkpoint model loaded: ['lm_head.weight']."
@@ -196,18 +231,19 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
     )
     if sft.process_index == 0:
         _report(data, settings.output)
+    why = reasons(settings, None if sft.max_steps > 0 else sft.num_train_epochs)
     sft.max_steps, sft.num_train_epochs = data.steps, 1
     _set_selection(settings)
     files = file_digests(settings)
     parts = decisive(settings, data, files, lexicon)
-    budget, interrupt, mark = Budget(own.max_minutes), Interrupt(), RunMark(digest_of(parts), parts)
-    trainer = _with_reason(
+    processes = 0 if sft.save_on_each_node else sft.world_size
+    budget, interrupt, mark = Budget(own.max_minutes), Interrupt(), RunMark(digest_of(parts), parts, why, processes)
+    trainer = _trainer(
         settings,
-        model=load_model(settings, tokenizer),
+        tokenizer,
         args=sft,
         train_dataset=data.dataset,
         eval_dataset=None if dev is None else _named(dev),
-        processing_class=tokenizer,
         peft_config=adapter_config(settings, tokenizer),
         optimizer_cls_and_kwargs=_optimizer(settings),
         callbacks=[budget, interrupt, mark, BestPlace(), StepLog(settings.output / LOG), *_patience(settings)],
@@ -217,24 +253,24 @@ def make_trainer(settings: Settings) -> tuple[LinkingTrainer, RunData, Interrupt
         trie=lexicon.trie,
         contrast_weight=own.contrast,
         negatives=own.negatives,
-        where_is=partial(_where_is, settings, data),
+        where_is=partial(named_batch, settings, data, files),
     )
     trainer.plan = plan_of(settings, data, lexicon, tokenizer, trainer.model, files)
     return trainer, data, interrupt
 
 
-def _with_reason(settings: Settings, **named: Any) -> LinkingTrainer:
-    """The trainer.
+def _trainer(settings: Settings, tokenizer: Any, **named: Any) -> LinkingTrainer:
+    """The trainer with its model.
 
     Raises:
-        ConfigError: LoRA on maps that the model does not have.
+        ConfigError: what transformers, TRL or peft refuse to put together.
     """
     try:
-        return LinkingTrainer(**named)
-    except ValueError as error:
+        return LinkingTrainer(model=load_model(settings, tokenizer), processing_class=tokenizer, **named)
+    except (ValueError, ImportError, RuntimeError) as error:
         if settings.model.use_peft and "arget modules" in str(error):
             raise ConfigError(f"lora_target_modules {settings.model.lora_target_modules!r}: the model has none of that name; give all-linear") from None
-        raise
+        raise refused("model and trainer", error) from error
 
 
 def _set_selection(settings: Settings) -> None:
@@ -248,15 +284,6 @@ def _set_selection(settings: Settings) -> None:
 
 def _patience(settings: Settings) -> list[Patience]:
     return [] if settings.own.early_stopping is None else [Patience(settings.own.early_stopping, RECALL)]
-
-
-def _where_is(settings: Settings, data: RunData, step: int) -> str:
-    """A step and the examples of its batch, by source and number."""
-    size, mixture = items_per_step(settings), data.mixture
-    starts = np.cumsum([0, *(len(side.loss_tokens) for side in mixture.sides)])
-    picked = mixture.order[step * size : (step + 1) * size]
-    parts = [(side.name, picked[(starts[k] <= picked) & (picked < starts[k + 1])] - starts[k] + 1) for k, side in enumerate(mixture.sides)]
-    return f"step {step + 1}, its batch: " + "; ".join(f"{name} items {', '.join(map(str, numbers))}" for name, numbers in parts if len(numbers))
 
 
 def _optimizer(settings: Settings) -> tuple[Any, dict[str, Any]] | None:
@@ -357,7 +384,8 @@ def _checkpoint(settings: Settings, trainer: LinkingTrainer) -> Path | None:
 
 
 def _changed(checkpoint: Path, mark: RunMark) -> str:
-    return differences(parts_of(checkpoint), mark.parts)
+    parts, why = parts_of(checkpoint)
+    return differences(parts, mark.parts, why, mark.reasons)
 
 
 def _finish(settings: Settings, trainer: LinkingTrainer, data: RunData) -> Result:
@@ -389,17 +417,19 @@ def _chosen(result: Result) -> str:
 
 def _whole_model(trainer: LinkingTrainer, settings: Settings) -> Any:
     """The trained model in one piece, its adapter merged; None in the processes that do not export."""
-    scratch = settings.output / "last"
+    scratch = settings.output / SCRATCH
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     if trainer.is_fsdp_enabled:
         # Checkpoints lie in shards, one per process; of the type that they have, `save_model` would write nothing.
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     if sharded:
-        trainer.save_model(str(scratch))  # all processes gather
+        with _writing(scratch, trainer):
+            trainer.save_model(str(scratch))  # all processes gather
     if not trainer.is_world_process_zero():
         return None
     if not sharded:
-        return merged(trainer.accelerator.unwrap_model(trainer.model), settings, trainer.processing_class, scratch)
+        with _writing(scratch, trainer):  # the adapter of a quantised model
+            return merged(trainer.accelerator.unwrap_model(trainer.model), settings, trainer.processing_class, scratch)
     if settings.model.use_peft:
         from peft import PeftModel
 
@@ -426,4 +456,24 @@ def _export(settings: Settings, trainer: LinkingTrainer, model: Any, result: Res
     )
     # TRL patched forward on this very object; the class' own is what the exported weights are run with.
     model.__dict__.pop("forward", None)
-    export_model(model.to("cpu"), trainer.processing_class, own.lexicon, result.folder, own.format, facts)
+    model.to("cpu")
+    with _writing(result.folder, trainer):
+        export_model(model, trainer.processing_class, own.lexicon, result.folder, own.format, facts)
+
+
+@contextmanager
+def _writing(folder: Path, trainer: LinkingTrainer) -> Iterator[None]:
+    """What cannot be written after the last step is one line, and the scratch folder is not left half written.
+
+    Raises:
+        CheckpointError: with the last checkpoint, from which a rerun goes on.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_of_writing(error):
+            raise
+        if folder.name == SCRATCH:
+            shutil.rmtree(folder, ignore_errors=True)
+        output = Path(str(trainer.args.output_dir))
+        raise CheckpointError(folder, in_one_line(error), good_checkpoint(output, trainer.mark.digest)) from error

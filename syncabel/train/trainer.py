@@ -20,9 +20,14 @@ from syncabel.train.contrast import contrast, siblings
 from syncabel.train.data import IGNORED
 from syncabel.train.dev import DevSample
 
-__all__ = ["RECALL", "LinkingTrainer"]
+__all__ = ["LESS_MEMORY", "RECALL", "LinkingTrainer", "good_checkpoint", "in_one_line", "is_of_writing", "is_out_of_memory", "refused"]
 
 RECALL = "eval_recall_at_1"
+LESS_MEMORY = (
+    "lower per_device_train_batch_size (and raise gradient_accumulation_steps by as much) or max_length, set gradient_checkpointing: true, "
+    "or train adapters with use_peft: true; `syncabel plan` says what fits"
+)
+_MOST_CHARACTERS = 300  # of a reason that a library gives
 
 
 def _by_clock(name: str, warmup_steps: int, steps: int, budget: Budget) -> Callable[[int], float]:
@@ -145,7 +150,7 @@ class LinkingTrainer(SFTTrainer):
 
     def _stop_if(self, broken: bool, step: int) -> None:
         if largest(float(broken)):
-            raise LossError(self._where_is(step), _good(Path(str(self.args.output_dir)), self.mark.digest))
+            raise LossError(self._where_is(step), good_checkpoint(Path(str(self.args.output_dir)), self.mark.digest))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Transformers'; a disk that takes no more is an error of one line, and the checkpoint before stays.
@@ -157,10 +162,18 @@ class LinkingTrainer(SFTTrainer):
         self._stop_if(not _finite(model), self.state.global_step - 1)
         try:
             super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
-        except (OSError, SafetensorError, RuntimeError) as error:  # torch's writer says RuntimeError of a full disk
+        except Exception as error:
+            # torch's writer says RuntimeError of a full disk.
+            if not (is_of_writing(error) or isinstance(error, RuntimeError)) or is_out_of_memory(error):
+                raise
             folder = Path(str(self.args.output_dir))
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(folder / f"checkpoint-{self.state.global_step}", reason, _good(folder, self.mark.digest)) from error
+            good = good_checkpoint(folder, self.mark.digest)
+            raise CheckpointError(folder / f"checkpoint-{self.state.global_step}", in_one_line(error), good) from error
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Transformers'; each process writes its own, and the state, which comes last and makes a checkpoint whole, waits for all of them."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
 
     def end_at(self, step: int) -> None:
         """Make a step the last one: what a run does that goes on from there is to load the best weights."""
@@ -168,12 +181,23 @@ class LinkingTrainer(SFTTrainer):
         data: Any = self.train_dataset
         self.train_dataset, self.args.max_steps = data.select(range(step * size)), step
 
+    def create_optimizer(self, *rest: Any, **named: Any) -> Any:
+        """Transformers'.
+
+        Raises:
+            ConfigError: it takes none of these settings, or lacks a package for them.
+        """
+        try:
+            return super().create_optimizer(*rest, **named)
+        except (ValueError, ImportError, RuntimeError) as error:
+            raise refused(f"optim {getattr(self.args.optim, 'value', self.args.optim)!r}", error) from error
+
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """By the clock where time is limited, so that the rate has come down when it is over."""
         if self.lr_scheduler is not None or self.budget.minutes is None:
             try:
                 return super().create_scheduler(num_training_steps, optimizer)
-            except TypeError as error:
+            except (TypeError, ValueError) as error:
                 raise ConfigError(f"lr_scheduler_kwargs is {self.args.lr_scheduler_kwargs}, not what the scheduler takes: {error}") from None
         factor = _by_clock(
             str(getattr(self.args.lr_scheduler_type, "value", self.args.lr_scheduler_type)),
@@ -198,7 +222,36 @@ def _finite(model: Any) -> bool:
     return all(bool(torch.isfinite(p.to_local() if isinstance(p, DTensor) else p).all()) for p in trained)
 
 
-def _good(folder: Path, digest: str) -> str:
+def good_checkpoint(folder: Path, digest: str) -> str:
     """The checkpoint that a rerun goes on from, for a message."""
     checkpoint, _ = last_complete(folder, digest)
     return "no checkpoint was written before" if checkpoint is None else f"the last good checkpoint is {checkpoint}"
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a library says is wrong, without the pages that may follow."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:_MOST_CHARACTERS]
+
+
+def is_of_writing(error: BaseException) -> bool:
+    """Whether a file could not be written; the tokenizers library says of a full disk no more than `Exception`."""
+    return isinstance(error, OSError | SafetensorError) or type(error) is Exception
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an accelerator or this machine has no memory left; only torch's own allocator has a class of its own for it."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in said or "can't allocate memory" in said
+
+
+def refused(what: str, error: BaseException) -> ConfigError:
+    """What a library refused of the settings, as an error of this project.
+
+    Args:
+        what: was to be made of them.
+        error: the library's.
+    """
+    if is_out_of_memory(error):
+        return ConfigError(f"{what}: no memory is left for it; {LESS_MEMORY}")
+    return ConfigError(f"{what}: {in_one_line(error).rstrip('.')}; change that setting, or add --debug to see where it is refused")

@@ -51,7 +51,8 @@ def exported(tiny_tokenizer: Any, tiny_llama: Any, small_kb: Any, small_lexicon:
     base = tmp_path_factory.mktemp("calibrated")
     small_lexicon.save(base / "lexicon")
     small_kb.save(base / "kb")
-    return export_model(tiny_llama(len(tiny_tokenizer), scale=2.0), tiny_tokenizer, base / "lexicon", base / "model", PromptFormat(), Facts("test", "random"))
+    facts = Facts("test", "random", licence="apache-2.0")
+    return export_model(tiny_llama(len(tiny_tokenizer), scale=2.0), tiny_tokenizer, base / "lexicon", base / "model", PromptFormat(), facts)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "torchrun").write_text(TRAINING, encoding="utf-8")
     (tmp_path / "bin" / "torchrun").chmod(0o755)
-    (tmp_path / "tiny.yaml").write_text("output_dir: run\n", encoding="utf-8")
+    (tmp_path / "tiny.yaml").write_text("output_dir: run\ninit: random\ntokenizer: x\nlexicon: x\nhuman_examples: x.jsonl\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     numbers: list[str] = []
 

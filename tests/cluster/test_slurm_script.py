@@ -65,10 +65,14 @@ def cluster(tmp_path: Path) -> Cluster:
     return Cluster(tmp_path)
 
 
+# What a training needs at least; its files need not be where the script is written.
+LEAST = "init: random\ntokenizer: there/tokenizer\nlexicon: there/lexicon\nhuman_examples: there/human.jsonl\n"
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> str:
     path = tmp_path / "a config.yaml"
-    path.write_text("output_dir: runs/one\n", encoding="utf-8")
+    path.write_text(f"{LEAST}output_dir: runs/one\n", encoding="utf-8")
     return str(path)
 
 
@@ -91,13 +95,13 @@ ANY_ARGUMENT = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"
 )
 
 
-@given(st.lists(ANY_ARGUMENT, max_size=4))
+@given(st.lists(ANY_ARGUMENT.map("--run_name={}".format), max_size=4))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_odd_arguments_reach_the_training_as_they_are(cluster: Cluster, config: str, flags: list[str]) -> None:
     cluster.notes.unlink(missing_ok=True)
     cluster.program("srun", SRUN_RUNS_IT)
     cluster.program("accelerate", "")
-    script = job_script(Job(config, nodes=2, accelerate=config, flags=("--output_dir", "x", *flags)))
+    script = job_script(Job(config, nodes=2, flags=("--output_dir", "x", *flags)))
     status, said = cluster.run(script)
     assert (status, said) == (0, "")
     (call,) = cluster.calls("accelerate")
@@ -265,7 +269,7 @@ SETUPS = ((), ("module load cuda/12.4", "source env/bin/activate"), ("export A='
 def scripts(request: pytest.FixtureRequest) -> str:
     setup = SETUPS[request.param]
     return job_script(
-        Job("llama3-8b-full", 2, partition="gpu", account="p1", cpus_per_node=64, setup=setup, sbatch=("--qos=long", "--mem=0"), flags=("--note", "$x 'y'"))
+        Job("llama3-8b-full", 2, partition="gpu", account="p1", cpus_per_node=64, setup=setup, sbatch=("--qos=long", "--mem=0"), flags=("--run_name", "$x 'y'"))
     )
 
 
@@ -325,6 +329,11 @@ def test_nothing_of_this_machine_is_in_a_script() -> None:
         ({"setup": ("if true; then",)}, "setup"),
         ({"flags": ("--resume", "false")}, "resume"),
         ({"flags": ("--resume=False",)}, "resume"),
+        ({"flags": ("--max_steps", "many")}, "max_steps.*'many'"),
+        ({"flags": ("--mix", "1:1", "--init", "pretrained")}, "give model_name_or_path"),
+        ({"flags": ("--tokenizer", "x", "--use_peft", "true")}, "nothing to adapt"),
+        ({"nodes": 2, "accelerate": "single-gpu"}, "accelerate single-gpu starts one process .*, not 16; give ddp"),
+        ({"accelerate": "single-gpu"}, "starts one process .*, not 8"),
     ],
 )
 def test_what_would_break_a_script_is_refused(config: str, named: dict[str, object], said: str) -> None:
@@ -339,9 +348,59 @@ def test_a_config_that_is_not_there_is_refused(config: str) -> None:
         job_script(Job(config, accelerate="two-node"))
 
 
+def test_an_argument_that_the_training_does_not_know_is_refused(config: str) -> None:
+    for flags in (("--bogus", "3"), ("--bogus=3",), ("bogus",)):
+        with pytest.raises(UnknownNameError, match="unknown argument 'bogus'; did you mean"):
+            job_script(Job(config, flags=flags))
+    with pytest.raises(UnknownNameError, match="did you mean 'max_steps'"):
+        job_script(Job(config, flags=("--max_step", "3")))
+    path = Path(config)
+    path.write_text(f"{path.read_text()}max_stepps: 3\n", encoding="utf-8")
+    with pytest.raises(UnknownNameError, match=f"unknown key in {path}: 'max_stepps'"):
+        job_script(Job(config))
+
+
+def test_an_argument_that_the_training_takes_is_taken(config: str) -> None:
+    flags = ("--debug", "--seeds", "0,1", "--human-examples=elsewhere/human.jsonl", "--dev_documents", "elsewhere/dev.jsonl", "--bf16", "true", "--fp16=false")
+    assert "elsewhere/dev.jsonl" in job_script(Job(config, flags=flags))
+
+
+def accelerate_of(script: str) -> str:
+    """The name of accelerate's configuration in a script."""
+    return next(line for line in script.splitlines() if line.startswith("accelerate=")).split()[-4]
+
+
+@pytest.mark.parametrize(
+    ("config", "nodes", "gpus", "taken"),
+    [
+        ("llama3-8b-full", 1, 8, "fsdp2"),
+        ("llama3-8b-full", 1, 1, "single-gpu"),
+        ("llama3-8b-improved", 2, 8, "two-nodes"),
+        ("llama3-8b-lora", 1, 8, "ddp"),
+        ("llama3-8b-lora", 2, 4, "ddp"),
+        ("llama3-8b-qlora", 1, 8, "ddp"),
+        ("llama3-8b-qlora", 1, 1, "single-gpu"),
+    ],
+)
+def test_a_job_is_started_as_its_size_and_its_adapter_ask_for(config: str, nodes: int, gpus: int, taken: str) -> None:
+    assert accelerate_of(job_script(Job(config, nodes, gpus))) == taken
+
+
+def test_an_adapter_that_a_flag_asks_for_counts() -> None:
+    assert accelerate_of(job_script(Job("llama3-8b-full", flags=("--use_peft", "true")))) == "ddp"
+    assert accelerate_of(job_script(Job("llama3-8b-lora", flags=("--use_peft", "false")))) == "fsdp2"
+
+
+def test_quantised_weights_are_not_queued_under_fsdp() -> None:
+    for name in ("fsdp2", "fsdp2-offload", "two-nodes"):
+        with pytest.raises(ConfigError, match=f"accelerate {name} is FSDP, .*; give ddp or single-gpu"):
+            job_script(Job("llama3-8b-qlora", accelerate=name))
+    assert accelerate_of(job_script(Job("llama3-8b-lora", accelerate="fsdp2"))) == "fsdp2"
+
+
 def test_a_config_without_a_place_for_checkpoints_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bare.yaml"
-    path.write_text("lexicon: x\n", encoding="utf-8")
+    path.write_text(LEAST, encoding="utf-8")
     with pytest.raises(ConfigError, match="output_dir"):
         job_script(Job(str(path)))
     assert "\noutput='a b'\n" in job_script(Job(str(path), flags=("--output_dir=x", "--output-dir", "a b")))
@@ -365,7 +424,7 @@ def test_submit_without_sbatch_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path
         submit("#!/bin/bash\n")
 
 
-@pytest.mark.parametrize(("nodes", "gpus", "accelerate"), [(2, 8, None), (3, 4, "fsdp2"), (1, 8, None), (1, 4, "ddp")])
+@pytest.mark.parametrize(("nodes", "gpus", "accelerate"), [(2, 8, None), (3, 4, "fsdp2"), (1, 8, None), (1, 4, "ddp"), (2, 4, "ddp")])
 def test_accelerate_reads_the_launch_line_as_it_is_meant(cluster: Cluster, write: Callable[..., str], nodes: int, gpus: int, accelerate: str | None) -> None:
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
     from accelerate.utils.launch import prepare_multi_gpu_env

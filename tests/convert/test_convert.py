@@ -297,6 +297,24 @@ def test_a_tokenizer_larger_than_the_model_is_refused(published: Path, tmp_path:
         convert_model(source, tmp_path / "model")
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("lab/SynCABEL-none", "`hf download lab/SynCABEL-none --local-dir SynCABEL-none`, and SynCABEL-none given"),
+        ("nowhere", "`hf download ORG/NAME --local-dir FOLDER`"),
+        ("here/nowhere", "`hf download ORG/NAME --local-dir FOLDER`"),
+    ],
+)
+def test_a_folder_that_is_not_there_is_said_with_the_command_that_downloads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(IncompleteFolderError) as refused:
+        convert_model(Path(place), tmp_path / "model")
+    assert str(refused.value).startswith(f"{place}: no such folder; ")
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", NAMES_FILE, "model.safetensors"])
 def test_a_missing_file_is_named(published: Path, tmp_path: Path, missing: str) -> None:
     source = altered(published, tmp_path / "part", NAMES)

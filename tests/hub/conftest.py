@@ -100,7 +100,7 @@ def trained(tiny_tokenizer, wide_llama_config, small_kb, closed_kb, tmp_path_fac
             )
             torch.manual_seed(0)
             model = LlamaForCausalLM(wide_llama_config(256, initializer_range=0.2)).eval()
-            facts = Facts("tiny", RUN["model"]["base"], types={"SpecificDisease": ("Disease",)}, run=RUN)
+            facts = Facts("tiny", RUN["model"]["base"], licence="apache-2.0", types={"SpecificDisease": ("Disease",)}, run=RUN)
             made[kind] = export_model(model, tiny_tokenizer, base / "lexicon", base / "model", PromptFormat(), facts)
         return made[kind]
 

@@ -9,12 +9,10 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
-from hub_stand_in import environment
+from hub_stand_in import command, environment
 from packaging.requirements import Requirement
 
 from syncabel.decoding import DecodingSettings
-from syncabel.hub import push_folder
-from syncabel.hub.model import REPLACES, export_model_repo
 from syncabel.linker import Linker
 from syncabel.types import Document, Mention, Query, Span
 
@@ -81,9 +79,14 @@ def run(python: Path, code: str, folder: Path, hub: object) -> subprocess.Comple
     return subprocess.run([python, "-c", code], cwd=folder, env=variables, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_the_model_links_where_only_torch_transformers_and_accelerate_are(hub, trained, python, results_file, tmp_path):  # type: ignore[no-untyped-def]
-    export_model_repo(trained("open"), tmp_path / "out", REPO, title="Tiny", results=[str(results_file)])
-    push_folder(tmp_path / "out", REPO, "model", message="tiny", replaces=REPLACES, endpoint=hub.url)
+def publish(model: Path, hub: object, folder: Path, *more: object) -> None:
+    """The command itself, in a process of its own; the folder that went out is kept."""
+    done = command(model, "--repo", REPO, "-o", folder / "out", *more, hub=hub, home=folder / "publisher")  # type: ignore[arg-type]
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_the_command_published_links_where_only_torch_transformers_and_accelerate_are(hub, trained, python, results_file, tmp_path):  # type: ignore[no-untyped-def]
+    publish(trained("open"), hub, tmp_path, "--results", results_file)
     (tmp_path / "user").mkdir()
     code = PROGRAM.format(absent=ABSENT, repo=REPO, sentence=SENTENCE, card=card_lines(tmp_path / "out"))
     done = run(python, code, tmp_path / "user", hub)
@@ -108,8 +111,7 @@ def linked_document() -> Document:
 
 
 def test_without_its_lexicon_the_model_says_what_to_do_and_then_the_cards_lines_run(hub, trained, python, tmp_path):  # type: ignore[no-untyped-def]
-    export_model_repo(trained("closed"), tmp_path / "out", REPO, title="Tiny")
-    push_folder(tmp_path / "out", REPO, "model", message="tiny", replaces=REPLACES, endpoint=hub.url)
+    publish(trained("closed"), hub, tmp_path)
     user = tmp_path / "user"
     user.mkdir()
     code = f"""

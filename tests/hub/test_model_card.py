@@ -3,13 +3,19 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncabel.calibration.answering import own_digests
+from syncabel.calibration.store import Calibration, Calibrator, Fit, HeldFor, Measured, SetCurve
+from syncabel.calibration.thresholds import PrecisionPoint, SetPoint
+from syncabel.decoding import DecodingSettings, load_lexicon
 from syncabel.errors import ConfigError, DigestMismatchError, FormatError, IncompleteFolderError
+from syncabel.export.card import Facts, model_card
 from syncabel.export.figures import check_figures, check_folder, evidence_of, untraced
 from syncabel.export.results import read_results
 from syncabel.hub.model import export_model_repo
@@ -183,6 +189,159 @@ def test_whole_numbers_are_found_with_and_without_separators(value):
     assert len(untraced(f"| {value + 1:,} |\n", [[value]])) == 1
 
 
+def test_no_fraction_is_rounded_to_none_or_all():
+    for text in ("0", "1", "0 %", "1 %"):
+        assert untraced(f"It is {text}.\n", [{"value": 0.4}, {"value": 0.837}])
+
+
+@pytest.fixture
+def unmeasured(trained, tmp_path):
+    """A published folder that has shares, counts and versions in its files, and no result at all."""
+    model = tmp_path / "unmeasured"
+    shutil.copytree(trained("open"), model)
+    run = json.loads((model / "training.json").read_text())
+    run["result"]["dev"] = None
+    (model / "training.json").write_text(json.dumps(run))
+    export_model_repo(model, tmp_path / "out", "lab/tiny", title="Tiny")
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "The model reaches a Recall@1 of 0.5 and 1.00 on 16 patients.",
+        "The model reaches a Recall@1 on our own notes\nof 0.5.",
+        "The model reaches Recall@1: 1.00.",
+        "| system | Recall@1 |\n|---|---|\n| ours | 0.5 |",
+        "Recall@1 on our own notes:\n\n| system | ours |\n|---|---|\n| | 0.5 |",
+        "Recall on our own notes:\n\n- seen names: 0.5\n- other names: 0.499",
+        "#### Results on our own notes\n\n| ours | 0.5 |",
+        "| F1 | 0.5 |",
+        "An accuracy of 50 %.",
+        "La précision est de 0.5.",
+        "Le rappel est de 0.5.",
+        "La exactitud es de 0.5.",
+        "It finds 0.5 [0.499, 0.501] of them.",
+        "It finds 0.5 of them (95 % CI 0.499–0.501).",
+        "0.5 of the answers are correct.",
+        "On dev its Recall@1 is 0.5.",
+    ],
+)
+def test_a_score_stands_on_a_result_and_on_no_share_or_count_that_happens_to_be_equal(unmeasured, claim):
+    card = card_of(unmeasured)
+    assert "Nothing was measured." in section(card, "Scores")
+    for heading in ("Scores", "Limits"):
+        written = card.replace(f"## {heading}\n", f"## {heading}\n\n{claim}\n", 1)
+        with pytest.raises(ConfigError, match=r"README\.md:\d+: the figure '.*' .*is in no results file; .*it stands beside a score"):
+            check_figures(written, evidence_of(unmeasured), "README.md")
+
+
+def test_beside_no_score_the_record_of_the_training_counts(unmeasured):
+    more = "\n\nHalf of the loss tokens (0.5) are synthetic, each seen 1.00 times, on 2 cores; 16 names, torch 2.13.0.\n"
+    assert untraced(card_of(unmeasured).replace("## Limits\n", f"## Limits{more}"), evidence_of(unmeasured)) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("Recall@1 is 0.837 (0.791–0.880, n = 960), 83.7 % of the mentions; TF-IDF has 0.846.", []),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct has a Recall@1 of 0.837 (ncbi_trial.yaml, 2026-11-21).", []),
+        ("Recall@1 on the dev sample was 0.714 (n = 213).", []),
+        ("Recall@1 on our notes is 0.714 (n = 213).", ["0.714", "213"]),
+        ("Recall@1 is 0.837 at 61.7 mentions a second.", []),
+        ("Recall@1 is 61.7.", ["61.7"]),
+        ("Recall@1 is 0.837 after 5,813 steps.", ["5,813"]),
+    ],
+)
+def test_what_counts_beside_a_score_depends_on_what_else_the_line_speaks_of(published, said, lost):
+    card = card_of(published).replace("## Limits\n", f"## Limits\n\n{said}\n")
+    assert [each.text for each in untraced(card, evidence_of(published))] == lost
+
+
+def test_a_terminology_that_is_named_for_a_measure_makes_no_score_of_its_counts():
+    manifest = {"format": "syncabel.lexicon/1", "source": "Precision Medicine Terms", "release": "7", "counts": {"entries": 16}}
+    assert untraced("Held to the 16 names of Precision Medicine Terms (7).\n", [manifest]) == []
+    assert untraced("A precision of 16 on Precision Medicine Terms (7).\n", [manifest])
+
+
+def test_no_card_of_the_projects_own_results_is_refused(trained):
+    """The check knows words, not meanings: cards as they are rendered, of nearly all results that there are, must pass."""
+    root, rendered = Path(__file__).resolve().parents[2], 0
+    lexicon = load_lexicon(trained("open"), json.loads((trained("open") / "config.json").read_text())["syncabel"])
+    known = evidence_of(trained("open"))
+    run = next(each for each in known if "versions" in each)
+    for path in sorted((root / "docs" / "results").glob("*.yaml")):
+        try:
+            file = read_results(f"{path}:*")
+        except ConfigError:  # nothing was measured, or baselines alone
+            continue
+        if len(file.metrics) > 300:  # long, and no other kind of figures
+            continue
+        card = model_card(Facts("Tiny", "", licence="other", run=run), lexicon, "lab/x", results=[file])
+        assert untraced(card, [*known, file]) == [], path.name
+        rendered += 1
+    assert rendered > 15
+
+
+def calibration_of(folder):
+    """A calibration with figures of its own, of the model in a folder."""
+    lexicon = load_lexicon(folder, json.loads((folder / "config.json").read_text())["syncabel"])
+    before = Measured(mean_confidence=0.9123, accuracy=0.7345, ece=0.1778, ece_mass=0.1792, brier=0.2054, log_loss=0.8471, aurc=0.1211, auroc=0.7032)
+    after = Measured(mean_confidence=0.7361, accuracy=0.7345, ece=0.0314, ece_mass=0.0337, brier=0.1533, log_loss=0.4688, aurc=0.0975, auroc=0.7641)
+    return Calibration(
+        own_digests(folder, lexicon, None),
+        HeldFor.of(DecodingSettings(num_beams=3)),
+        Calibrator("logistic", ("log_mass",), (0.0,), (1.0,), (1.0,), 0.0),
+        Fit(47, 311, 309, "calibrate", "set", 5, before, after, before),
+        (PrecisionPoint(0.5555, 0.8888, 0.7777, 0.6666),),
+        SetCurve(47, (SetPoint(-1.0, 0.2222, 1.5),)),
+    )
+
+
+@pytest.fixture
+def calibrated(trained, tmp_path):
+    model = tmp_path / "calibrated"
+    shutil.copytree(trained("open"), model)
+    calibration_of(model).save(model / "calibration.json")
+    return model
+
+
+def test_a_calibrated_models_card_says_so_with_the_calibrations_own_figures(calibrated, published, tmp_path):
+    assert "Scores are not calibrated." in section(card_of(published), "Limits")
+    facts = export_model_repo(calibrated, tmp_path / "new", "lab/tiny", title="Tiny")
+    assert "calibration.json" in facts.files
+    card = card_of(tmp_path / "new")
+    assert "not calibrated" not in card
+    assert "calibrated (`calibration.json`; figures under Scores)" in section(card, "Limits")
+    assert "| ECE, bins of equal width | 0.178 | 0.031 |" in section(card, "Scores")
+    assert "| Brier score | 0.205 | 0.153 |" in section(card, "Scores")
+    assert "311 mentions, 309 of them answered, in 47 dev documents (protocol set)" in section(card, "Scores")
+    for text in ("311 mentions", "| 0.031 |"):
+        changed = card.replace(text, text.replace("31", "32"))
+        assert changed != card
+        assert untraced(changed, evidence_of(tmp_path / "new"))
+    # Neither a curve of the calibration nor its figures are scores of anything else.
+    for claim in ("Recall@1 is 0.889.", "Recall@1 is 0.031.", "Confidences above 0.889."):
+        assert untraced(f"{claim}\n", evidence_of(tmp_path / "new")), claim
+
+
+def test_a_calibration_that_stays_at_home_is_on_no_card(calibrated, tmp_path):
+    (calibrated / "calibration_seen.npy").write_bytes(b"")
+    export_model_repo(calibrated, tmp_path / "new", "lab/tiny", title="Tiny")
+    assert "Scores are not calibrated." in card_of(tmp_path / "new")
+    assert "calibration.json" not in card_of(tmp_path / "new")
+
+
+def test_a_calibration_of_other_weights_is_never_published(calibrated, tmp_path):
+    value = json.loads((calibrated / "calibration.json").read_text())
+    value["digests"]["weights"] = "0" * 64
+    (calibrated / "calibration.json").write_text(json.dumps(value))
+    with pytest.raises(DigestMismatchError, match="syncabel calibrate") as refused:
+        export_model_repo(calibrated, tmp_path / "new", "lab/tiny", title="Tiny")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_card_without_a_record_says_so(trained, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(trained("open"), bare)
@@ -305,11 +464,10 @@ def test_two_results_files_of_one_name_are_refused(trained, results_file, tmp_pa
 
 def test_what_a_folder_without_a_training_says_of_itself_goes_out_with_it(tiny_tokenizer, tiny_llama, small_lexicon, tmp_path):
     from syncabel.export import export_model
-    from syncabel.export.card import Facts
     from syncabel.prompt import PromptFormat
 
     small_lexicon.save(tmp_path / "lexicon")
-    facts = Facts("x", "", training={"converted from": "the published folder big-model-7", "names": "31,415"}, results={"Recall@1": "0.271"})
+    facts = Facts("x", "", licence="llama3", training={"converted from": "the published folder big-model-7", "names": "31,415"}, results={"Recall@1": "0.271"})
     export_model(tiny_llama(len(tiny_tokenizer)), tiny_tokenizer, tmp_path / "lexicon", tmp_path / "model", PromptFormat(), facts)
     export_model_repo(tmp_path / "model", tmp_path / "out", "lab/x", title="x")
     card = card_of(tmp_path / "out")

@@ -10,6 +10,7 @@ from hub_stand_in import READER, WRITER, command
 from typer.testing import CliRunner
 
 from syncabel.cli.app import app
+from syncabel.config_files import read_config, shipped_configs
 from syncabel.decoding import DecodingSettings
 from syncabel.errors import ConfigError, DigestMismatchError, IncompleteFolderError, MissingLexiconError
 from syncabel.export import export_model
@@ -21,6 +22,7 @@ from syncabel.kb import KnowledgeBase
 from syncabel.linker import Linker
 from syncabel.modeling_syncabel import SyncabelForCausalLM
 from syncabel.prompt import PromptFormat
+from syncabel.train.arguments import TrainArguments
 from syncabel.types import Document, Mention, Query, Span
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -79,6 +81,44 @@ def test_a_dry_run_sends_nothing_and_the_kept_folder_can_be_checked(trained, tmp
     card.write_text(card.read_text(encoding="utf-8").replace("| steps | 5,813 |", "| steps | 5,831 |"), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"'5,831' is in no results file"):
         invoked("--check", tmp_path / "kept")
+
+
+def test_a_score_that_was_written_on_the_card_of_an_unmeasured_model_is_refused_by_the_command(trained, tmp_path):
+    invoked(trained("open"), "--repo", REPO, "--dry-run", "-o", tmp_path / "kept")
+    card = tmp_path / "kept" / "README.md"
+    claim = "The model reaches a Recall@1 of 0.5 and 1.00 on 24 patients."
+    card.write_text(card.read_text(encoding="utf-8").replace("## Speed and memory", f"{claim}\n\n## Speed and memory"), encoding="utf-8")
+    assert r"the figure '0.5' (and 2 more) is in no results file" in message(lambda: invoked("--check", tmp_path / "kept"))
+
+
+@pytest.fixture
+def unlicensed(tiny_tokenizer, tiny_llama, small_lexicon, tmp_path):
+    """A model of whose weights' licence nobody said anything."""
+    small_lexicon.save(tmp_path / "lexicon")
+    return export_model(tiny_llama(len(tiny_tokenizer)), tiny_tokenizer, tmp_path / "lexicon", tmp_path / "model", PromptFormat(), Facts("x", "random"))
+
+
+@pytest.mark.parametrize("given", [(), ("--license", "unknown"), ("--license", " ")])
+def test_a_model_under_an_unknown_licence_is_refused_in_a_line_that_says_how_to_give_it(unlicensed, tmp_path, given):
+    assert "license: unknown" in (unlicensed / "README.md").read_text(encoding="utf-8")
+    assert "--license llama3" in message(lambda: invoked(unlicensed, "--repo", REPO, "--dry-run", "-o", tmp_path / "out", *given))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_licence_that_is_given_is_on_the_card(unlicensed, tmp_path):
+    invoked(unlicensed, "--repo", REPO, "--dry-run", "-o", tmp_path / "out", "--license", "llama3")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "license: llama3\n" in card
+    assert "Weights: llama3;" in card
+
+
+def test_no_licence_is_assumed_and_every_shipped_configuration_says_its_bases():
+    of_base = {"meta-llama/": "llama3", "google/gemma": "gemma", "Qwen/Qwen3": "apache-2.0", "HuggingFaceTB/SmolLM2": "apache-2.0", "": "apache-2.0"}
+    assert TrainArguments.licence == Facts("x", "random").licence == "unknown"
+    for name, path in shipped_configs("sft").items():
+        config = read_config(path)
+        base = config.get("model_name_or_path", "")
+        assert config["licence"] == next(licence for start, licence in of_base.items() if base.startswith(start)), name
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def published(tiny_tokenizer: Any, wide_llama_config: Any, small_kb: Any, tmp_pa
     torch.manual_seed(0)
     model = LlamaForCausalLM(wide_llama_config(256, initializer_range=0.2)).eval()
     export_model(model, tiny_tokenizer, base / "lexicon", base / "model", PromptFormat(), Facts("tiny", "random"))
-    export_model_repo(base / "model", base / "out", "lab/tiny", title="Tiny")
+    export_model_repo(base / "model", base / "out", "lab/tiny", title="Tiny", licence="apache-2.0")
     return base / "out"
 
 

@@ -58,7 +58,7 @@ def human(count: int = 20) -> list[Document]:
 def test_files_of_an_earlier_run_do_not_outlive_it(places: Path, small_kb: Any) -> None:
     synthetic = [document(f"s{i}", "angina", "A:3", kb_digest=small_kb.digest) for i in range(3)]
     assert run(places, [*human(), *synthetic]).exit_code == 0
-    assert made(places) == ["dev.jsonl", "format.json", "human.jsonl", "rejected.jsonl", "synthetic.jsonl", "types.json"]
+    assert made(places) == ["dev.jsonl", "dev_examples.jsonl", "format.json", "human.jsonl", "rejected.jsonl", "synthetic.jsonl", "types.json"]
     assert run(places, human(), "--dev-fraction", 0).exit_code == 0
     assert made(places) == ["format.json", "human.jsonl", "rejected.jsonl", "types.json"]
     assert run(places, synthetic).exit_code == 0
@@ -144,10 +144,10 @@ def test_parquet_is_written_in_place_of_json_lines_and_back(places: Path, small_
     assert run(places, documents).exit_code == 0
     lines = {source: read_examples(places / "out" / f"{source}.jsonl") for source in ("human", "synthetic")}
     assert run(places, documents, "--parquet").exit_code == 0
-    assert made(places) == ["dev.jsonl", "format.json", "human.parquet", "rejected.jsonl", "synthetic.parquet", "types.json"]
+    assert made(places) == ["dev.jsonl", "dev_examples.parquet", "format.json", "human.parquet", "rejected.jsonl", "synthetic.parquet", "types.json"]
     assert {source: read_examples(places / "out" / f"{source}.parquet") for source in lines} == lines
     assert run(places, human()).exit_code == 0
-    assert made(places) == ["dev.jsonl", "format.json", "human.jsonl", "rejected.jsonl", "types.json"]
+    assert made(places) == ["dev.jsonl", "dev_examples.jsonl", "format.json", "human.jsonl", "rejected.jsonl", "types.json"]
 
 
 def test_a_rebased_folder_says_to_which_knowledge_base_and_the_sentences_keep_their_own(places: Path, small_kb: Any) -> None:
@@ -181,6 +181,47 @@ def test_nil_is_taught_with_a_lexicon_that_has_it_and_dev_keeps_its_answers(plac
     dev = [json.loads(line)["mentions"][0]["answers"] for line in (places / "out" / "dev.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sorted(dev) == [[], [["A:3"]]]
     assert isinstance(run(places, documents, "--nil-hold-out", 0.5).exception, ConfigError)
+
+
+def test_dev_becomes_the_examples_that_training_would_have_had_of_it(places: Path, small_kb: Any) -> None:
+    documents = [document(f"h{i}", "sclerosis" if i % 2 else "angina", "A:1" if i % 2 else "A:3") for i in range(40)]
+    documents += [document(f"s{i}", "angina", "A:3", kb_digest=small_kb.digest) for i in range(3)]
+    how = ("--prompt-format", "syncabel", "--target", "sampled", "--type-dropout", 0.5, "--context-dropout", 0.5)
+    assert run(places, documents, "--dev-fraction", 0, *how).exit_code == 0
+    whole = {example.document_id: example for example in read_examples(places / "out" / "human.jsonl")}
+    done = run(places, documents, "--dev-fraction", 0.25, *how)
+    assert done.exit_code == 0, done.output
+    assert "dev_examples: 10 examples\nhuman: 30 examples\nsynthetic: 3 examples\n" in done.stderr
+    kept, learnt = (read_examples(places / "out" / name) for name in ("human.jsonl", "dev_examples.jsonl"))
+    dev = [json.loads(line)["id"] for line in (places / "out" / "dev.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [example.document_id for example in learnt] == dev
+    assert {example.document_id: example for example in (*kept, *learnt)} == whole
+
+
+def test_documents_of_dev_alone_become_examples_too_and_what_becomes_none_is_rejected(places: Path) -> None:
+    dev = [document("d", "angina", "A:3", split="dev"), document("gone", "angina", "A:99", split="dev"), nil_document("n", "dev")]
+    done = run(places, dev, "--dev-fraction", 0)
+    assert done.exit_code == 0, done.output
+    assert made(places) == ["dev.jsonl", "dev_examples.jsonl", "format.json", "rejected.jsonl", "types.json"]
+    assert [example.document_id for example in read_examples(places / "out" / "dev_examples.jsonl")] == ["d"]
+    assert rejected(places) == [("gone#1", "unknown_code"), ("n#1", "nil")]
+
+
+def test_synthetic_documents_of_dev_are_for_judging_and_a_refit_does_not_learn_them_as_human(places: Path, small_kb: Any) -> None:
+    dev = [document("s", "angina", "A:3", kb_digest=small_kb.digest, split="dev"), document("d", "angina", "A:3", split="dev")]
+    done = run(places, [*human(3), *dev])
+    assert "dev: 2 documents, 1 of them human" in done.stderr
+    assert [example.document_id for example in read_examples(places / "out" / "dev_examples.jsonl")] == ["d"]
+
+
+def test_concepts_that_only_a_refit_sees_as_nil_are_listed_by_themselves(places: Path, small_kb: Any, tiny_tokenizer: Any) -> None:
+    from syncabel.lexicon.build import build_lexicon
+
+    build_lexicon(small_kb, tiny_tokenizer, nil="none of these").save(places / "lexicon")
+    assert run(places, [*human(), document("d", "stenocardia", "A:4", split="dev")], "--nil", "--nil-hold-out", 1).exit_code == 0
+    said = json.loads((places / "out" / "format.json").read_text(encoding="utf-8"))["nil"]
+    assert (said["concepts"], said["refit_concepts"]) == (["A:3"], ["A:4"])
+    assert [example.code for example in read_examples(places / "out" / "dev_examples.jsonl")] == ["NIL"]
 
 
 def test_targets_can_be_sampled(places: Path) -> None:

@@ -1,15 +1,18 @@
 """Configurations: every shipped one parses, nothing unknown or contradictory passes."""
 
+import re
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from trl import ModelConfig, SFTConfig  # type: ignore[attr-defined]
 
 from syncabel.config_files import find_config, shipped_configs
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.train import main
-from syncabel.train.arguments import Settings, parse
+from syncabel.train.arguments import Settings, _check_quantised, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "sft").glob("*.yaml"))
@@ -24,6 +27,8 @@ def parse_shipped(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *
         if value := yaml.safe_load(path.read_text()).get(name):
             Path(value).parent.mkdir(parents=True, exist_ok=True)
             Path(value).touch()
+    if value := yaml.safe_load(path.read_text()).get("tokenizer"):
+        Path(value).mkdir(parents=True, exist_ok=True)
     return parse(["--config", str(path), *more])
 
 
@@ -103,11 +108,97 @@ def test_a_value_of_a_wrong_type_is_refused_with_its_file(line: str, message: st
         (["--train_sampling_strategy", "random"], "the mix decides the order"),
         (["--muon_factor", "-1"], "positive factor"),
         (["--word_cuts", "2"], "word_cuts is 2.0; it is a fraction"),
+        (["--seed", "-1"], "seed is -1; give a number from 0"),
+        (["--seed", "4294967296"], "seed is 4294967296; give a number from 0 to 4294967295"),
+        (["--num_heads", "3"], "hidden_size is 32, num_heads 3; each head has an even part, give a multiple of 6"),
+        (["--num_heads", "32"], "give a multiple of 64"),
+        (["--num_layers", "0"], "num_layers is 0; it counts from 1"),
+        (["--initializer_range", "-1"], "it is a standard deviation"),
+        (["--tokenizer", "/nonexistent"], "tokenizer: there is no folder /nonexistent"),
+        (["--tokenizer", "out/quickstart/gone"], "tokenizer: there is no folder out/quickstart/gone"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(more: list[str], message: str, flags: Callable[..., list[str]]) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(flags(*more))
+
+
+@pytest.mark.parametrize("setting", ["gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"])
+def test_an_unknown_key_for_recomputation_is_refused_before_the_first_step(setting: str, flags: Callable[..., list[str]]) -> None:
+    if setting not in SFTConfig.__dataclass_fields__:
+        pytest.skip("transformers is older than the name")
+    with pytest.raises(UnknownNameError, match=r"unknown key in .*_checkpointing_kwargs: 'use_rentrant'; did you mean 'use_reentrant'"):
+        parse(flags(f"--{setting}", '{"use_rentrant": false}'))
+    assert parse(flags(f"--{setting}", '{"use_reentrant": false, "preserve_rng_state": true}'))
+
+
+@pytest.mark.parametrize(
+    ("more", "package"), [(["--report_to", "wandb"], "wandb"), (["--report_to", "mlflow"], "mlflow"), (["--use_liger_kernel", "true"], "liger-kernel")]
+)
+def test_what_needs_a_package_that_is_not_there_is_refused_before_anything_is_loaded(more: list[str], package: str, flags: Callable[..., list[str]]) -> None:
+    if find_spec(package.replace("-", "_")):
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(ConfigError, match=f"run `pip install {package}`"):
+        parse(flags(*more))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--router_aux_loss_coef", "0.1"], "model and trainer: .*router_aux_loss_coef.*change that setting"),
+        (["--optim", "galore_adamw"], "optim 'galore_adamw': "),
+        (["--lr_scheduler_type", "cosine_with_min_lr"], "lr_scheduler_kwargs is "),
+    ],
+    ids=["trainer", "optimizer", "schedule"],
+)
+def test_what_the_libraries_refuse_while_they_are_put_together_is_one_line(
+    more: list[str], message: str, flags: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags(*more)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("syncabel: error: ")
+    assert re.search(message, said)
+
+
+@pytest.mark.parametrize(
+    ("written", "arguments", "on"),
+    [
+        ("", ["--use_cpu", "true"], True),
+        ("", ["--use-cpu=yes"], True),
+        ("", ["--use_cpu"], True),
+        ("", ["--use_cpu", "false"], False),
+        ("", ["--use_cpu=false", "--seed", "1"], False),
+        ("use_cpu: true\n", [], True),
+        ("use_cpu: true\n", ["--use_cpu", "false"], False),
+        ("use_cpu: false\n", ["--use_cpu", "true"], True),
+        ("", ["--use_cpu", "true", "--use_cpu", "false"], False),
+    ],
+)
+def test_a_switch_is_read_before_the_rest_as_it_is_read_with_the_rest(
+    written: str, arguments: list[str], on: bool, flags: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("syncabel.train.arguments.check_launch", lambda _environment, _devices, on_cpu: asked.append(on_cpu))
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)  # else the default would be on
+    (tmp_path / "c.yaml").write_text(written + "logging_steps: 2\n")
+    settings = parse(["--config", str(tmp_path / "c.yaml"), *flags("--bf16", "false"), *arguments])
+    assert asked == [on]
+    assert settings.sft.use_cpu == on
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused(flags: Callable[..., list[str]]) -> None:
+    with pytest.raises(ConfigError, match="use_cpu"):
+        parse(flags("--use_cpu", "maybe"))
+
+
+@pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
+def test_quantised_weights_are_refused_under_fsdp(bits: str, flags: Callable[..., list[str]]) -> None:
+    sft, model = parse(flags()).sft, ModelConfig(use_peft=True, **{bits: True})
+    _check_quantised({}, sft, model)
+    _check_quantised({"ACCELERATE_USE_FSDP": "false"}, sft, model)
+    with pytest.raises(ConfigError, match=f"{bits} under FSDP"):
+        _check_quantised({"ACCELERATE_USE_FSDP": "true"}, sft, model)
+    _check_quantised({"ACCELERATE_USE_FSDP": "true"}, sft, ModelConfig(use_peft=True))
 
 
 def test_a_model_folder_that_writing_would_destroy_is_refused_before_training(

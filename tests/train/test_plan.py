@@ -20,8 +20,11 @@ from syncabel.train.plan import (
     Adapter,
     Recipe,
     Sharding,
+    accelerate_for,
     activations,
     adapter_parameters,
+    check_accelerate,
+    check_values,
     flops_per_token,
     make_plan,
     memory,
@@ -256,11 +259,15 @@ def test_what_a_configuration_leaves_out_is_what_trl_takes() -> None:
     assert taken == _DEFAULTS
 
 
-def shipped(name: str, processes: int, accelerate: str | None = None, gpu: str = "h100", **changed: Any) -> Any:
+def accelerate_file(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(shipped_configs("accelerate")[name].read_text())
+    return read
+
+
+def shipped(name: str, processes: int, accelerate: str = "single-gpu", gpu: str = "h100", **changed: Any) -> Any:
     written = {**yaml.safe_load(shipped_configs("sft")[name].read_text()), **changed}
     shape = read_shape(written["model_name_or_path"])
-    how = sharding_of(None if accelerate is None else yaml.safe_load(shipped_configs("accelerate")[accelerate].read_text()), processes)
-    return make_plan(shape, recipe_of(written, shape), how, GPUS[gpu])
+    return make_plan(shape, recipe_of(written, shape), sharding_of(accelerate_file(accelerate), processes), GPUS[gpu])
 
 
 def test_the_shipped_recipes_fit_what_their_first_lines_say() -> None:
@@ -301,6 +308,49 @@ def test_time_follows_from_tokens_and_the_share_of_peak() -> None:
     assert again.hours is None
 
 
+def test_advice_never_shards_quantised_weights() -> None:
+    shape = SHAPES["meta-llama/Meta-Llama-3-8B-Instruct"]
+    long = dataclasses.replace(PLAIN, weights=2, half=True, bits=4, adapter=Adapter(32, tuple(shape.matrices)), max_length=30_000, recompute=True, batch=2)
+    on_two = make_plan(shape, long, Sharding("ddp", 2), GPUS["l4"])
+    assert not on_two.fits
+    assert not any("fsdp" in advice for advice in on_two.advice)
+    sharded = shipped("llama3-8b-improved", 2, "fsdp2", "l4")
+    assert "use_peft: true with load_in_4bit: true (QLoRA), --accelerate ddp" in sharded.advice
+    assert "--accelerate fsdp2" not in sharded.advice  # it is what does not fit
+
+
+def test_a_job_s_size_and_its_adapter_choose_how_it_is_started() -> None:
+    assert [accelerate_for(nodes, processes, adapter=False) for nodes, processes in ((1, 1), (1, 8), (2, 1), (2, 8))] == [
+        *("single-gpu", "fsdp2", "two-nodes", "two-nodes")
+    ]
+    assert [accelerate_for(nodes, processes, adapter=True) for nodes, processes in ((1, 1), (1, 8), (2, 1), (2, 8))] == ["single-gpu", "ddp", "ddp", "ddp"]
+
+
+@pytest.mark.parametrize(("name", "processes", "quantised"), [("single-gpu", 2, False), ("fsdp2", 8, True), ("fsdp2", 1, True), ("two-nodes", 16, True)])
+def test_an_accelerate_file_under_which_something_else_would_run_is_refused(name: str, processes: int, quantised: bool) -> None:
+    with pytest.raises(ConfigError, match=rf"^accelerate {name} .*; give ddp") as refused:
+        check_accelerate(name, accelerate_file(name), processes, quantised)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_accelerate_file_of_the_job_s_size_is_taken() -> None:
+    for name, processes, quantised in (("single-gpu", 1, True), ("ddp", 8, True), ("fsdp2", 8, False), ("fsdp2-offload", 1, False), ("two-nodes", 16, False)):
+        check_accelerate(name, accelerate_file(name), processes, quantised)
+        assert sharding_of(accelerate_file(name), processes).processes == processes
+    assert sharding_of(accelerate_file("single-gpu"), 8) == ONE  # what it would start
+
+
+@pytest.mark.parametrize("value", [0, -3, "abc", "8.5", 2.5, True, None, [1, 2], {"a": 1}])
+def test_a_count_is_a_whole_number_from_one(value: Any) -> None:
+    for name in ("max_length", "per_device_train_batch_size", "gradient_accumulation_steps"):
+        with pytest.raises(ConfigError, match=rf"^run.yaml: {name} is .*; give a whole number of 1 or more$"):
+            check_values({name: value}, "run.yaml")
+    for more in ({"lora_r": value, "use_peft": True}, {"num_heads": value, "init": "random"}):
+        with pytest.raises(ConfigError, match="give a whole number"):
+            check_values(more, "run.yaml")
+    check_values({"lora_r": 0, "num_heads": 0, "max_length": "8"}, "run.yaml")  # the first two are not read: no adapter, no random model
+
+
 def test_what_is_not_known_is_refused_with_the_nearest_known() -> None:
     shape = SHAPES["HuggingFaceTB/SmolLM2-135M"]
     with pytest.raises(UnknownNameError, match="did you mean 'qwen3'"):
@@ -335,6 +385,7 @@ def test_the_command_prints_every_part_and_the_sum(capsys: pytest.CaptureFixture
     lines = dict(line.split("\t") for line in text.splitlines())
     assert lines["parameters"] == "8,030,261,248, trained 8,030,261,248"
     assert lines["processes"] == "16 × h100 on 2 nodes, FSDP2"
+    assert lines["accelerate"] == "two-nodes"
     assert lines["sum"].endswith("a GPU: fits")
     assert lines["steps"] == "9,156, 300,000,000 tokens"
 
@@ -346,7 +397,7 @@ def test_the_json_adds_up_and_its_exit_code_says_whether_it_fits(capsys: pytest.
     parts = {name: value for name, value in made["memory_bytes"].items() if name not in ("total", "host")}
     assert sum(parts.values()) == made["memory_bytes"]["total"] > made["gpu"]["memory_bytes"]
     assert made["gpu_hours"] == made["hours"]
-    assert made["format"] == "syncabel.plan/1"
+    assert (made["format"], made["accelerate"]) == ("syncabel.plan/1", "single-gpu")
     assert made["steps"] == -(-1_000_000 // made["tokens_per_step"])
     json_status, _ = command(capsys, "--config", "llama3-8b-full", "--json")
     assert json_status == 0
@@ -359,12 +410,118 @@ def test_where_the_data_lies_there_steps_and_tokens_are_those_of_the_run(
     from syncabel.train.run import make_trainer
 
     given = flags("--packing", "true", "--num_train_epochs", "3", "--max_steps", "-1")
-    written = {given[i].removeprefix("--"): yaml.safe_load(given[i + 1]) for i in range(0, len(given), 2)} | {"save_strategy": "no"}
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(written))
-    made = json.loads(command(capsys, "--config", str(path), "--json")[1])
+    path = run_file(tmp_path, given)
+    made = json.loads(command(capsys, "--config", path, "--json")[1])
     _, data, _ = make_trainer(parse(given))
     sides = data.mixture.report.sides
     assert made["steps"] == data.steps
     assert made["tokens"] == sum(side.total_tokens for side in sides)
-    assert json.loads(command(capsys, "--config", str(path), "--json", "--gpus", "4")[1])["steps"] == -(-data.steps // 4)
+    assert json.loads(command(capsys, "--config", path, "--json", "--gpus", "4")[1])["steps"] == -(-data.steps // 4)
+
+
+def run_file(tmp_path: Path, given: list[str], **more: Any) -> str:
+    """Flags as a configuration."""
+    written = {given[i].removeprefix("--"): yaml.safe_load(given[i + 1]) for i in range(0, len(given), 2)} | {"save_strategy": "no"} | more
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(written))
+    return str(path)
+
+
+WRONG = {
+    "per_device_train_batch_size=abc": "'abc'; give a whole number",
+    "per_device_train_batch_size=-3": "-3; give a whole number",
+    "per_device_train_batch_size=0": "0; give a whole number",
+    "per_device_train_batch_size=[1]": "give a whole number",
+    "gradient_accumulation_steps=0": "0; give a whole number",
+    "max_length=0": "0; give a whole number",
+    "max_length=null": "null; give a whole number",
+    "num_layers=0": "0; give a whole number",
+    "num_heads=3": "give a multiple",
+    "max_steps=many": "'many'; give a number",
+    "max_steps=[1]": "[1]; give one value",
+    "dtype=float8": "'float8'; give one of auto, bfloat16, float16, float32",
+    "dtype=[float32]": "['float32']; give one value",
+    "packing=maybe": "'maybe'; give true or false",
+    "bf16=maybe": "'maybe'; give true or false",
+    "bf16=[1": "the value is no YAML",
+}
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_a_wrong_value_is_refused_with_its_key_and_what_is_wanted(
+    flags: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    path = run_file(tmp_path, flags())
+    with pytest.raises(ConfigError) as refused:
+        command(capsys, "--config", path, "--set", change)
+    assert change.split("=")[0] in str(refused.value)
+    assert WRONG[change] in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_adapter_s_rank_is_refused_as_a_count(capsys: pytest.CaptureFixture[str]) -> None:
+    for value in ("x", "0"):
+        with pytest.raises(ConfigError, match=rf"lora_r is '?{value}'?; give a whole number"):
+            command(capsys, "--config", "llama3-8b-full", "--set", "use_peft=true", "--set", f"lora_r={value}")
+
+
+@pytest.mark.parametrize("more", [{"warmup_steps": "soon"}, {"learning_rates": 1}, {"init": "pretrained"}, {"load_in_4bit": True}, {"lr_scheduler_type": 3}])
+def test_what_the_training_refuses_the_plan_refuses_in_the_same_words(
+    flags: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: dict[str, Any]
+) -> None:
+    from syncabel.train.arguments import parse
+
+    path = run_file(tmp_path, flags(), **more)
+    with pytest.raises((ConfigError, UnknownNameError)) as training:
+        parse(["--config", path])
+    with pytest.raises(type(training.value)) as planning:
+        command(capsys, "--config", path)
+    assert str(planning.value) == str(training.value)
+
+
+def test_errors_name_the_configuration_that_was_given(flags: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run_file(tmp_path, flags(), human_examples=str(tmp_path / "nowhere.jsonl"))
+    assert command(capsys, "--config", path, "--json")[0] == 0  # the data may lie elsewhere
+    for change, name in (("packing=maybe", ConfigError), ("packin=true", UnknownNameError)):
+        with pytest.raises(name, match=rf"{path} with --set: "):
+            command(capsys, "--config", path, "--set", change)
+    with pytest.raises(ConfigError, match=rf"^{path}: learning_rate is 'fast'"):
+        command(capsys, "--config", run_file(tmp_path, flags(), learning_rate="fast"))
+
+
+def test_a_file_for_one_process_is_not_planned_for_eight(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="accelerate single-gpu starts one process"):
+        command(capsys, "--config", "llama3-8b-lora", "--accelerate", "single-gpu", "--gpus", "8")
+    with pytest.raises(ConfigError, match="accelerate fsdp2 is FSDP"):
+        command(capsys, "--config", "llama3-8b-qlora", "--accelerate", "fsdp2", "--gpus", "8")
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "taken"),
+    [
+        ("llama3-8b-improved", "8", "fsdp2"),
+        ("llama3-8b-full", "8", "fsdp2"),
+        ("llama3-8b-full", "1", "single-gpu"),
+        ("llama3-8b-full", "8 --nodes 2", "two-nodes"),
+        ("llama3-8b-lora", "8", "ddp"),
+        ("llama3-8b-qlora", "8 --nodes 2", "ddp"),
+        ("llama3-8b-qlora", "1", "single-gpu"),
+    ],
+)
+def test_without_accelerate_what_slurm_would_take_is_planned_and_said(capsys: pytest.CaptureFixture[str], config: str, size: str, taken: str) -> None:
+    size_of_it = ["--config", config, "--gpus", *size.split()]
+    status, text = command(capsys, *size_of_it)
+    assert status == 0
+    assert f"\naccelerate\t{taken}, as `syncabel slurm train` takes\n" in text
+    made = json.loads(command(capsys, *size_of_it, "--json")[1])
+    assert made["accelerate"] == taken
+    assert made == json.loads(command(capsys, *size_of_it, "--json", "--accelerate", taken)[1])
+
+
+def test_tokens_are_kept_beside_the_data_unless_they_are_given(flags: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = tmp_path / "tokens"
+    path = run_file(tmp_path, flags(), token_cache=str(cache))
+    assert json.loads(command(capsys, "--config", path, "--json", "--tokens", "1000")[1])["tokens"] == 1000
+    assert not cache.exists()
+    assert command(capsys, "--config", path, "--json")[0] == 0
+    assert list(cache.iterdir())

@@ -47,12 +47,31 @@ def test_a_resumed_run_ends_with_the_steps_and_the_weights_of_an_uninterrupted_o
     assert resumed.seconds > seconds_used(tmp_path / "run" / "checkpoint-8") > 0
 
 
-@pytest.mark.parametrize("missing", ["trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt"])
+@pytest.mark.parametrize("missing", ["trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_every_file_that_resuming_reads_is_looked_at_by_itself(missing: str, stopped: Path) -> None:
     last = stopped / "checkpoint-8"
     (last / missing).rename(last / "optimizer-away")
     assert flaw(last) is not None
     assert last_complete(stopped)[0] == stopped / "checkpoint-4"
+
+
+def test_a_checkpoint_of_several_processes_is_whole_with_the_random_numbers_of_each(stopped: Path) -> None:
+    last = stopped / "checkpoint-8"
+    path = last / "trainer_state.json"
+    state = json.loads(path.read_text())
+    assert state["stateful_callbacks"]["RunMark"]["args"]["processes"] == 1
+    state["stateful_callbacks"]["RunMark"]["args"]["processes"] = 2
+    path.write_text(json.dumps(state))
+    (last / "rng_state.pth").rename(last / "rng_state_0.pth")
+    assert flaw(last) == "rng_state_1.pth is missing"
+    shutil.copyfile(last / "rng_state_0.pth", last / "rng_state_1.pth")
+    assert flaw(last) is None
+    del state["stateful_callbacks"]["RunMark"]["args"]["processes"]  # as checkpoints were written before
+    path.write_text(json.dumps(state))
+    (last / "rng_state_1.pth").unlink()
+    assert flaw(last) is None
+    (last / "rng_state_0.pth").unlink()
+    assert flaw(last) == "rng_state.pth is missing"
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])

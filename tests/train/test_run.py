@@ -62,6 +62,14 @@ def test_a_ratio_without_its_source_is_refused(flags: Callable[..., list[str]]) 
         make_trainer(parse(flags("--mix", "1:1", sources=("human",))))
 
 
+@pytest.mark.parametrize("more", [[], ["--mix", "concatenate"], ["--packing", "true"], ["--max_steps", "-1"]], ids=["mix", "concatenate", "packs", "epochs"])
+def test_a_step_that_takes_more_than_there_is_blames_the_batch(more: list[str], flags: Callable[..., list[str]]) -> None:
+    with pytest.raises(ConfigError, match=r"one step takes 100,000 examples .* the data have \d+ in all; lower per_device_train_batch_size"):
+        make_trainer(parse(flags("--per_device_train_batch_size", "100000", *more)))
+    with pytest.raises(ConfigError, match="max_repeats=1 times"):
+        make_trainer(parse(flags("--max_repeats", "1")))
+
+
 def test_a_lexicon_of_another_tokenizer_is_refused(flags: Callable[..., list[str]], prepared: Callable[..., Path]) -> None:
     from syncabel.errors import TokenizerMismatchError
 

@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from syncabel.errors import ConfigError, LossError
+from syncabel.train import main
 from syncabel.train.arguments import parse
 from syncabel.train.checkpoints import checkpoints, flaw, last_complete
 from syncabel.train.record import FORMAT, differences, read_run
 from syncabel.train.run import make_trainer, train
+from syncabel.train.trainer import LinkingTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
 SAVING = ["--save_strategy", "steps", "--save_steps", "4"]
@@ -34,7 +37,9 @@ def weights(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("rate", ["1e19", "1e38"], ids=["loss", "weights"])
 def test_what_is_no_number_ends_training_and_no_checkpoint_holds_it(rate: str, flags: Callable[..., list[str]], tmp_path: Path) -> None:
-    said = r"step \d+, its batch: (human|synthetic) items \d+.*; the last good checkpoint is .*checkpoint-\d+: lower learning_rate"
+    said = (
+        r"step \d+, its batch: (human|synthetic) \S+#1.* and 4 more, all in .*bad_batch\.jsonl: loss.*; the last good checkpoint is .*-\d+: lower learning_rate"
+    )
     with pytest.raises(LossError, match=said):
         train(parse(flags("--save_strategy", "steps", "--save_steps", "1", "--learning_rate", rate, "--max_grad_norm", "0")))
     good, _ = last_complete(tmp_path / "run")
@@ -43,18 +48,65 @@ def test_what_is_no_number_ends_training_and_no_checkpoint_holds_it(rate: str, f
     assert not (tmp_path / "run" / "model").exists()
 
 
-def test_the_batch_that_is_named_is_the_one_that_was_read(flags: Callable[..., list[str]]) -> None:
-    from syncabel.train.run import _where_is, make_trainer
+@pytest.mark.parametrize("packing", ["false", "true"])
+def test_the_batch_that_is_named_is_the_one_that_was_read(packing: str, flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path) -> None:
+    from syncabel.lexicon.store import Lexicon
+    from syncabel.sft import read_examples
+    from syncabel.train.data import encode_examples
+    from syncabel.train.model import load_tokenizer
 
-    settings = parse(flags())
-    _, data, _ = make_trainer(settings)
-    humans = len(data.mixture.sides[0].loss_tokens)
-    for step in (0, 7):
-        batch = data.mixture.order[step * 8 : (step + 1) * 8].tolist()
-        human, synthetic = [i + 1 for i in batch if i < humans], [i - humans + 1 for i in batch if i >= humans]
-        assert _where_is(settings, data, step) == (
-            f"step {step + 1}, its batch: human items {', '.join(map(str, human))}; synthetic items {', '.join(map(str, synthetic))}"
-        )
+    # Some examples are too long, so that a place among the rest is no line of the file; packs hold several.
+    settings = parse(flags("--max_length", "58", "--packing", packing, "--per_device_train_batch_size", "4"))
+    trainer, data, _ = make_trainer(settings)
+    assert data.rejected
+    lexicon, tokenizer = Lexicon.load(prepared() / "lexicon"), load_tokenizer(settings)
+    examples = {name: read_examples(prepared() / f"{name}.jsonl") for name in ("human", "synthetic")}
+    sizes = set()
+    for step in range(data.steps):
+        said = trainer._where_is(step)
+        rows = [json.loads(line) for line in (tmp_path / "run" / "bad_batch.jsonl").read_text().splitlines()]
+        assert {row["step"] for row in rows} == {step + 1}
+        assert said.startswith(f"step {step + 1}, its batch: {rows[0]['source']} {rows[0]['document_id']}#{rows[0]['mention_id']}")
+        for item in range(1, 5):
+            members = [row for row in rows if row["item"] == item]
+            sizes.add(len(members))
+            named = [examples[row["source"]][row["line"] - 1] for row in members]
+            assert [(example.document_id, example.mention_id, example.code) for example in named] == [
+                (row["document_id"], row["mention_id"], row["code"]) for row in members
+            ]
+            read = data.dataset[step * 4 + item - 1]["input_ids"]
+            assert read == encode_examples(named, lexicon, tokenizer, 58).ids.tolist(), "the slow way gives what the model was given"
+    assert sizes == ({1} if packing == "false" else {1, 2})
+
+
+def test_a_step_whose_examples_were_changed_meanwhile_is_named_without_them(
+    flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine" / "human.jsonl"
+    mine.parent.mkdir()
+    shutil.copyfile(prepared() / "human.jsonl", mine)
+    trainer, *_ = make_trainer(parse(flags("--human_examples", str(mine))))
+    mine.write_text("".join(mine.read_text().splitlines(keepends=True)[1:]))
+    assert trainer._where_is(2) == f"step 3 (its examples cannot be named: {mine} has changed since the training began)"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()], ids=["accelerator", "machine"])
+def test_memory_that_runs_out_in_a_step_is_one_line_with_what_lowers_it(
+    error: Exception, flags: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = LinkingTrainer.training_step
+
+    def full(self: LinkingTrainer, *rest: Any, **named: Any) -> Any:
+        if self.state.global_step == 5:
+            raise error
+        return step(self, *rest, **named)
+
+    monkeypatch.setattr(LinkingTrainer, "training_step", full)
+    assert main(flags(*SAVING)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("syncabel: error: step 6: the cpu device's memory is full; the last good checkpoint is ")
+    assert "checkpoint-4: lower per_device_train_batch_size" in said
+    assert "`syncabel plan`" in said
 
 
 @pytest.mark.parametrize("change", ["human", "rate", "both"])
@@ -81,11 +133,74 @@ def test_a_resume_with_changed_data_or_settings_says_what_changed(
     assert f"is of another run ({said[change]})" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (["--mix", "1:1"], ["--mix", "1:9"], "mix was 1:1, is 1:9"),
+        ([], ["--max_length", "58"], "max_length was 200, is 58"),
+        ([], ["--word_cuts", "0.5"], "word_cuts was 0.0, is 0.5"),
+        ([], ["--bucket_batches", "4"], "bucket_batches was 1, is 4"),
+        (["--max_steps", "-1", "--num_train_epochs", "1"], ["--max_steps", "-1", "--num_train_epochs", "2"], "num_train_epochs was 1.0, is 2.0"),
+        (["--max_steps", "-1", "--max_repeats", "1"], ["--max_steps", "-1", "--max_repeats", "2"], "max_repeats was 1, is 2"),
+        ([], ["--max_minutes", "10"], "max_minutes was not there, is 10.0"),
+        ([], ["--model_init_kwargs", '{"attn_implementation": "eager"}'], 'model_init_kwargs was not there, is {"attn_implementation": "eager"}'),
+    ],
+    ids=lambda value: value[-2].removeprefix("--") if isinstance(value, list) and value else "",
+)
+def test_settings_that_the_data_or_the_steps_follow_from_are_named(
+    before: list[str], after: list[str], said: str, flags: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    train(parse(flags(*SAVING, *before)))
+    with pytest.raises(ConfigError) as refused:
+        train(parse(flags(*SAVING, *after)))
+    assert f"({said});" in str(refused.value)
+
+
+def test_a_setting_that_leaves_the_data_and_their_order_as_they_were_stops_no_resume(flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    train(parse(flags(*SAVING)))
+    shutil.rmtree(tmp_path / "run" / "checkpoint-12")
+    resumed = train(parse(flags(*SAVING, "--mix", "1:1", "--max_repeats", "50", "--model_init_kwargs", '{"cache_dir": "elsewhere", "token": "hf_x"}')))
+    assert resumed.steps == 12
+
+
+def as_before(checkpoint: Path) -> None:
+    """Make a checkpoint say of its run only what checkpoints said before the reasons and the processes were in them."""
+    path = checkpoint / "trainer_state.json"
+    state = json.loads(path.read_text())
+    for mark in [state["stateful_callbacks"]["RunMark"]]:
+        del mark["args"]["reasons"], mark["args"]["processes"]
+    path.write_text(json.dumps(state))
+
+
+def test_a_checkpoint_written_before_is_gone_on_from_or_refused_with_what_it_did_not_record(
+    flags: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(parse(flags(*SAVING)))
+    for step in (4, 8, 12):
+        as_before(tmp_path / "run" / f"checkpoint-{step}")
+    for more, said in (
+        (["--word_cuts", "0.5"], "data and order changed, by the data or by settings that were not recorded: mix, word_cuts, "),
+        (["--max_minutes", "10"], "max_minutes was not recorded, is 10.0"),
+        (["--learning_rate", "0.01", "--word_cuts", "0.5"], "(learning_rate was 0.003, is 0.01);"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            train(parse(flags(*SAVING, *more)))
+        assert said in str(refused.value)
+    shutil.rmtree(tmp_path / "run" / "model")
+    shutil.rmtree(tmp_path / "run" / "checkpoint-12")
+    capsys.readouterr()
+    assert train(parse(flags(*SAVING))).steps == 12
+    assert "going on from" in capsys.readouterr().err
+
+
 def test_rare_settings_that_decide_the_weights_are_compared_too(flags: Callable[..., list[str]]) -> None:
     plain = make_trainer(parse(flags()))[0].mark.parts
     changed = make_trainer(parse(flags("--label_smoothing_factor", "0.1", "--loss_type", "dft")))[0].mark.parts
-    assert differences(plain, changed) == "loss_type was not there, is dft, label_smoothing_factor was not there, is 0.1"
-    assert differences(changed, plain) == "loss_type was dft, is not there, label_smoothing_factor was 0.1, is not there"
+    assert (
+        differences(plain, changed, {"num_train_epochs": "1"}, {"num_train_epochs": "1"})
+        == "loss_type was not there, is dft, label_smoothing_factor was not there, is 0.1"
+    )
+    assert differences(changed, plain, {}, {"num_train_epochs": "1"}) == "loss_type was dft, is not there, label_smoothing_factor was 0.1, is not there"
 
 
 def test_a_run_says_itself_what_was_done(flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path) -> None:
@@ -148,6 +263,34 @@ def test_a_full_disk_ends_training_with_the_last_good_checkpoint_intact(place: s
     assert flaw(tmp_path / "run" / "checkpoint-8") is not None
     resumed = train(parse(again))
     assert all(abs(weights(resumed.folder)[name] - values).max() < 1e-6 for name, values in weights(whole.folder).items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["weights", "tokenizer"])
+@pytest.mark.parametrize("saving", [[], SAVING], ids=["no checkpoints", "checkpoints"])
+def test_a_disk_that_is_full_at_the_end_is_one_line_and_leaves_no_model_that_looks_whole(
+    place: str, saving: list[str], flags: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    small = ["--hidden_size", "4", "--intermediate_size", "4", "--num_layers", "1", "--num_heads", "2"] if place == "tokenizer" else []
+    whole = train(parse(flags(*saving, *small, output=tmp_path / "whole")))
+    sizes = {name: (whole.folder / name).stat().st_size for name in ("model.safetensors", "tokenizer.json")}
+    limit = sizes["model.safetensors" if place == "weights" else "tokenizer.json"] - 1000
+    assert place == "weights" or sizes["model.safetensors"] < limit
+    if saving:
+        shutil.copytree(tmp_path / "whole", tmp_path / "run")
+        shutil.rmtree(tmp_path / "run" / "model")
+    starved = subprocess.run(
+        [sys.executable, "-c", STARVED, str(limit), *flags(*saving, *small)], cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=120
+    )
+    assert starved.returncode == 2, starved.stderr
+    assert "Traceback" not in starved.stderr
+    (said,) = [line for line in starved.stderr.splitlines() if "error:" in line]
+    assert f"{tmp_path / 'run' / 'model'} cannot be written (" in said
+    good = f"the last good checkpoint is {tmp_path / 'run' / 'checkpoint-12'}" if saving else "no checkpoint was written before"
+    assert said.endswith(f"; {good}: make room and run the same command again")
+    assert not (tmp_path / "run" / "model").exists()
+    again = train(parse(flags(*saving, *small)))
+    assert all((weights(again.folder)[name] == values).all() for name, values in weights(whole.folder).items())
 
 
 @pytest.mark.slow

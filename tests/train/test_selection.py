@@ -141,7 +141,7 @@ def test_settings_under_which_the_best_checkpoint_would_not_be_there_are_refused
         train_all(judged(*more))
 
 
-@pytest.mark.parametrize("text", ["", "a", "0,", "1,1", "-1", "0 1"])
+@pytest.mark.parametrize("text", ["", "a", "0,", "1,1", "-1", "0 1", "4294967296"])
 def test_what_are_no_seeds_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="different whole numbers"):
         parse_seeds(text)
@@ -188,7 +188,9 @@ def test_a_refit_learns_train_and_dev_for_as_many_passes_as_selection_chose(
     more.parent.mkdir()
     lines = (prepared() / "human.jsonl").read_text().splitlines(keepends=True)
     more.write_text("".join(lines[:12]))
-    (result,) = train_all(judged("--refit_examples", str(more)))
+    (result,) = train_all(judged("--refit_examples", str(more), "--eval_on_start", "true"))
+    assert recalls(tmp_path / "run")[0][0] == 0
+    assert not recalls(tmp_path / "run" / "refit")
     refit = read_run(tmp_path / "run" / "refit")
     assert refit is not None
     assert refit["result"]["steps"] == round(result.chosen_step * (len(lines) + 12) / len(lines))
