@@ -11,7 +11,7 @@ from rich.table import Table
 from syncabel.cli.console import out, print_json
 from syncabel.config_files import find_config, read_config, shipped_configs
 from syncabel.errors import ConfigError, MissingExtraError, UnknownNameError
-from syncabel.train.plan import GPUS, Plan, accelerate_for, check_accelerate, check_values, make_plan, recipe_of, sharding_of
+from syncabel.train.plan import GPUS, Plan, accelerate_for, check_accelerate, make_plan, recipe_of, sharding_of
 from syncabel.train.shapes import Shape, read_shape
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ def _settled(path: Path, changed: Mapping[str, Any]) -> tuple[dict[str, Any], "S
     except ImportError as error:
         raise MissingExtraError("train", str(error.name)) from None
     written, where = {**read_config(path), **changed}, f"{path} with --set" if changed else str(path)
-    check_values(written, where)
     absent = {name: place for name in PLACES if (place := written.get(name)) and not Path(str(place)).exists()}
     return written, settings_of(written, where, elsewhere=absent)
 

@@ -5,11 +5,11 @@ import inspect
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -62,7 +62,9 @@ class TrainArguments:
     selection: Literal["best", "last"] = field(default="best", metadata={"help": "Checkpoint that is exported: best on dev, where there is dev, or last."})
     early_stopping: int | None = field(default=None, metadata={"help": "Stop after so many evaluations without a better one."})
     seeds: str | None = field(default=None, metadata={"help": "Train once per seed, e.g. 0,1,2; the figures' mean and interval go to seeds.json."})
-    refit_examples: str | None = field(default=None, metadata={"help": "Examples of dev: train again on human and these, for as long as selection chose."})
+    refit_examples: str | None = field(
+        default=None, metadata={"help": "Examples of dev (dev_examples.jsonl): train again on human and these, for as long as selection chose."}
+    )
     contrast: float = field(default=0.0, metadata={"help": "Weight of the loss that tells a name from others under the trie; 0 is off."})
     negatives: int = field(default=4, metadata={"help": "Of contrast: names that each target is told from."})
     webhook: Literal["none", "discord", "slack"] = field(default="none", metadata={"help": "Tell SYNCABEL_WEBHOOK's address how the run ended."})
@@ -145,7 +147,7 @@ def parse(argv: Sequence[str]) -> Settings:
     parser = _Parser(kinds, prog="python -m syncabel.train", allow_abbrev=False)
     known = {action.dest: action for action in parser._actions if action.dest != "help"}
     arguments, path = _take_config(list(argv))
-    written = _read(path, known) if path else {}
+    written = _read(path, known, _nullable(kinds)) if path else {}
     # Before transformers looks for this process' device: there it fails with a number and no reason.
     check_launch(os.environ, torch.accelerator.device_count(), _asked(written, arguments, "use_cpu"))
     parser.set_defaults_with_config(**_defaults(written, arguments))
@@ -192,22 +194,31 @@ def _take_config(arguments: list[str]) -> tuple[list[str], Path | None]:
     return arguments, None
 
 
-def _read(path: Path, known: Mapping[str, argparse.Action]) -> dict[str, Any]:
+def _read(path: Path, known: Mapping[str, argparse.Action], nullable: Collection[str]) -> dict[str, Any]:
     """The keys and values of a YAML file, each known and of its type: argparse checks only what comes as text."""
     written = read_config(path)
     for key, value in written.items():
         if key not in known:
             raise UnknownNameError(f"key in {path}:", str(key), sorted(known))
-        if (wrong := _wrong(value, known[key])) is not None:
+        if (wrong := _wrong(value, known[key], nullable=key in nullable)) is not None:
             raise ConfigError(f"{path}: {key} is {value!r}; {wrong}")
     return written
 
 
-def _wrong(value: Any, action: argparse.Action) -> str | None:
+def _nullable(kinds: Iterable[Any]) -> frozenset[str]:
+    """Arguments that may be null.  Annotations say so; of the fields themselves transformers' parser has taken it away."""
+    hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
+    return frozenset(one.name for kind in kinds for one in fields(kind) if one.default is None or type(None) in get_args(hints[one.name]))
+
+
+def _wrong(value: Any, action: argparse.Action, *, nullable: bool) -> str | None:
     """What a value should be instead, or None where it is right."""
     kind = getattr(action.type, "__name__", "")
-    if value is None or isinstance(value, dict | list):
-        return None
+    if value is None:
+        return None if nullable else "give a value, or leave it out"
+    if isinstance(value, dict | list):
+        single = action.nargs in (None, "?") and (kind in ("int", "float", "string_to_bool") or action.choices is not None)
+        return "give one value" if single else None
     if action.choices is not None and value not in action.choices:
         return f"give one of {', '.join(map(str, action.choices))}"
     if kind == "string_to_bool":
@@ -224,9 +235,9 @@ def _no_number(value: Any, kind: str) -> str | None:
         number = None if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = None
-    if number is None:
-        return "give a number"
-    return "give a whole number" if kind == "int" and not number.is_integer() else None
+    if kind == "int":
+        return None if number is not None and number.is_integer() else "give a whole number"
+    return "give a number" if number is None else None
 
 
 def _defaults(written: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
@@ -269,8 +280,12 @@ def _check(settings: Settings) -> None:
     if not 0 <= sft.seed <= MOST_SEED:
         raise ConfigError(f"seed is {sft.seed}; give a number from 0 to {MOST_SEED}")
     _check_quantised(os.environ, sft, model)
+    if model.use_peft and model.lora_r < 1:
+        raise ConfigError(f"lora_r is {model.lora_r}; it counts from 1")
     if sft.max_length is None:
         raise ConfigError("max_length is null; give the longest prompt with its name, in tokens")
+    if sft.max_length < 1:
+        raise ConfigError(f"max_length is {sft.max_length}; it counts tokens, from 1")
     if sft.train_sampling_strategy != "sequential":
         raise ConfigError(f"train_sampling_strategy is {sft.train_sampling_strategy!r}; the mix decides the order, leave it out")
     if sft.packing and (sft.packing_strategy != "bfd" or own.bucket_batches > 1):
@@ -279,8 +294,11 @@ def _check(settings: Settings) -> None:
         raise ConfigError("max_minutes goes with lr_scheduler_type linear, constant or constant_with_warmup")
     if own.max_minutes is not None and own.max_minutes <= 0:
         raise ConfigError(f"max_minutes is {own.max_minutes}; give a number above 0, or leave it out")
-    if min(sft.per_device_train_batch_size, sft.gradient_accumulation_steps) < 1 or (sft.max_steps < 1 and sft.num_train_epochs <= 0):
-        raise ConfigError("nothing would be trained: per_device_train_batch_size and gradient_accumulation_steps count from 1, num_train_epochs is above 0")
+    for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+        if (value := getattr(sft, name)) < 1:
+            raise ConfigError(f"{name} is {value}; it counts from 1")
+    if sft.max_steps < 1 and sft.num_train_epochs <= 0:
+        raise ConfigError(f"nothing would be trained: num_train_epochs is {sft.num_train_epochs}; give a number above 0, or max_steps")
     if sft.eval_on_start and not own.dev_documents:
         raise ConfigError("eval_on_start without dev_documents; give them, or leave it out")
     if sft.eval_strategy != "no" and not own.dev_documents:

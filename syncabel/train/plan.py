@@ -25,7 +25,6 @@ __all__ = [
     "activations",
     "adapter_parameters",
     "check_accelerate",
-    "check_values",
     "flops_per_token",
     "make_plan",
     "memory",
@@ -165,28 +164,6 @@ _STATES = {
     **dict.fromkeys(("lion_32bit", "rmsprop", "adagrad"), 1.0),
 }
 _DEFAULT_TARGETS = ("q_proj", "v_proj")  # peft's own for these families
-_COUNTS = ("max_length", "per_device_train_batch_size", "gradient_accumulation_steps")
-_SIZES = ("hidden_size", "intermediate_size", "num_layers", "num_heads")  # of a random model
-
-
-def check_values(written: Mapping[str, Any], where: str) -> None:
-    """Refuse values that nothing could be counted with; their types are the training's parser's business.
-
-    Args:
-        written: a configuration's keys and values.
-        where: what messages call it.
-
-    Raises:
-        ConfigError: a count below 1, or several values where there is one.
-    """
-    counts = (*_COUNTS, *(("lora_r",) if written.get("use_peft") else ()), *(_SIZES if written.get("init") == "random" else ()))
-    for name in counts:
-        value = written.get(name, 1)
-        if not str(value).isdecimal() or int(value) < 1:
-            raise ConfigError(f"{where}: {name} is {'null' if value is None else repr(value)}; give a whole number of 1 or more")
-    for name in (*_DEFAULTS, "max_steps", "num_train_epochs"):
-        if isinstance(value := written.get(name), list | dict) and name != "lora_target_modules":
-            raise ConfigError(f"{where}: {name} is {value!r}; give one value")
 
 
 def recipe_of(written: Mapping[str, Any], shape: Shape) -> Recipe:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from trl import ModelConfig, SFTConfig  # type: ignore[attr-defined]
 
-from syncabel.config_files import find_config, shipped_configs
+from syncabel.config_files import find_config, read_config, shipped_configs
 from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.train import main
 from syncabel.train.arguments import Settings, _check_quantised, parse
+from syncabel.train.layout import PLACES, settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "sft").glob("*.yaml"))
@@ -55,6 +56,19 @@ def test_qlora_is_parsed_into_a_four_bit_configuration(tmp_path: Path, monkeypat
     assert len(settings.model.lora_target_modules or ()) == 7
 
 
+@pytest.mark.parametrize("value", [0, -3, "abc", 2.5, True, None, [1, 2], {"a": 1}])
+def test_a_count_is_one_whole_number_from_one(value: object) -> None:
+    counts = {"tiny-cpu": ("max_length", "per_device_train_batch_size", "gradient_accumulation_steps", "num_heads"), "llama3-8b-lora": ("lora_r",)}
+    for config, names in counts.items():
+        written = read_config(find_config(config, "sft"))
+        places = {name: place for name in PLACES if (place := written.get(name))}
+        settings_of(written, "run.yaml", elsewhere=places)
+        for name in names:
+            with pytest.raises(ConfigError, match=name) as refused:
+                settings_of({**written, name: value}, "run.yaml", elsewhere=places)
+            assert "\n" not in str(refused.value)
+
+
 def test_a_bare_name_finds_a_shipped_configuration_and_a_wrong_one_names_the_nearest() -> None:
     assert find_config("tiny-cpu", "sft") == shipped_configs("sft")["tiny-cpu"]
     with pytest.raises(UnknownNameError, match="did you mean 'tiny-cpu'"):
@@ -74,7 +88,7 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("mix: 1:1", "mix is 61; give text, in quotes"),
-        ("max_steps: many", "give a number"),
+        ("max_steps: many", "give a whole number"),
         ("max_steps: 1.5", "give a whole number"),
         ("packing: sometimes", "give true or false"),
         ("init: scratch", "give one of pretrained, random"),
@@ -100,7 +114,7 @@ def test_a_value_of_a_wrong_type_is_refused_with_its_file(line: str, message: st
         (["--eval_strategy", "steps"], "without dev_documents"),
         (["--max_minutes", "1", "--lr_scheduler_type", "cosine"], "max_minutes goes with"),
         (["--max_minutes", "0"], "max_minutes is 0.0; give a number above 0"),
-        (["--per_device_train_batch_size", "0"], "nothing would be trained"),
+        (["--per_device_train_batch_size", "0"], "per_device_train_batch_size is 0; it counts from 1"),
         (["--max_steps", "-1", "--num_train_epochs", "0"], "nothing would be trained"),
         (["--eval_on_start", "true"], "eval_on_start without dev_documents"),
         (["--dev_documents", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
