@@ -65,14 +65,9 @@ def examples(
     """Turn documents into training examples; dev is split off by document, its own examples are for a refit; test documents are refused."""
     fmt = format_named(prompt_format, language, context_chars, document_chars)
     settings = ExampleSettings(
-        target=target,
-        target_temperature=target_temperature,
-        type_dropout=type_dropout,
-        context_dropout=context_dropout,
-        nil=nil,
-        nil_hold_out=nil_hold_out,
-        seed=seed,
-    )
+        target=target, target_temperature=target_temperature, type_dropout=type_dropout, context_dropout=context_dropout,
+        nil=nil, nil_hold_out=nil_hold_out, seed=seed
+    )  # fmt: skip
     base, words = KnowledgeBase.load(kb), Lexicon.load(lexicon)
     _check_lexicon(words, lexicon, base)
     documents = TrainingDocuments(corpus, corpus_format, base, rebase)

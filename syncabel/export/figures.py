@@ -21,8 +21,8 @@ from typing import Any
 
 from syncabel.calibration.store import CALIBRATION, Calibration
 from syncabel.errors import ConfigError, FormatError, IncompleteFolderError
-from syncabel.export import subjects
 from syncabel.export.results import ResultsFile, read_results
+from syncabel.export.subjects import CONFIDENCE, COST, DEV, SCORES, speaks_of_scores, subjects_of
 from syncabel.types import to_json
 
 __all__ = ["CARD", "CODE", "RESULTS", "RUN", "SAID", "UNCOUNTED", "Untraced", "check_figures", "check_folder", "evidence_of", "untraced"]
@@ -126,7 +126,7 @@ def untraced(card: str, evidence: Sequence[Any]) -> list[Untraced]:
     """The figures of a card that are in no file, in its order.  Arguments are those of `check_figures`."""
     # The name of the base is no figure; where there is no record of the training, it stands in the front matter alone.
     known = _Evidence([*evidence, _front_values(card).get("base_model")])
-    spoken = subjects.subjects_of(_blanked(card).splitlines(), list(_names(evidence)))
+    spoken = subjects_of(_blanked(card).splitlines(), list(_names(evidence)))
     body = [Untraced(line, text, bool(spoken[line - 1])) for line, text, unit in _numerals(card) if not known.counting(spoken[line - 1]).has(text, unit)]
     index = [each for value, ci95, n in _indexed(card) for each in (value, *(ci95 or ()), n) if each is not None]
     return [Untraced(1, f"{value} in model-index") for value in index if value not in known.counting(frozenset()).numbers] + body
@@ -169,7 +169,7 @@ def _scores(file: Any) -> Iterator[Any]:
         yield from (str(file.content[key]) for key in ("date", "protocol", "hardware", "notes") if key in file.content)
     elif _is(file, "run"):
         yield file.get("scores")
-        yield {label: value for label, value in (file.get("notes") or {}).items() if subjects.speaks_of_scores(label)}
+        yield {label: value for label, value in (file.get("notes") or {}).items() if speaks_of_scores(label)}
 
 
 def _costs(file: Any) -> Iterator[Any]:
@@ -193,7 +193,7 @@ def _is(file: Any, what: str) -> bool:
     return isinstance(file, Mapping) and str(file.get("format", "")).startswith(f"syncabel.{what}/")
 
 
-_MEASURED = {subjects.SCORES: _scores, subjects.COST: _costs, subjects.DEV: _dev, subjects.CALIBRATION: _calibration}
+_MEASURED = {SCORES: _scores, COST: _costs, DEV: _dev, CONFIDENCE: _calibration}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from syncabel.text import fold
 
-__all__ = ["CALIBRATION", "COST", "DEV", "SCORES", "speaks_of_scores", "subjects_of"]
+__all__ = ["CONFIDENCE", "COST", "DEV", "SCORES", "speaks_of_scores", "subjects_of"]
 
-SCORES, DEV, COST, CALIBRATION = "scores", "dev", "cost", "calibration"
+SCORES, DEV, COST, CONFIDENCE = "scores", "dev", "cost", "confidence"
 _DECIMAL = r"-?\d*[.,]\d+\s?%?"
 _SCORE = re.compile(
     r"recall|rappel|exhaustivi|pr[ée]cisi[oó]n|accura|exactitud|aciert|scor(?:e|ing)|puntuaci|correct|sensi(?:tivity|bilit|bilidad)"
@@ -24,7 +24,7 @@ _SECTION = re.compile(r"result|résultat|[eé]valua|performance|rendimiento|benc
 _ABOUT = {
     DEV: re.compile(r"\bdev\b|développement|desarrollo|validation|validación"),
     COST: re.compile(r"second|minut|hour|heure|hora|speed|memory|mémoire|memoria|per_s\b|\bms\b|\b[kmg]i?b\b"),
-    CALIBRATION: re.compile(r"calibr|confiden|confian"),
+    CONFIDENCE: re.compile(r"calibr|confiden|confian"),
 }
 _HEADING = re.compile(r"(#+)\s+(.*)")
 _ROW, _ITEM = re.compile(r"\s*\|"), re.compile(r"\s*(?:\||[-*+]\s|\d+[.)]\s)")

@@ -277,15 +277,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError("a random model has nothing to adapt: leave use_peft and quantisation out")
     if own.init == "random":
         _check_shape(own)
-    if not 0 <= sft.seed <= MOST_SEED:
-        raise ConfigError(f"seed is {sft.seed}; give a number from 0 to {MOST_SEED}")
+    _check_counts(sft, model)
     _check_quantised(os.environ, sft, model)
-    if model.use_peft and model.lora_r < 1:
-        raise ConfigError(f"lora_r is {model.lora_r}; it counts from 1")
-    if sft.max_length is None:
-        raise ConfigError("max_length is null; give the longest prompt with its name, in tokens")
-    if sft.max_length < 1:
-        raise ConfigError(f"max_length is {sft.max_length}; it counts tokens, from 1")
     if sft.train_sampling_strategy != "sequential":
         raise ConfigError(f"train_sampling_strategy is {sft.train_sampling_strategy!r}; the mix decides the order, leave it out")
     if sft.packing and (sft.packing_strategy != "bfd" or own.bucket_batches > 1):
@@ -294,11 +287,6 @@ def _check(settings: Settings) -> None:
         raise ConfigError("max_minutes goes with lr_scheduler_type linear, constant or constant_with_warmup")
     if own.max_minutes is not None and own.max_minutes <= 0:
         raise ConfigError(f"max_minutes is {own.max_minutes}; give a number above 0, or leave it out")
-    for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
-        if (value := getattr(sft, name)) < 1:
-            raise ConfigError(f"{name} is {value}; it counts from 1")
-    if sft.max_steps < 1 and sft.num_train_epochs <= 0:
-        raise ConfigError(f"nothing would be trained: num_train_epochs is {sft.num_train_epochs}; give a number above 0, or max_steps")
     if sft.eval_on_start and not own.dev_documents:
         raise ConfigError("eval_on_start without dev_documents; give them, or leave it out")
     if sft.eval_strategy != "no" and not own.dev_documents:
@@ -322,6 +310,23 @@ def _check(settings: Settings) -> None:
             raise ConfigError(f"{name}: there is no folder {place}, and the Hub has no repository of such a name; give another place")
     own.format  # noqa: B018 - an unknown format or language is refused now
     check_place(settings.model_folder, own.lexicon, [settings.output, *_inputs(settings)])
+
+
+def _check_counts(sft: SFTConfig, model: ModelConfig) -> None:
+    """Refuse numbers out of range, and what would train nothing."""
+    if not 0 <= sft.seed <= MOST_SEED:
+        raise ConfigError(f"seed is {sft.seed}; give a number from 0 to {MOST_SEED}")
+    if model.use_peft and model.lora_r < 1:
+        raise ConfigError(f"lora_r is {model.lora_r}; it counts from 1")
+    if sft.max_length is None:
+        raise ConfigError("max_length is null; give the longest prompt with its name, in tokens")
+    if sft.max_length < 1:
+        raise ConfigError(f"max_length is {sft.max_length}; it counts tokens, from 1")
+    for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+        if (value := getattr(sft, name)) < 1:
+            raise ConfigError(f"{name} is {value}; it counts from 1")
+    if sft.max_steps < 1 and sft.num_train_epochs <= 0:
+        raise ConfigError(f"nothing would be trained: num_train_epochs is {sft.num_train_epochs}; give a number above 0, or max_steps")
 
 
 def _check_shape(own: TrainArguments) -> None:
