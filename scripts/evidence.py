@@ -82,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     options = Options(**{name: getattr(args, name) for name in Options.__dataclass_fields__})
+    if args.written is not None and not (args.written / DOCUMENTS).is_file():
+        raise ConfigError(f"--written {args.written}: there is no {DOCUMENTS} in it; give the folder that `syncabel generate` wrote")
     results = Results(args.results, args.seeds, options, there_already(args.results, args.seeds, options) if args.extend else {})
     for name in args.sets:
         _run_set(name, args, options, results)

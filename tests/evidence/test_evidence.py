@@ -239,3 +239,8 @@ def test_sentences_for_another_knowledge_base_are_refused_or_checked_again(
     content = grid(*where, "--rebase")
     assert content["strata"]["toy"]["mentions_by_source"]["written"] == len(codes)
     assert "are of the plan and hold in this knowledge base" in content["sets"]["toy"]
+
+
+def test_a_folder_without_sentences_is_one_line(grid: Callable[..., dict[str, Any]], tmp_path: Path, capsys: Any) -> None:
+    grid("--seeds", "0", "--report-only", "--written", str(tmp_path / "nowhere"), status=2)
+    assert capsys.readouterr().err.splitlines()[-1].endswith("there is no documents.jsonl in it; give the folder that `syncabel generate` wrote")
