@@ -590,7 +590,7 @@ CHECKS: Mapping[str, Entry] = {
         (
             Shortfall(("vllm/*",), "needs vLLM in an environment of its own (`make test-vllm` makes it), and its batches are not bit for bit repeatable"),
             Shortfall(("openai/*",), "needs a server of SmolLM2 at the address of the command"),
-            Shortfall(("turns_medic/*", "turns_mesh/*"), "an hour of a model on a CPU each, over MEDIC and MeSH; `small model` asks it for fewer"),
+            Shortfall(("turns_medic/*", "turns_mesh/*", "turns_hpo/*"), "an hour of a model on a CPU each; `small model` asks it for fewer"),
             Shortfall(("template_*/seconds", "turns/seconds", "turns/tokens/*", "kills/seconds"), "wall time of the command; only its counts are checked"),
         ),
     ),

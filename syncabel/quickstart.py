@@ -27,6 +27,7 @@ from data_gen import TemplateWriter, generate_documents, shared_short_forms
 from data_gen import run as generate
 from syncabel.baselines import apply, standard_baselines
 from syncabel.corpora import read_jsonl, write_jsonl, write_rejections
+from syncabel.digests import file_sha256
 from syncabel.errors import ConfigError
 from syncabel.evaluate import evaluate
 from syncabel.groups import TypeMap
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["SYSTEMS", "TESTS", "QuickstartSettings", "run"]
 
 TESTS = ("known_perturbed", "unseen_synonyms", "shared_short_forms", "demo_sentences")
+SOURCES = ("human", "synthetic")
 SYSTEMS = ("constrained", "free", "dictionary", "exact", "tfidf", "cascade")
 FILES = {"tokenizer": "", "lexicon": "", "human_examples": ".jsonl", "synthetic_examples": ".jsonl", "types": ".json"}  # argument -> ending
 MARKER = ".syncabel-quickstart"  # only folders that hold it are ever emptied
@@ -153,12 +155,18 @@ def run(settings: QuickstartSettings, say: Callable[[str], None] = print) -> dic
         "mentions": {name: sum(len(document.mentions) for document in documents) for name, documents in tests.items()},
         "systems": scores,
         "training": {"steps": trained.steps, "loss": None if math.isnan(trained.loss) else trained.loss, "seconds": round(trained.seconds, 1)},
-        "kb": {"source": kb.about.source, "release": kb.about.release, "concepts": len(kb), "names": kb.n_names, "digest": kb.digest},
+        "kb": {"source": kb.about.source, "release": kb.about.release, "concepts": len(kb), "names": kb.n_names},
+        "digests": _digests(kb, lexicon, data),
         "settings": {**to_json(replace(settings, output=Path())), "output": str(settings.output)},
     }
     (settings.output / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1, default=str) + "\n", encoding="utf-8")
     (settings.output / "report.md").write_text(report_text(report), encoding="utf-8")
     return report
+
+
+def _digests(kb: KnowledgeBase, lexicon: Lexicon, data: Path) -> dict[str, str]:
+    """What a results file says of what this run was made from."""
+    return {"kb": kb.digest, "lexicon": lexicon.digest, **{f"{source}_examples": file_sha256(data / f"{source}.jsonl") for source in SOURCES}}
 
 
 def _fresh(folder: Path) -> Path:
@@ -315,7 +323,7 @@ def _examples(documents: Sequence[Document], kb: KnowledgeBase, lexicon: Lexicon
     rows = list(make_examples(documents, lexicon, kb.canonical, types, fmt, settings))
     examples = [row for row in rows if isinstance(row, SFTExample)]
     rejected = [row for row in rows if isinstance(row, Rejection)]
-    for source in ("human", "synthetic"):
+    for source in SOURCES:
         write_examples((row for row in examples if row.source == source), data / f"{source}.jsonl")
     (data / "types.json").write_text(json.dumps(dict(types.table)) + "\n", encoding="utf-8")
     write_rejections(rejected, data / "rejected.jsonl")
@@ -400,7 +408,7 @@ def report_text(report: Mapping[str, Any]) -> str:
         "",
         (
             f"Knowledge base: {report['kb']['source']}, {report['kb']['release']}; {report['kb']['concepts']} concepts, {report['kb']['names']} names, "
-            f"digest {report['kb']['digest'][:12]}.  Human sentences are demo sentences written for this project: the figures show that the road "
+            f"digest {report['digests']['kb'][:12]}.  Human sentences are demo sentences written for this project: the figures show that the road "
             "works, not how well the method does on real notes."
         ),
     ]

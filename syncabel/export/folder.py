@@ -120,7 +120,7 @@ def _is_replaceable(place: Path) -> bool:
 def export_model(
     model: Any, tokenizer: Any, lexicon_folder: Path | str, folder: Path | str, fmt: PromptFormat, facts: Facts, ranking: str | None = None
 ) -> Path:
-    """Write the complete folder; what stood there before is replaced only once the new one is whole.
+    """Write the complete folder; what stood there before is replaced only once the new one is whole, and nothing is left of one that fails.
 
     Args:
         model: a model of transformers, any adapter merged, of a kind that `check_architecture` lets pass.
@@ -143,16 +143,20 @@ def export_model(
     part = _beside(place, "part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    model.save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    (part / "generation_config.json").unlink(missing_ok=True)
-    shutil.copytree(lexicon_folder, part / LEXICON_FOLDER)
-    write_code(part)
-    entry = _amend_config(part / "config.json", fmt, lexicon, facts.types, {} if ranking is None else {"ranking": ranking})
-    write_json(part / LEXICON_MANIFEST, lexicon_manifest(lexicon, entry))
-    write_json(part / RUN, facts.record)
-    (part / CARD).write_text(model_card(facts, lexicon, place.name), encoding="utf-8")
-    _swap(part, place)
+    try:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        (part / "generation_config.json").unlink(missing_ok=True)
+        shutil.copytree(lexicon_folder, part / LEXICON_FOLDER)
+        write_code(part)
+        entry = _amend_config(part / "config.json", fmt, lexicon, facts.types, {} if ranking is None else {"ranking": ranking})
+        write_json(part / LEXICON_MANIFEST, lexicon_manifest(lexicon, entry))
+        write_json(part / RUN, facts.record)
+        (part / CARD).write_text(model_card(facts, lexicon, place.name), encoding="utf-8")
+        _swap(part, place)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)  # weights are large, and a full disk may be why
+        raise
     return Path(folder)
 
 

@@ -266,7 +266,7 @@ def _given(arguments: Sequence[str], key: str, **kind: Any) -> Any:
 def _check(settings: Settings) -> None:
     """Refuse what contradicts itself before anything is loaded."""
     own, sft, model = settings.own, settings.sft, settings.model
-    check_world(os.environ, sft.world_size, own.contrast)
+    check_world(os.environ, sft.world_size)
     if not (own.human_examples or own.synthetic_examples or own.names_examples):
         raise ConfigError("no training data: give human_examples, synthetic_examples or both")
     if own.init == "pretrained" and not model.model_name_or_path:

@@ -42,19 +42,16 @@ def check_launch(environment: Mapping[str, str], devices: int, on_cpu: bool) -> 
         raise ConfigError("FSDP without a GPU: accelerate shards nothing on CPUs and says nothing; use no FSDP configuration there")
 
 
-def check_world(environment: Mapping[str, str], processes: int, contrast: float) -> None:
-    """Refuse to train in processes that do not know of each other, or with what only one process can do.
+def check_world(environment: Mapping[str, str], processes: int) -> None:
+    """Refuse to train in processes that do not know of each other.
 
     Args:
         environment: of this process.
         processes: that train together, as the trainer sees it.
-        contrast: weight of the contrast term.
 
     Raises:
-        ConfigError: the launcher started another number; or several with contrast, whose gradients are not exchanged.
+        ConfigError: the launcher started another number.
     """
     started = next((int(environment[name]) for name in _SIZES if environment.get(name)), 1)
     if started != processes:
         raise ConfigError(f"the launcher started {started} processes, {processes} of them train together; leave `--use_cpu false` out where there is no GPU")
-    if contrast and processes > 1:
-        raise ConfigError(f"contrast goes with one process, {processes} were started; leave it out, or start one")

@@ -8,7 +8,7 @@ import os
 import socket
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,15 +17,17 @@ import torch
 from transformers.trainer_utils import IntervalStrategy
 
 from syncabel.errors import ConfigError, UnknownNameError
-from syncabel.sft import FORMAT
+from syncabel.sft import FORMAT, iter_examples, write_examples
 from syncabel.train.arguments import MOST_SEED, Settings, parse, webhook_asked
 from syncabel.train.notify import Outcome, Webhook, WebhookKind
 from syncabel.train.run import Result, train
 from syncabel.train.sources import example_files
+from syncabel.types import SFTExample
 
 __all__ = ["SUMMARY", "mean_and_interval", "parse_seeds", "train_all"]
 
 SUMMARY = "seeds.json"
+_OF_ONE_FILE = ("nil", "rebased_to")  # what format.json says that may differ between files that are learnt together
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # of torchrun and of the MPIs that accelerate knows
 
 
@@ -129,28 +131,42 @@ def _refit(settings: Settings, result: Result) -> Settings:
 def _check_refit(settings: Settings) -> None:
     """Refuse before the first training what the refit after it could not do."""
     human, more = str(settings.own.human_examples), str(settings.own.refit_examples)
-    if not (human.endswith(".jsonl") and more.endswith(".jsonl")):
-        raise ConfigError("refit_examples goes with human_examples, both as JSON Lines; give both")
     if "human" not in example_files(settings):
         raise ConfigError(f"refit_examples are added to human_examples, which mix {settings.own.mix!r} leaves out; leave refit_examples out")
+    made, added = _declared(human), _declared(more)
+    if name := next((name for name in made if added and added.get(name) != made[name]), None):
+        said = f"{name} {added.get(name)!r}, the human ones with {made[name]!r}"
+        raise ConfigError(f"{more}: the refit's examples were made with {said}; make both with one `syncabel examples`")
+
+
+def _declared(examples: str) -> dict[str, Any]:
+    """What `format.json` says of all examples beside it, whatever their source; {} where there is none, or none that can be read."""
+    try:
+        said = json.loads(Path(examples).with_name(FORMAT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # the training says what is wrong with its own
+    return {name: value for name, value in said.items() if name not in _OF_ONE_FILE} if isinstance(said, dict) else {}
 
 
 def _join(human: str, more: str, folder: Path) -> tuple[Path, float]:
     """Both files of examples in one, and by how much it is longer than the first."""
-    folder.mkdir(parents=True, exist_ok=True)
+    counts = [0, 0]
+
+    def both() -> Iterator[SFTExample]:
+        for i, path in enumerate((human, more)):
+            for example in iter_examples(path):
+                counts[i] += 1
+                yield example
+
     joined = folder / "human.jsonl"
-    first, second = (Path(path).read_bytes().splitlines(keepends=True) for path in (human, more))
-    _replace(joined, b"".join(line if line.endswith(b"\n") else line + b"\n" for line in (*first, *second)))
+    # Every process of a run writes it, some on other hosts, and none may read what another has begun.
+    own = folder / f".{socket.gethostname()}.{os.getpid()}"
+    write_examples(both(), own)
+    own.replace(joined)
     if (declared := Path(human).with_name(FORMAT)).exists():
-        _replace(folder / FORMAT, declared.read_bytes())
-    return joined, (len(first) + len(second)) / max(len(first), 1)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file in one go: every process of a run does, and none may read what another has begun."""
-    part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(path)
+        own.write_bytes(declared.read_bytes())
+        own.replace(folder / FORMAT)
+    return joined, sum(counts) / counts[0]
 
 
 def _free() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
 from transformers import PrinterCallback, ProgressCallback
@@ -102,19 +101,28 @@ class LinkingTrainer(SFTTrainer):
         scoring only those with loss takes a quarter off the time of a small model.  So it is with a contrast term, which needs the logits."""
         if return_outputs or not (self._contrast_weight or self._scores_few()):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[no-untyped-call]
-        whole: Any = self.model
-        rest = {name: value for name, value in inputs.items() if name != "labels"}
         labels = inputs["labels"][:, 1:]
         mask = labels != IGNORED
-        if isinstance(whole, PeftModel):
-            whole = whole.get_base_model()  # the adapters are in its layers
-        with self.accelerator.autocast():  # what does so by itself sits on the whole model's forward
-            hidden = whole.base_model(**rest, use_cache=False).last_hidden_state[:, :-1]
-            logits = whole.get_output_embeddings()(hidden[mask]).float()
+        logits = self._logits(model, {name: value for name, value in inputs.items() if name != "labels"}, mask)
         total = torch.nn.functional.cross_entropy(logits, labels[mask], reduction="sum")
         if self._contrast_weight:
             total = total + self._contrast_weight * self._contrast(logits, labels, mask)
-        return total / (mask.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+        if num_items_in_batch is None:
+            return total / mask.sum().clamp(min=1)
+        # As in TRL: the tokens are those of all processes, whose gradients are averaged.
+        processes = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        return total * processes / num_items_in_batch
+
+    def _logits(self, model: Any, inputs: dict[str, Any], mask: torch.Tensor) -> torch.Tensor:
+        """Of the places that have loss, row after row. Shape: (targets, vocabulary)."""
+        if self._scores_few():
+            whole: Any = self.model
+            with self.accelerator.autocast():  # what does so by itself sits on the whole model's forward
+                hidden = whole.base_model(**inputs, use_cache=False).last_hidden_state[:, :-1]
+                return whole.get_output_embeddings()(hidden[mask]).float()  # type: ignore[no-any-return]
+        # Through all that wraps the model: it exchanges gradients, gathers weights, caps logits.  Places with loss in no row are not scored.
+        some = mask.any(0)
+        return model(**inputs, use_cache=False, logits_to_keep=some.nonzero()[:, 0]).logits[mask[:, some]].float()  # type: ignore[no-any-return]
 
     def _contrast(self, logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         before = torch.nn.functional.pad(mask, (1, 0))[:, :-1]

@@ -100,3 +100,24 @@ def test_the_term_goes_with_an_adapter(flags: Callable[..., list[str]], prepared
     before = trainer.mark.parts["base_weights"]
     random_llama(tokenizer, **shape, seed=1).save_pretrained(tmp_path / "base")
     assert file_digests(settings)["base_weights"] != before, "other weights in the same folder are another run"
+
+
+@pytest.mark.parametrize("packing", ["false", "true"])
+def test_beside_the_term_the_loss_is_trls_also_of_a_model_that_caps_its_logits(
+    packing: str, flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(prepared() / "tokenizer")
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    capped = Gemma2Config(vocab_size=len(tokenizer), final_logit_softcapping=0.05, **shape, **ends)
+    Gemma2ForCausalLM(capped).save_pretrained(tmp_path / "base")
+    base = ["--init", "pretrained", "--model_name_or_path", str(tmp_path / "base"), "--packing", packing, "--attn_implementation", "eager"]
+    trainer, *_ = make_trainer(parse(flags("--contrast", "0.5", *base)))
+    inputs = next(iter(trainer.get_train_dataloader()))
+    trainer._contrast_weight = 1e-12
+    own = trainer.compute_loss(trainer.model, dict(inputs)).item()
+    trainer._contrast_weight = 0.0
+    assert own == pytest.approx(trainer.compute_loss(trainer.model, dict(inputs)).item(), rel=1e-6)
+    assert own == pytest.approx(np.log(len(tokenizer)), abs=0.1), "capped, the first guess is nearly uniform"

@@ -1,6 +1,7 @@
 """Which weights are exported, over how many seeds, and what a finished or refitted run leaves."""
 
 import json
+import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 
 from syncabel.corpora import part_of_dev, read_jsonl
 from syncabel.errors import ConfigError, IncompleteFolderError
+from syncabel.lexicon.store import Lexicon
+from syncabel.sft import FORMAT, read_examples, write_examples, write_format
 from syncabel.train.arguments import parse
 from syncabel.train.checkpoints import last_complete
 from syncabel.train.record import read_run
-from syncabel.train.repeats import _join, mean_and_interval, parse_seeds, train_all
+from syncabel.train.repeats import _check_refit, _join, mean_and_interval, parse_seeds, train_all
 from syncabel.train.run import make_trainer, train
 from syncabel.types import Document
 
@@ -200,26 +203,43 @@ def test_a_refit_learns_train_and_dev_for_as_many_passes_as_selection_chose(
     assert last_complete(tmp_path / "run")[0] is not None
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [(["--mix", "synthetic-only"], "which mix 'synthetic-only' leaves out"), (["--refit_examples", "{}/dev.parquet"], "both as JSON Lines")],
-)
 def test_a_refit_that_could_not_be_is_refused_before_the_first_training(
-    more: list[str], message: str, judged: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
+    judged: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "dev.parquet").touch()
-    named = [word.format(tmp_path) for word in more]
-    with pytest.raises(ConfigError, match=message):
-        train_all(judged("--refit_examples", str(prepared() / "human.jsonl"), *named))
+    with pytest.raises(ConfigError, match="which mix 'synthetic-only' leaves out"):
+        train_all(judged("--refit_examples", str(prepared() / "human.jsonl"), "--mix", "synthetic-only"))
     assert not (tmp_path / "run").exists()
 
 
-def test_files_are_joined_line_by_line_and_whole(tmp_path: Path) -> None:
-    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
-    first.write_text('{"a": 1}\n{"b": 2}')
-    second.write_text('{"c": 3}\n')
-    joined, factor = _join(str(first), str(second), tmp_path / "refit")
-    assert joined.read_text() == '{"a": 1}\n{"b": 2}\n{"c": 3}\n'
+@pytest.mark.parametrize(("name", "value"), [("lexicon_digest", "0" * 64), ("context_chars", 7)])
+def test_a_refit_with_examples_that_were_made_otherwise_is_refused_before_the_first_training(
+    name: str, value: Any, judged: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
+) -> None:
+    human, more = tmp_path / "own" / "human.jsonl", tmp_path / "others" / "dev_examples.jsonl"
+    for path in (human, more):
+        path.parent.mkdir()
+        shutil.copy(prepared() / "human.jsonl", path)
+    asked = judged("--human_examples", str(human), "--refit_examples", str(more))
+    settings = parse(asked)
+    write_format(human.parent, settings.own.format, Lexicon.load(prepared() / "lexicon"))
+    made = json.loads(human.with_name(FORMAT).read_text())
+    assert name in made
+    more.with_name(FORMAT).write_text(json.dumps({**made, "nil": {"concepts": []}}))
+    _check_refit(settings)
+    more.with_name(FORMAT).write_text(json.dumps({**made, name: value}))
+    with pytest.raises(ConfigError, match=rf"dev_examples.jsonl: the refit's examples were made with {name} .*; make both with one `syncabel examples`"):
+        train_all(asked)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("first", "second"), [("jsonl", "jsonl"), ("parquet", "jsonl"), ("jsonl", "parquet")])
+def test_files_are_joined_example_by_example_and_whole(first: str, second: str, prepared: Callable[..., Path], tmp_path: Path) -> None:
+    examples = read_examples(prepared() / "human.jsonl")
+    paths = [tmp_path / f"human.{first}", tmp_path / f"dev_examples.{second}"]
+    for path, part in zip(paths, (examples[:8], examples[8:12]), strict=True):
+        write_examples(part, path)
+    joined, factor = _join(*map(str, paths), tmp_path / "refit")
+    assert read_examples(joined) == examples[:12]
     assert factor == 1.5
     assert [path.name for path in (tmp_path / "refit").iterdir()] == ["human.jsonl"], "written beside, then moved: no process reads half of it"
 
