@@ -27,7 +27,7 @@ from syncabel.lexicon.build import build_lexicon
 from syncabel.lexicon.store import Lexicon
 from syncabel.linker import Linker
 from syncabel.progress import bars_on_terminals_only
-from syncabel.sft import ExampleSettings, codes_held_out, make_examples, write_examples, write_format
+from syncabel.sft import ExampleSettings, make_examples, write_examples, write_format
 from syncabel.train.arguments import parse
 from syncabel.train.run import train
 from syncabel.types import NIL_CODE, LinkedMention, Mention, SFTExample
@@ -168,16 +168,17 @@ def judged(prepared: WithNil, model: Path, taught: ExampleSettings) -> dict[str,
         return found
     offered = linked(model, prepared, nil=True)
     _, with_nil = scores_of(bench.test, offered, bench.kb, "set")
-    asked = list(zip(mentions_of(bench), gold_nil(prepared, taught), map(answered_nil, offered), strict=True))
-    known = [i for i, nil in enumerate(nil for (_, mention), nil, _ in asked if mention.answers) if not nil]
+    asked = list(zip(mentions_of(bench), gold_nil(bench, taught), map(answered_nil, offered), strict=True))
+    known = [i for i, nil in enumerate(nil for (_, mention), nil, _ in asked if mention.answers) if nil is False]
     told = [(document, nil, said) for (document, _), nil, said in asked if nil is not None]
     nil = nil_scores(*map(list, zip(*told, strict=True)))
-    return found | {
+    more = {
         "recall_at_1 of known concepts, NIL not offered": row([documents[i] for i in known], [scores[i] for i in known]),
         "recall_at_1 of known concepts, NIL offered": row([documents[i] for i in known], [with_nil[i] for i in known]),
         "NIL recall": figure(nil.recall, nil.intervals["recall"], nil.n),
         "NIL precision": figure(nil.precision, nil.intervals["precision"], nil.predicted),
     }
+    return found | {name: one for name, one in more.items() if one is not None}
 
 
 def linked(model: Path, prepared: WithNil, nil: bool = False) -> list[LinkedMention]:
@@ -185,19 +186,16 @@ def linked(model: Path, prepared: WithNil, nil: bool = False) -> list[LinkedMent
     return apply(Linker.from_pretrained(model, DecodingSettings(num_beams=5, nil=nil)), prepared.bench.test, prepared.types.of)
 
 
-def gold_nil(prepared: WithNil, taught: ExampleSettings) -> list[bool | None]:
+def gold_nil(bench: Bench, taught: ExampleSettings) -> list[bool | None]:
     """Whether NIL is right, of every mention of the scored documents, in order.
 
-    It is where the mention is annotated as not in the vocabulary, and where all its concepts were held out.  None where nobody knows:
-    nothing is annotated, or a code that the knowledge base lacks.
+    It is where the mention is annotated as not in the vocabulary, and where all its concepts are among those held out, whichever source
+    would have shown them.  None where nobody knows: nothing is annotated, or a code that the knowledge base lacks.
     """
-    canonical = prepared.bench.kb.canonical
-    codes = [code for document in prepared.sources["human"] for mention in document.mentions for code in mention.codes]
-    held_out = set(codes_held_out(codes, canonical, taught)) if taught.nil_hold_out else set()
     found: list[bool | None] = []
-    for _, mention in mentions_of(prepared.bench):
-        gold = {canonical(code) for code in mention.codes}
-        found.append(None if mention.answers is None or None in gold else gold <= held_out)
+    for _, mention in mentions_of(bench):
+        gold = {bench.kb.canonical(code) for code in mention.codes}
+        found.append(None if mention.answers is None or None in gold else all(map(taught.holds_out, gold)))
     return found
 
 
@@ -211,14 +209,14 @@ def answered_nil(linked: LinkedMention) -> bool:
     return bool(linked.predictions) and linked.predictions[0].code == NIL_CODE
 
 
-def row(documents: Sequence[str], scores: Sequence[float]) -> dict[str, Any]:
+def row(documents: Sequence[str], scores: Sequence[float]) -> dict[str, Any] | None:
     """A mean with its interval over documents; none of an empty stratum."""
-    return figure(sum(scores) / len(scores), document_interval(documents, scores), len(scores)) if scores else figure(None, None, 0)
+    return figure(sum(scores) / len(scores), document_interval(documents, scores), len(scores)) if scores else None
 
 
-def figure(value: float | None, interval: tuple[float, float] | None, n: int) -> dict[str, Any]:
-    """A figure in the form of a results file; one without a denominator is no number."""
-    return {"value": float("nan") if value is None else round(value, 4), "ci95": interval and [round(x, 4) for x in interval], "n": n}
+def figure(value: float | None, interval: tuple[float, float] | None, n: int) -> dict[str, Any] | None:
+    """A figure in the form of a results file; none without a denominator."""
+    return None if value is None else {"value": round(value, 4), "ci95": interval and [round(x, 4) for x in interval], "n": n}
 
 
 def write_results(args: argparse.Namespace, options: Options, sets: Sequence[JudgedSet]) -> None:
@@ -237,8 +235,8 @@ def write_results(args: argparse.Namespace, options: Options, sets: Sequence[Jud
         },
         "notes": "Fitted on train, judged on dev (n: its documents), protocol set.  A Llama of about a million parameters from nothing; one seed, so "
         "differences within the intervals say nothing.  With NIL the mentions of held-out concepts cannot be right where it is not offered.  NIL is right "
-        "of mentions annotated as not in the vocabulary and of held-out concepts; a mention whose code the knowledge base lacks counts in neither its "
-        "recall nor its precision.",
+        "of mentions annotated as not in the vocabulary and of held-out concepts, also of those that no source shows; a mention whose code the knowledge base "
+        "lacks is neither known nor NIL.",
     }
     results_file.write(args.results, content)
 

@@ -153,10 +153,10 @@ def export_model(
         write_json(part / LEXICON_MANIFEST, lexicon_manifest(lexicon, entry))
         write_json(part / RUN, facts.record)
         (part / CARD).write_text(model_card(facts, lexicon, place.name), encoding="utf-8")
-        _swap(part, place)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)  # weights are large, and a full disk may be why
         raise
+    _swap(part, place)
     return Path(folder)
 
 
@@ -168,13 +168,13 @@ def _beside(place: Path, what: str) -> Path:
 def _swap(part: Path, place: Path) -> None:
     """Put the new folder in place; the old one is deleted last, so that one of the two is there whatever happens."""
     old = _beside(place, "old")
-    if place.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        place.replace(old)
+    shutil.rmtree(old, ignore_errors=True)
     try:
+        if place.exists():
+            place.replace(old)
         part.replace(place)
-    except OSError:
-        if old.exists():
+    except BaseException:  # Ctrl-C between the two as well
+        if old.exists() and not place.exists():
             old.replace(place)
         raise
     shutil.rmtree(old, ignore_errors=True)

@@ -390,6 +390,9 @@ def _check_selection(settings: Settings) -> None:
         raise ConfigError(f"early_stopping is {own.early_stopping}; it counts evaluations from 1 and goes with eval_strategy and selection: best")
     if own.contrast < 0 or own.negatives < 1:
         raise ConfigError(f"contrast is {own.contrast}, negatives {own.negatives}; give a weight of 0 or more, and 1 or more negatives")
+    if own.contrast and (sft.label_smoothing_factor or sft.loss_type != "nll"):
+        given = f"label_smoothing_factor {sft.label_smoothing_factor}" if sft.label_smoothing_factor else f"loss_type {sft.loss_type!r}"
+        raise ConfigError(f"contrast is added to the plain loss of the names, and {given} is another; leave one of the two out")
     if not settings.selects:
         return
     saved, judged = (str(getattr(strategy, "value", strategy)) for strategy in (sft.save_strategy, sft.eval_strategy))

@@ -17,8 +17,10 @@ import torch
 from transformers.trainer_utils import IntervalStrategy
 
 from syncabel.errors import ConfigError, UnknownNameError
+from syncabel.lexicon.store import Lexicon
 from syncabel.sft import FORMAT, iter_examples, write_examples
 from syncabel.train.arguments import MOST_SEED, Settings, parse, webhook_asked
+from syncabel.train.data import check_format
 from syncabel.train.notify import Outcome, Webhook, WebhookKind
 from syncabel.train.run import Result, train
 from syncabel.train.sources import example_files
@@ -27,7 +29,6 @@ from syncabel.types import SFTExample
 __all__ = ["SUMMARY", "mean_and_interval", "parse_seeds", "train_all"]
 
 SUMMARY = "seeds.json"
-_OF_ONE_FILE = ("nil", "rebased_to")  # what format.json says that may differ between files that are learnt together
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # of torchrun and of the MPIs that accelerate knows
 
 
@@ -130,22 +131,10 @@ def _refit(settings: Settings, result: Result) -> Settings:
 
 def _check_refit(settings: Settings) -> None:
     """Refuse before the first training what the refit after it could not do."""
-    human, more = str(settings.own.human_examples), str(settings.own.refit_examples)
     if "human" not in example_files(settings):
         raise ConfigError(f"refit_examples are added to human_examples, which mix {settings.own.mix!r} leaves out; leave refit_examples out")
-    made, added = _declared(human), _declared(more)
-    if name := next((name for name in made if added and added.get(name) != made[name]), None):
-        said = f"{name} {added.get(name)!r}, the human ones with {made[name]!r}"
-        raise ConfigError(f"{more}: the refit's examples were made with {said}; make both with one `syncabel examples`")
-
-
-def _declared(examples: str) -> dict[str, Any]:
-    """What `format.json` says of all examples beside it, whatever their source; {} where there is none, or none that can be read."""
-    try:
-        said = json.loads(Path(examples).with_name(FORMAT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # the training says what is wrong with its own
-    return {name: value for name, value in said.items() if name not in _OF_ONE_FILE} if isinstance(said, dict) else {}
+    more = str(settings.own.refit_examples)
+    check_format(iter_examples(more), more, settings.own.format, Lexicon.load(settings.own.lexicon))
 
 
 def _join(human: str, more: str, folder: Path) -> tuple[Path, float]:

@@ -110,8 +110,8 @@ class LinkingTrainer(SFTTrainer):
         if num_items_in_batch is None:
             return total / mask.sum().clamp(min=1)
         # As in TRL: the tokens are those of all processes, whose gradients are averaged.
-        processes = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-        return total * processes / num_items_in_batch
+        processes = self.accelerator.num_processes // self.get_tp_size() if self.args.average_tokens_across_devices else 1
+        return total * processes / torch.as_tensor(num_items_in_batch).clamp(min=1)
 
     def _logits(self, model: Any, inputs: dict[str, Any], mask: torch.Tensor) -> torch.Tensor:
         """Of the places that have loss, row after row. Shape: (targets, vocabulary)."""
@@ -120,9 +120,8 @@ class LinkingTrainer(SFTTrainer):
             with self.accelerator.autocast():  # what does so by itself sits on the whole model's forward
                 hidden = whole.base_model(**inputs, use_cache=False).last_hidden_state[:, :-1]
                 return whole.get_output_embeddings()(hidden[mask]).float()  # type: ignore[no-any-return]
-        # Through all that wraps the model: it exchanges gradients, gathers weights, caps logits.  Places with loss in no row are not scored.
-        some = mask.any(0)
-        return model(**inputs, use_cache=False, logits_to_keep=some.nonzero()[:, 0]).logits[mask[:, some]].float()  # type: ignore[no-any-return]
+        # Through all that wraps the model: it exchanges gradients, gathers weights, caps logits.
+        return model(**inputs, use_cache=False, logits_to_keep=torch.nn.functional.pad(mask, (0, 1))).logits.float()  # type: ignore[no-any-return]
 
     def _contrast(self, logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         before = torch.nn.functional.pad(mask, (1, 0))[:, :-1]
