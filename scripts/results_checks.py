@@ -570,7 +570,7 @@ CHECKS: Mapping[str, Entry] = {
             Check("parts and fusion", "rerun", (ANY,), _fusion, TRAINED, 30, ("shared", "fusion models")),
         )
     ),
-    "training_options": Entry((Check("all variants", "rerun", (ANY,), _training_options, TRAINED, 30, ("shared", "names")),)),
+    "training_options": Entry((Check("all variants", "rerun", (ANY,), _training_options, TRAINED, 50, ("shared", "names")),)),
     "gates": Entry(
         (Check("gates on human sentences", "rescore", ("*/gates/*", "*/any_gate", "*/scores/*"), _gates, FOUR, 12, ("shared", "names")),),
         (Shortfall(("near_duplicates/*", "judge/*"), f"a loop over sketch, has_near and add, and over Judge.judged: {NO_SCRIPT}"),),

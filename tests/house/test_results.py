@@ -69,7 +69,7 @@ def faults(content: Mapping[str, Any], stem: str) -> list[str]:
     found += [] if made_by else ["command names nothing of this project"]
     found += ["command names a place of one machine"] if re.search(r"(^|[\s=])(/|~/)\w", str(content["command"])) else []
     found += [f"command: {name} is not there" for name, there in made_by.items() if not there]
-    found += ["notes do not say why digests is null"] if content["digests"] is None and "digests" not in str(content.get("notes")).lower() else []
+    found += ["notes do not say why there are no digests"] if not content["digests"] and "digest" not in str(content.get("notes")).lower() else []
     return found + list(metric_faults(content["metrics"], "metrics"))
 
 
@@ -99,7 +99,8 @@ def good() -> dict[str, Any]:
         ({"name": "other"}, "name 'other' is not the file's"),
         ({"date": "yesterday"}, "date is no day"),
         ({"hardware": None}, "hardware is null"),
-        ({"digests": None}, "notes do not say why digests is null"),
+        ({"digests": None}, "notes do not say why there are no digests"),
+        ({"digests": {}}, "notes do not say why there are no digests"),
         ({"command": "python scripts/none.py"}, "command: scripts/none.py is not there"),
         ({"command": "python -m syncabel.none"}, "command: -m syncabel.none is not there"),
         ({"command": {"one": "make nothing-such"}}, "command: make nothing-such is not there"),

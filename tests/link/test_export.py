@@ -248,6 +248,46 @@ def test_an_earlier_model_is_replaced_and_its_neighbours_stay(tiny_tokenizer: An
     assert (tmp_path / "model.part" / "mine").exists()
 
 
+@pytest.mark.parametrize("moved", [1, 2], ids=["before the new one", "after it"])
+def test_a_model_is_there_when_the_swap_is_interrupted(
+    moved: int, tiny_tokenizer: Any, tiny_llama: Any, small_lexicon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_lexicon.save(tmp_path / "lexicon")
+    rest = (tiny_llama(len(tiny_tokenizer)), tiny_tokenizer, tmp_path / "lexicon", tmp_path / "model", PromptFormat())
+    export_model(*rest, FACTS)
+    moves, replace = [], Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        found = replace(self, target)
+        moves.append(target)
+        if len(moves) == moved:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_model(*rest, Facts("another title", "random"))
+    assert ("another title" in (tmp_path / "model" / "README.md").read_text()) == (moved == 2)
+    monkeypatch.undo()
+    export_model(*rest, Facts("a third title", "random"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lexicon", "model"]
+
+
+def test_an_export_that_fails_leaves_nothing_and_the_earlier_model(
+    tiny_tokenizer: Any, tiny_llama: Any, small_lexicon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_lexicon.save(tmp_path / "lexicon")
+    model = tiny_llama(len(tiny_tokenizer))
+    rest = (tiny_tokenizer, tmp_path / "lexicon", tmp_path / "model", PromptFormat())
+    export_model(model, *rest, FACTS)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir() if path.is_file()}
+    monkeypatch.setattr(type(tiny_tokenizer), "save_pretrained", lambda *_rest, **_named: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        export_model(model, *rest, Facts("another title", "random"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lexicon", "model"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir() if path.is_file()} == before
+
+
 def test_a_lexicon_whose_header_was_cut_off_is_refused_in_one_line(small_lexicon: Any, tmp_path: Path) -> None:
     from syncabel.errors import IncompleteFolderError
     from syncabel.lexicon.store import Lexicon

@@ -102,22 +102,64 @@ def test_the_term_goes_with_an_adapter(flags: Callable[..., list[str]], prepared
     assert file_digests(settings)["base_weights"] != before, "other weights in the same folder are another run"
 
 
-@pytest.mark.parametrize("packing", ["false", "true"])
-def test_beside_the_term_the_loss_is_trls_also_of_a_model_that_caps_its_logits(
-    packing: str, flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
-) -> None:
-    from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
+@pytest.fixture
+def bases(prepared: Callable[..., Path], tmp_path: Path) -> Callable[[str], list[str]]:
+    """Flags of a small random base model: a Gemma 2 that caps its logits, or a Mistral."""
+    from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(prepared() / "tokenizer")
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id, "bos_token_id": None}
-    capped = Gemma2Config(vocab_size=len(tokenizer), final_logit_softcapping=0.05, **shape, **ends)
-    Gemma2ForCausalLM(capped).save_pretrained(tmp_path / "base")
-    base = ["--init", "pretrained", "--model_name_or_path", str(tmp_path / "base"), "--packing", packing, "--attn_implementation", "eager"]
-    trainer, *_ = make_trainer(parse(flags("--contrast", "0.5", *base)))
+
+    def make(kind: str) -> list[str]:
+        torch.manual_seed(0)
+        if kind == "gemma2":
+            Gemma2ForCausalLM(Gemma2Config(vocab_size=len(tokenizer), final_logit_softcapping=0.05, **shape, **ends)).save_pretrained(tmp_path / "base")
+        else:
+            MistralForCausalLM(MistralConfig(vocab_size=len(tokenizer), initializer_range=0.2, **shape, **ends)).save_pretrained(tmp_path / "base")
+        return ["--init", "pretrained", "--model_name_or_path", str(tmp_path / "base"), "--attn_implementation", "eager"]
+
+    return make
+
+
+LORA = ["--use_peft", "true", "--lora_target_modules", "q_proj", "--lora_dropout", "0"]
+
+
+@pytest.mark.parametrize("packing", ["false", "true"])
+@pytest.mark.parametrize(("kind", "more"), [("gemma2", []), ("mistral", []), ("mistral", LORA)], ids=["capped", "plain", "adapter"])
+def test_beside_the_term_loss_and_gradient_are_trls(
+    kind: str, more: list[str], packing: str, flags: Callable[..., list[str]], bases: Callable[[str], list[str]]
+) -> None:
+    trainer, *_ = make_trainer(parse(flags("--contrast", "0.5", *bases(kind), *more, "--packing", packing)))
     inputs = next(iter(trainer.get_train_dataloader()))
-    trainer._contrast_weight = 1e-12
-    own = trainer.compute_loss(trainer.model, dict(inputs)).item()
-    trainer._contrast_weight = 0.0
-    assert own == pytest.approx(trainer.compute_loss(trainer.model, dict(inputs)).item(), rel=1e-6)
-    assert own == pytest.approx(np.log(len(tokenizer)), abs=0.1), "capped, the first guess is nearly uniform"
+    trainer.model.eval()  # no dropout
+
+    def computed(weight: float, tokens: torch.Tensor | None) -> tuple[float, list[torch.Tensor]]:
+        trainer._contrast_weight = weight
+        trainer.model.zero_grad()
+        loss = trainer.compute_loss(trainer.model, dict(inputs), num_items_in_batch=tokens)
+        loss.backward()
+        return loss.item(), [p.grad.clone() for p in trainer.model.parameters() if p.grad is not None]
+
+    for tokens in (None, torch.tensor(7), torch.tensor(0)):
+        (own, own_gradient), (theirs, their_gradient) = computed(1e-12, tokens), computed(0.0, tokens)
+        assert own == pytest.approx(theirs, rel=1e-5)
+        assert len(own_gradient) == len(their_gradient) > 0
+        assert all(torch.allclose(one, other, rtol=1e-3, atol=1e-6) for one, other in zip(own_gradient, their_gradient, strict=True))
+    # What Gemma caps is a first guess that is nearly uniform, and differs from the loss of logits as they come.
+    assert kind != "gemma2" or computed(1e-12, None)[0] == pytest.approx(np.log(trainer.model.config.vocab_size), abs=0.1)
+
+
+def test_a_batch_without_targets_adds_nothing_and_breaks_nothing(flags: Callable[..., list[str]], bases: Callable[[str], list[str]]) -> None:
+    trainer, *_ = make_trainer(parse(flags("--contrast", "0.5", *bases("mistral"))))
+    inputs = dict(next(iter(trainer.get_train_dataloader())))
+    inputs["labels"] = torch.full_like(inputs["labels"], -100)
+    loss = trainer.compute_loss(trainer.model, inputs, num_items_in_batch=torch.tensor(0))
+    loss.backward()
+    assert loss.item() == 0
+
+
+@pytest.mark.parametrize("other", [("--label_smoothing_factor", "0.1"), ("--loss_type", "dft")])
+def test_the_term_is_not_added_to_another_loss(other: tuple[str, str], flags: Callable[..., list[str]]) -> None:
+    with pytest.raises(ConfigError, match=rf"contrast is added to the plain loss of the names, and {other[0].strip('-')} .*{other[1]}.* is another"):
+        parse(flags("--contrast", "0.5", *other))

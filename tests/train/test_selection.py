@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from syncabel.corpora import part_of_dev, read_jsonl
-from syncabel.errors import ConfigError, IncompleteFolderError
+from syncabel.errors import ConfigError, DigestMismatchError, FormatError, IncompleteFolderError
 from syncabel.lexicon.store import Lexicon
 from syncabel.sft import FORMAT, read_examples, write_examples, write_format
 from syncabel.train.arguments import parse
@@ -211,28 +211,40 @@ def test_a_refit_that_could_not_be_is_refused_before_the_first_training(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("name", "value"), [("lexicon_digest", "0" * 64), ("context_chars", 7)])
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [({"lexicon_digest": "0" * 64}, DigestMismatchError), ({"context_chars": 7}, ConfigError), (None, FormatError)],
+    ids=["lexicon", "format", "unreadable"],
+)
 def test_a_refit_with_examples_that_were_made_otherwise_is_refused_before_the_first_training(
-    name: str, value: Any, judged: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
+    changed: dict[str, Any] | None, error: type[Exception], judged: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path
 ) -> None:
-    human, more = tmp_path / "own" / "human.jsonl", tmp_path / "others" / "dev_examples.jsonl"
-    for path in (human, more):
-        path.parent.mkdir()
-        shutil.copy(prepared() / "human.jsonl", path)
-    asked = judged("--human_examples", str(human), "--refit_examples", str(more))
+    more = tmp_path / "others" / "dev_examples.jsonl"
+    more.parent.mkdir()
+    shutil.copy(prepared() / "human.jsonl", more)
+    asked = judged("--refit_examples", str(more))
     settings = parse(asked)
-    write_format(human.parent, settings.own.format, Lexicon.load(prepared() / "lexicon"))
-    made = json.loads(human.with_name(FORMAT).read_text())
-    assert name in made
-    more.with_name(FORMAT).write_text(json.dumps({**made, "nil": {"concepts": []}}))
+    write_format(more.parent, settings.own.format, Lexicon.load(prepared() / "lexicon"))
+    made = json.loads(more.with_name(FORMAT).read_text())
+    assert changed is None or changed.keys() <= made.keys()
     _check_refit(settings)
-    more.with_name(FORMAT).write_text(json.dumps({**made, name: value}))
-    with pytest.raises(ConfigError, match=rf"dev_examples.jsonl: the refit's examples were made with {name} .*; make both with one `syncabel examples`"):
+    more.with_name(FORMAT).write_text("{" if changed is None else json.dumps(made | changed))
+    with pytest.raises(error, match=r"others/format\.json"):
         train_all(asked)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("first", "second"), [("jsonl", "jsonl"), ("parquet", "jsonl"), ("jsonl", "parquet")])
+@pytest.mark.parametrize(("name", "content"), [("dev.jsonl", b""), ("dev.jsonl", b"{}\n"), ("dev.parquet", b"PA")], ids=["empty", "no example", "no Parquet"])
+def test_a_file_that_holds_no_examples_for_a_refit_is_refused_before_the_first_training(
+    name: str, content: bytes, judged: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FormatError, match=name):
+        train_all(judged("--refit_examples", str(tmp_path / name)))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("first", "second"), [("jsonl", "jsonl"), ("parquet", "jsonl"), ("jsonl", "parquet"), ("parquet", "parquet")])
 def test_files_are_joined_example_by_example_and_whole(first: str, second: str, prepared: Callable[..., Path], tmp_path: Path) -> None:
     examples = read_examples(prepared() / "human.jsonl")
     paths = [tmp_path / f"human.{first}", tmp_path / f"dev_examples.{second}"]
