@@ -162,11 +162,11 @@ def trained_and_judged(variant: Variant, prepared: WithNil, folder: Path, seed: 
 def judged(prepared: WithNil, model: Path, taught: ExampleSettings) -> dict[str, Any]:
     """Recall@1 with NIL not offered; where NIL was taught also with it, on the concepts that were not held out, and how NIL itself is answered."""
     bench = prepared.bench
-    documents, scores = scores_of(bench.test, linked(model, prepared), bench.kb, "set")
+    documents, scores = scores_of(bench.test, answers(model, prepared), bench.kb, "set")
     found = {"recall_at_1": row(documents, scores)}
     if not taught.nil:
         return found
-    offered = linked(model, prepared, nil=True)
+    offered = answers(model, prepared, nil=True)
     _, with_nil = scores_of(bench.test, offered, bench.kb, "set")
     asked = list(zip(mentions_of(bench), gold_nil(bench, taught), map(answered_nil, offered), strict=True))
     known = [i for i, nil in enumerate(nil for (_, mention), nil, _ in asked if mention.answers) if nil is False]
@@ -181,7 +181,7 @@ def judged(prepared: WithNil, model: Path, taught: ExampleSettings) -> dict[str,
     return found | {name: one for name, one in more.items() if one is not None}
 
 
-def linked(model: Path, prepared: WithNil, nil: bool = False) -> list[LinkedMention]:
+def answers(model: Path, prepared: WithNil, nil: bool = False) -> list[LinkedMention]:
     """An answer to every mention of the scored documents, in order."""
     return apply(Linker.from_pretrained(model, DecodingSettings(num_beams=5, nil=nil)), prepared.bench.test, prepared.types.of)
 

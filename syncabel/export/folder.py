@@ -168,9 +168,9 @@ def _beside(place: Path, what: str) -> Path:
 def _swap(part: Path, place: Path) -> None:
     """Put the new folder in place; the old one is deleted last, so that one of the two is there whatever happens."""
     old = _beside(place, "old")
-    shutil.rmtree(old, ignore_errors=True)
     try:
-        if place.exists():
+        if place.exists():  # where it is not, the old one may be the only one
+            shutil.rmtree(old, ignore_errors=True)
             place.replace(old)
         part.replace(place)
     except BaseException:  # Ctrl-C between the two as well

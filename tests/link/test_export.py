@@ -273,6 +273,26 @@ def test_a_model_is_there_when_the_swap_is_interrupted(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lexicon", "model"]
 
 
+def test_the_only_model_there_is_outlives_a_second_interruption(
+    tiny_tokenizer: Any, tiny_llama: Any, small_lexicon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_lexicon.save(tmp_path / "lexicon")
+    rest = (tiny_llama(len(tiny_tokenizer)), tiny_tokenizer, tmp_path / "lexicon", tmp_path / "model", PromptFormat())
+    export_model(*rest, FACTS)
+    (tmp_path / "model").replace(tmp_path / ".model.syncabel-old")  # as a kill between the two moves leaves it
+    replace = Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name.endswith("-part"):
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_model(*rest, Facts("another title", "random"))
+    assert "another title" not in (tmp_path / "model" / "README.md").read_text()
+
+
 def test_an_export_that_fails_leaves_nothing_and_the_earlier_model(
     tiny_tokenizer: Any, tiny_llama: Any, small_lexicon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
