@@ -73,7 +73,7 @@ def measured(ranker: Any, documents: Sequence[Document], of: Callable[[str | Non
     seconds = time.perf_counter() - started
     report = evaluate(documents, predictions, kb, protocol="any", train=train)
     firsts = [row.predictions[0] for row in predictions if row.predictions]
-    cells = {name: {"n": cell.n, "recall_at_1": round(cell.recall_at_1, 4)} for name, cell in report.strata["concept"].items()}
+    cells = {name: {"n": cell.n, "recall_at_1": round(cell.recall_at_1, 4)} for name, cell in report.strata["concept"].items() if cell.n}
     return {
         "n": report.n,
         "recall_at_1": round(report.recall_at_1, 4),
