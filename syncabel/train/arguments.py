@@ -296,6 +296,7 @@ def _check(settings: Settings) -> None:
     _check_libraries(sft)
     _check_recomputation(sft)
     _check_selection(settings)
+    _check_contrast(own, sft)
     if not 0 <= own.word_cuts <= 1:
         raise ConfigError(f"word_cuts is {own.word_cuts}; it is a fraction, give 0 to 1")
     if own.muon_factor is not None and (own.init != "random" or own.muon_factor <= 0):
@@ -383,16 +384,20 @@ def _recomputation_keys() -> list[str]:
     return sorted(({"preserve_rng_state"} | named) - {"self", "function", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"})
 
 
-def _check_selection(settings: Settings) -> None:
-    """Refuse settings under which the best checkpoint would not be there at the end."""
-    own, sft = settings.own, settings.sft
-    if own.early_stopping is not None and (own.early_stopping < 1 or not settings.selects):
-        raise ConfigError(f"early_stopping is {own.early_stopping}; it counts evaluations from 1 and goes with eval_strategy and selection: best")
+def _check_contrast(own: TrainArguments, sft: SFTConfig) -> None:
+    """Refuse a contrast term that is none, or that would be added to another loss than it was made for."""
     if own.contrast < 0 or own.negatives < 1:
         raise ConfigError(f"contrast is {own.contrast}, negatives {own.negatives}; give a weight of 0 or more, and 1 or more negatives")
     if own.contrast and (sft.label_smoothing_factor or sft.loss_type != "nll"):
         given = f"label_smoothing_factor {sft.label_smoothing_factor}" if sft.label_smoothing_factor else f"loss_type {sft.loss_type!r}"
         raise ConfigError(f"contrast is added to the plain loss of the names, and {given} is another; leave one of the two out")
+
+
+def _check_selection(settings: Settings) -> None:
+    """Refuse settings under which the best checkpoint would not be there at the end."""
+    own, sft = settings.own, settings.sft
+    if own.early_stopping is not None and (own.early_stopping < 1 or not settings.selects):
+        raise ConfigError(f"early_stopping is {own.early_stopping}; it counts evaluations from 1 and goes with eval_strategy and selection: best")
     if not settings.selects:
         return
     saved, judged = (str(getattr(strategy, "value", strategy)) for strategy in (sft.save_strategy, sft.eval_strategy))
