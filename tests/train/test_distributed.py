@@ -43,7 +43,7 @@ if __name__ == "__main__":
 
 # accelerate shards nothing in CPU processes, so it is told that these have GPUs; all else is FSDP2 itself, over gloo.
 SHARDED = """
-import os, sys
+import json, os, sys
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from syncabel.train import run
@@ -64,7 +64,10 @@ trainer = made[0][0]
 from torch.distributed.tensor import DTensor
 parts = [p.to_local().numel() for p in trainer.model.parameters() if isinstance(p, DTensor)]
 trained = [p for p in trainer.model.parameters() if p.requires_grad]
-print(f"sharded {len(parts)} of {len(list(trainer.model.parameters()))}, {sum(parts)} numbers here, {trained[0].dtype}", file=sys.stderr)
+found = {"sharded": len(parts), "parameters": len(list(trainer.model.parameters())), "numbers": sum(parts), "dtype": str(trained[0].dtype)}
+# A file each: torchrun starts Python unbuffered, and the lines of two processes on one pipe may run together.
+with open(f"{os.environ['SHARDS']}-{os.environ['RANK']}.json", "w") as out:
+    json.dump(found, out)
 """
 
 
@@ -287,7 +290,8 @@ def sharded(data: Data, output: Path, launched: Callable[..., dict[str, str]], n
     script = output.with_suffix(".py")
     script.write_text(SHARDED)
     chosen = {key: value for key, value in launched(name).items() if key.startswith("FSDP_") or key == "ACCELERATE_USE_FSDP"}
-    return run([*torchrun(2), script, *settings(data, output, 2, *PACKED, *more)], FSDP=" ".join(f"{key}={value}" for key, value in chosen.items()))
+    told = {"FSDP": " ".join(f"{key}={value}" for key, value in chosen.items()), "SHARDS": str(output.with_name(f"{output.name}-shards"))}
+    return run([*torchrun(2), script, *settings(data, output, 2, *PACKED, *more)], **told)
 
 
 @pytest.mark.slow
@@ -298,11 +302,10 @@ def test_sharded_weights_are_trained_gathered_exported_and_resumed_as_in_one_pro
     dev = ["--dev_documents", str(data.folder / "dev.jsonl"), "--eval_strategy", "steps", "--eval_steps", "6"]
     done = sharded(data, tmp_path / "run", launched, "fsdp2", *dev)
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("sharded ")]
     whole = weights(runs.one)
-    assert len(lines) == 2
-    assert all(line.startswith(f"sharded {len(whole)} of {len(whole)}, ") and line.endswith("torch.float32") for line in lines)
-    assert sum(int(line.split()[4]) for line in lines) == sum(value.size for value in whole.values())
+    shards = [json.loads((tmp_path / f"run-shards-{rank}.json").read_text()) for rank in (0, 1)]
+    assert [(each["sharded"], each["parameters"], each["dtype"]) for each in shards] == [(len(whole), len(whole), "torch.float32")] * 2
+    assert sum(each["numbers"] for each in shards) == sum(value.size for value in whole.values())
     assert (tmp_path / "run" / "checkpoint-6" / "pytorch_model_fsdp_0" / "__1_0.distcp").exists()
     assert losses(tmp_path / "run") == pytest.approx(losses(runs.one), abs=1e-5)
     assert furthest(weights(runs.one), weights(tmp_path / "run")) < 1e-5
