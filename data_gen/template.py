@@ -130,7 +130,9 @@ class TemplateWriter:
                 yield Generation(concept.code, request.number, request.run_seed, request.seed, answer)
 
     def _sentence(self, name: str, context: Context, branches: Branches, rng: random.Random) -> str:
-        plan = self._plan(name, context, branches, rng)
+        return self._answer(self._plan(name, context, branches, rng), context, rng)
+
+    def _answer(self, plan: _Plan, context: Context, rng: random.Random) -> str:
         return json.dumps(_filled(plan, context.parents, rng), ensure_ascii=False)
 
     def _plan(self, name: str, context: Context, branches: Branches, rng: random.Random) -> _Plan:
@@ -144,7 +146,25 @@ class TemplateWriter:
         if drawn < _DEFINED and made and fold(made) not in context.avoid:
             return _Plan(made, _choose(self.frames, "defined" if branches.both else "defined_plain", parent), branches.both, name)
         mention = name if drawn < _DEFINED + self.unchanged_share else _changed(name, context.avoid, rng)
-        return _Plan(mention, _choose(self.frames, "rich" if branches.both else "plain", parent), branches.both)
+        return self._as_it_is(mention, context, branches)
+
+    def _as_it_is(self, mention: str, context: Context, branches: Branches) -> _Plan:
+        return _Plan(mention, _choose(self.frames, "rich" if branches.both else "plain", bool(context.parents)), branches.both)
+
+    def sentence_with(self, mention: str, request: Request) -> Generation:
+        """A sentence with a mention that somebody else has chosen, as it is, never as a short form that is defined.
+
+        Args:
+            mention: what to name the concept by.
+            request: of the concept; its seed decides the frame and what fills it.
+
+        Returns:
+            For `parse`, as those of `answers`.
+        """
+        context, rng = request.context, random.Random(request.seed)
+        branches = branches_of(context.lineage)
+        answer = self._answer(self._as_it_is(mention, context, branches), context, rng)
+        return Generation(request.concept.code, request.number, request.run_seed, request.seed, answer)
 
     def parse(self, generation: Generation, concept: Concept, context: Context) -> list[Document | Rejection]:
         """The one sentence of an answer as a Document."""

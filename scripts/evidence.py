@@ -3,11 +3,11 @@
     python scripts/evidence.py --sets ncbi_disease --steps 800
 
 An arm is human documents alone, or these 1:1 (in loss tokens) with a second source: names, template sentences, sentences of a
-writer (`--written FOLDER`), template sentences matched to these (as many of each concept), or human sentences of other corpora for
-the concepts that the fit does not have, the ceiling.  A cell is a set, an arm and a seed; its predictions lie in
-OUTPUT/SET/ARM/seed-N, and a cell that is there with the same settings is not run again.  The results file is written anew after
-every cell; `--extend` leaves the sets in it that are not asked for.  A small Llama from nothing where no `--model` is given.
-OUTPUT/SET/codes.txt has the concepts of the plan, for `syncabel generate --codes`.
+writer (`--written FOLDER`), template sentences matched to these (as many of each concept), template sentences about the very
+mentions of these, or human sentences of other corpora for the concepts that the fit does not have, the ceiling.  A cell is a
+set, an arm and a seed; its predictions lie in OUTPUT/SET/ARM/seed-N, and a cell that is there with the same settings is not run
+again.  The results file is written anew after every cell; `--extend` leaves the sets in it that are not asked for.  A small Llama
+from nothing where no `--model` is given.  OUTPUT/SET/codes.txt has the concepts of the plan, for `syncabel generate --codes`.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--arms", type=_among(ARMS), default=list(ARMS), help=f"any of {','.join(ARMS)}")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2])
     parser.add_argument(
-        "--written", type=Path, help="folder that `syncabel generate` wrote with an LLM; human+written and human+template_matched are not run without"
+        "--written", type=Path, help="folder that `syncabel generate` wrote with an LLM; human+written and the two arms held against it are not run without"
     )
     parser.add_argument("--rebase", action="store_true", help="take of --written what was written for another knowledge base and holds in the set's")
     parser.add_argument("--output", type=Path, default=Path("out/evidence"))
@@ -121,6 +121,7 @@ NOT_ASKED = "not asked for (--arms)"
 NO_WRITER = "no writer was at hand (--written)"
 REASONS = {
     "human+template_matched": NO_WRITER,
+    "human+template_mentions": NO_WRITER,
     "human+written": NO_WRITER,
     "human+others": "no other corpus annotates concepts of this set that its training documents do not have",
 }

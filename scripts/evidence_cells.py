@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from evidence_sets import Bench, codes_of
 
-from data_gen import NamesWriter, TemplateWriter
+from data_gen import NamesWriter, Surroundings, TemplateWriter
 from data_gen import run as generate
 from data_gen.folder import DOCUMENTS
 from data_gen.planning import Plan, plan
@@ -41,7 +41,7 @@ from syncabel.types import Document, Mention, SFTExample, to_json
 # Arm -> its source beside human documents.
 ARMS = {
     "human": None, "human+names": "names", "human+template": "template", "human+template_matched": "template_matched",
-    "human+written": "written", "human+others": "others",
+    "human+template_mentions": "template_mentions", "human+written": "written", "human+others": "others",
 }  # fmt: skip
 PLACES = ("tokenizer", "lexicon", "types", "human_examples", "synthetic_examples", "model_name_or_path")  # of a configuration: digests stand for them
 MODES = ("constrained", "free")
@@ -239,6 +239,7 @@ class Prepared(Counted):
         if self.written is not None:
             found["written"] = tuple(self._planned(self.written.synthetic()))
             found["template_matched"] = tuple(as_many(found["template"], found["written"], self.bench.kb))
+            found["template_mentions"] = tuple(about_the_same(found["written"], self.bench.kb))
         return found
 
     @property
@@ -304,6 +305,24 @@ def as_many(documents: Iterable[Document], wanted: Iterable[Document], kb: Knowl
         if left[concept] > 0:
             left[concept] -= 1
             yield document
+
+
+def about_the_same(documents: Iterable[Document], kb: KnowledgeBase) -> Iterator[Document]:
+    """A template sentence for each document of another writer, with its mention: they differ in wording alone.
+
+    The mention is the same but for a capital that the beginning of a sentence gives it.
+
+    Args:
+        documents: each with one mention of one concept.
+        kb: that the codes are of.
+    """
+    writer, surroundings = TemplateWriter(), Surroundings(kb)
+    for number, document in enumerate(documents):
+        (mention,), (code,) = document.mentions, codes_of([document], kb)
+        concept = kb.concept(code)
+        (request,) = writer.requests(concept, surroundings.of(concept), 1, seed=0, first=number)
+        made = writer.parse(writer.sentence_with(mention.text, request), concept, request.context)
+        yield from (sentence for sentence in made if isinstance(sentence, Document))
 
 
 def _is_there(lexicon: Lexicon, folder: Path) -> bool:

@@ -187,6 +187,24 @@ def test_a_defined_short_form_is_annotated_with_its_long_form(kb):
         assert document.mentions[0].start > document.abbreviations[0].short.end
 
 
+@pytest.mark.parametrize("code", ["T:1", "T:5", "T:6"])  # with parents and branch, with brackets, with neither
+def test_a_sentence_with_a_chosen_mention_has_it_as_it_is_and_no_definition(kb, code):
+    writer, concept, surroundings = TemplateWriter(), kb.concept(code), Surroundings(kb)
+    requests = writer.requests(concept, surroundings.of(concept), 300, 0)
+    made = [row for request in requests for row in writer.parse(writer.sentence_with("a narrow VALVE (II)", request), concept, request.context)]
+    assert {document.mentions[0].text for document in _documents(made)} == {"a narrow VALVE (II)", "A narrow VALVE (II)"}
+    assert len(_documents(made)) == 300
+    assert not any(document.abbreviations for document in made)
+    assert all(document.text[slice(*_ends(document))] == document.mentions[0].text for document in made)
+    assert all(document.mentions[0].codes == (code,) for document in made)
+    assert len({document.text for document in made}) > 10, "the frames differ"
+
+
+def _ends(document):
+    (span,) = document.mentions[0].spans
+    return span.start, span.end
+
+
 def test_a_shared_short_form_is_found_unless_it_is_shared_within_one_branch(kb):
     assert shared_short_forms(kb, kb.codes)["MS"] == ("T:1", "T:2")
     assert "MS" not in shared_short_forms(kb, ["T:1", "T:3"])

@@ -117,6 +117,7 @@ def check_form(content: dict[str, Any]) -> None:
     assert content["not_run"] == {
         "toy/human+names": "not asked for (--arms)",
         "toy/human+template_matched": "no writer was at hand (--written)",
+        "toy/human+template_mentions": "no writer was at hand (--written)",
         "toy/human+written": "no writer was at hand (--written)",
         "toy/human+others": "no other corpus annotates concepts of this set that its training documents do not have",
     }
@@ -209,6 +210,20 @@ def test_template_sentences_are_matched_to_those_of_the_writer_concept_by_concep
     assert [found.id for found in script("evidence_cells").as_many(template, written, small_kb)] == ["A:1-0", "A:1-1", "A:3-4", "A:3-5"]
 
 
+def test_template_sentences_about_a_writer_s_mentions_differ_from_its_own_in_wording_alone(
+    script: Callable[[str], ModuleType], small_kb: KnowledgeBase
+) -> None:
+    written = [document("one", "It was fever of old.", ("fever of old", "A:1")), document("two", "Fever of old, said he.", ("Fever of old", "A:1"))]
+    same = list(script("evidence_cells").about_the_same(written, small_kb))
+    assert [made.mentions[0].codes for made in same] == [made.mentions[0].codes for made in written]
+    for made, of in zip(same, written, strict=True):
+        (mention,), (wanted,) = made.mentions, of.mentions
+        assert mention.text in (wanted.text, wanted.text[0].upper() + wanted.text[1:])
+        assert made.text.count(mention.text) == 1
+    assert len({made.text for made in (*same, *written)}) == 4
+    assert same == list(script("evidence_cells").about_the_same(written, small_kb))
+
+
 @pytest.mark.slow
 def test_sentences_of_a_writer_are_an_arm_and_so_are_as_many_of_the_templates(
     script: Callable[[str], ModuleType], grid: Callable[..., dict[str, Any]], small_kb: KnowledgeBase, tmp_path: Path
@@ -216,12 +231,20 @@ def test_sentences_of_a_writer_are_an_arm_and_so_are_as_many_of_the_templates(
     about = grid("--seeds", "0", "--report-only")["strata"]["toy"]
     codes = (tmp_path / "out/toy/codes.txt").read_text(encoding="utf-8").split()
     generate(small_kb, TemplateWriter(), tmp_path / "written", per_concept=1, seed=5, codes=codes[1:])
-    arms = ["human+template_matched", "human+written"]
+    arms = ["human+template_matched", "human+template_mentions", "human+written"]
     content = grid("--seeds", "0", "--written", str(tmp_path / "written"), "--arms", ",".join(arms), "--tolerance", "0.5")
     counts = content["strata"]["toy"]["mentions_by_source"]
-    assert counts["written"] == counts["template_matched"] == len(codes) - 1 < counts["template"] == about["mentions_by_source"]["template"]
+    assert (
+        counts["written"]
+        == counts["template_matched"]
+        == counts["template_mentions"]
+        == len(codes) - 1
+        < counts["template"]
+        == about["mentions_by_source"]["template"]
+    )
     assert {f"toy/{arm}/constrained/all" for arm in arms} <= set(content["metrics"])
-    assert "toy/human+written - human+template_matched/constrained/all" in content["tests"]
+    compared = {"human+written - human+template_matched", "human+written - human+template_mentions", "human+template_mentions - human+template_matched"}
+    assert {f"toy/{pair}/constrained/all" for pair in compared} <= set(content["tests"])
     assert content["sets"]["toy"].startswith("a toy human+written: by ")
 
 
