@@ -278,6 +278,8 @@ def _check(settings: Settings) -> None:
     if own.init == "random":
         _check_shape(own)
     _check_counts(sft, model)
+    if sft.parallelism_config is not None:
+        raise ConfigError("parallelism_config: each process trains on examples of its own here; leave it out, configs/accelerate/fsdp2.yaml shards the model")
     _check_quantised(os.environ, sft, model)
     if sft.train_sampling_strategy != "sequential":
         raise ConfigError(f"train_sampling_strategy is {sft.train_sampling_strategy!r}; the mix decides the order, leave it out")

@@ -215,6 +215,13 @@ def test_quantised_weights_are_refused_under_fsdp(bits: str, flags: Callable[...
     _check_quantised({"ACCELERATE_USE_FSDP": "true"}, sft, ModelConfig(use_peft=True))
 
 
+def test_an_example_divided_among_processes_is_refused(flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("parallelism_config: {cp_size: 2}\n")
+    with pytest.raises(ConfigError, match="parallelism_config: each process trains on examples of its own here"):
+        parse(["--config", str(path), *flags()])
+
+
 def test_a_model_folder_that_writing_would_destroy_is_refused_before_training(
     flags: Callable[..., list[str]], prepared: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HUMAN, SYNTHETIC = 24, 72
 STEPS = 12
 BIN = Path(sys.executable).parent
+OVER_TWO = ("--use_parallelism_config", "--parallelism_config_cp_size", "2")
 
 # Trains as `python -m syncabel.train` does and writes down what this process was fed.
 NOTING = """
@@ -373,8 +374,12 @@ def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
             ["accelerate", "launch", "--config_file", "configs/accelerate/ddp.yaml", "--num_processes", "2", "-m"],
             "2 processes were started on a machine with 0 GPUs",
         ),
+        (
+            ["accelerate", "launch", "--use_fsdp", "--fsdp_version", "2", *OVER_TWO, "--num_processes", "2", "-m"],
+            "context parallelism over 2 processes: each process trains on examples of its own here; leave parallelism_config_cp_size out",
+        ),
     ],
-    ids=["fewer than asked for", "more than GPUs"],
+    ids=["fewer than asked for", "more than GPUs", "one example in two"],
 )
 def test_what_a_launcher_did_not_start_is_one_line(launcher: list[str], message: str, data: Data, tmp_path: Path) -> None:
     import torch
@@ -399,6 +404,8 @@ def test_what_a_launcher_did_not_start_is_one_line(launcher: list[str], message:
         ({"WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"}, 0, False, "with 0 GPUs; give --num_processes 1 to the launcher, or for CPUs"),
         ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}, 0, True, "shards nothing on CPUs"),
         ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}, 2, True, "shards nothing on CPUs"),
+        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true", "PARALLELISM_CONFIG_TP_SIZE": "4"}, 8, False, "tensor parallelism over 4 processes"),
+        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true", "PARALLELISM_CONFIG_SP_SIZE": "2"}, 8, False, "sequence parallelism over 2 processes"),
     ],
 )
 def test_a_start_that_is_not_what_was_asked_for_is_refused(environment: dict[str, str], devices: int, on_cpu: bool, message: str) -> None:
@@ -416,6 +423,7 @@ def test_a_start_that_is_not_what_was_asked_for_is_refused(environment: dict[str
         ({"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "10.0.0.1", "PMI_SIZE": "2"}, 0, True),  # mpirun did start two
         ({"WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8", "ACCELERATE_USE_FSDP": "true"}, 8, False),
         ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, 0, True),
+        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true", "PARALLELISM_CONFIG_DP_SHARD_SIZE": "8", "PARALLELISM_CONFIG_TP_SIZE": "1"}, 8, False),
     ],
 )
 def test_a_start_that_is_what_was_asked_for_passes(environment: dict[str, str], devices: int, on_cpu: bool) -> None:
