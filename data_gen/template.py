@@ -13,23 +13,25 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, groupby
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
 from data_gen.branches import TEMPLATES, Branch, Branches, branches_of
 from data_gen.mentions import CHANGES, initials
 from data_gen.writer import Context, Generation, Request, document_seed
+from syncabel.errors import ConfigError, UnknownNameError
 from syncabel.text import fold
 from syncabel.types import Abbreviation, Concept, Document, Mention, Provenance, Rejection, Span
 
-__all__ = ["FrameSet", "TemplateWriter", "usable_names"]
+__all__ = ["FrameSet", "NamesWritten", "TemplateWriter", "usable_names"]
 
 FrameSet = Literal["all", "train", "test"]
+NamesWritten = Literal["turns", "preferred"]
+_FORMER = (0.06, "turns")  # defined_share and names, as they always were
 _SLOT = re.compile(r"\{(\w+)\}")
 _FULL_STOP = re.compile(r"(?<=[.?!])\s+")
 _CHANGES, _WEIGHTS = tuple(CHANGES), tuple(CHANGES.values())
-_DEFINED = 0.06  # share of sentences with a short form and its long form before it
 _BRANCH_SLOTS = frozenset(("finding", "site", "test", "treatment", "clinic", "doctor"))
 _NUMBERS = {"age": range(19, 93), "weeks": range(2, 13), "years": range(2, 21), "percent": range(2, 41), "count": range(12, 900)}
 
@@ -95,21 +97,40 @@ class TemplateWriter:
         frames: `train` and `test` share no frame, `all` has both.
         short_form_share: fraction of a concept's sentences that name it by a shared short form, where it has one.
         unchanged_share: fraction of the other sentences that have a name as it is.
+        defined_share: fraction of the sentences that define initials of the name and go on with these.
+        names: `turns`, all names of a concept one after the other; `preferred`, that one alone, unless it is held out.
         name, model, style: see `Writer`.
+
+    Raises:
+        ConfigError: a share that is no fraction.
+        UnknownNameError: frames or names that there are not.
     """
 
     frames: FrameSet = "all"
     short_form_share: float = 0.25
     unchanged_share: float = 0.3
+    defined_share: float = 0.06
+    names: NamesWritten = "turns"
     name: str = field(default="template", init=False)
     model: str = field(default="", init=False)
     style: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        for name, known in (("frames", get_args(FrameSet)), ("names", get_args(NamesWritten))):
+            if getattr(self, name) not in known:
+                raise UnknownNameError(name, getattr(self, name), known)
+        for name in ("short_form_share", "unchanged_share", "defined_share"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ConfigError(f"{name} is {value}; it is a fraction, give 0 to 1")
 
     @property
     def digest(self) -> str:
         """SHA-256 of the sentence frames, the vocabulary and the options."""
         files = b"".join((TEMPLATES / file).read_bytes() for file in ("branches.yaml", "en.yaml"))
-        return hashlib.sha256(files + f"{self.frames} {self.short_form_share} {self.unchanged_share}".encode()).hexdigest()
+        options = f"{self.frames} {self.short_form_share} {self.unchanged_share}"
+        if (self.defined_share, self.names) != _FORMER:  # else folders that were written before there were these could not be gone on with
+            options += f" {self.defined_share} {self.names}"
+        return hashlib.sha256(files + options.encode()).hexdigest()
 
     def calls(self, n: int) -> int:
         """One a sentence."""
@@ -120,9 +141,11 @@ class TemplateWriter:
         return [Request(concept, context, i, seed, document_seed(seed, concept.code, i)) for i in range(first, first + n)]
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Generation]:
-        """A sentence a request; a concept's names take turns, the rest is drawn."""
+        """A sentence a request; which name is the writer's choice, the rest is drawn."""
         for concept, context, asked in _by_concept(requests):
             names = usable_names(concept, context.avoid)
+            if self.names == "preferred" and concept.preferred_name in names:
+                names = (concept.preferred_name,)
             branches = branches_of(context.lineage)
             for request in asked:
                 name = names[request.number % len(names)] if names else None
@@ -143,9 +166,9 @@ class TemplateWriter:
             short = name if name in shared else rng.choice(shared)
             return _Plan(short, _choose(self.frames, "telling", parent), (branches.leading,))
         made = initials(name)
-        if drawn < _DEFINED and made and fold(made) not in context.avoid:
+        if drawn < self.defined_share and made and fold(made) not in context.avoid:
             return _Plan(made, _choose(self.frames, "defined" if branches.both else "defined_plain", parent), branches.both, name)
-        mention = name if drawn < _DEFINED + self.unchanged_share else _changed(name, context.avoid, rng)
+        mention = name if drawn < self.defined_share + self.unchanged_share else _changed(name, context.avoid, rng)
         return self._as_it_is(mention, context, branches)
 
     def _as_it_is(self, mention: str, context: Context, branches: Branches) -> _Plan:

@@ -2,12 +2,13 @@
 
     python scripts/evidence.py --sets ncbi_disease --steps 800
 
-An arm is human documents alone, or these 1:1 (in loss tokens) with a second source: names, template sentences, sentences of a
-writer (`--written FOLDER`), template sentences matched to these (as many of each concept), template sentences about the very
-mentions of these, or human sentences of other corpora for the concepts that the fit does not have, the ceiling.  A cell is a
-set, an arm and a seed; its predictions lie in OUTPUT/SET/ARM/seed-N, and a cell that is there with the same settings is not run
-again.  The results file is written anew after every cell; `--extend` leaves the sets in it that are not asked for.  A small Llama
-from nothing where no `--model` is given.  OUTPUT/SET/codes.txt has the concepts of the plan, for `syncabel generate --codes`.
+An arm is human documents alone, or these 1:1 (in loss tokens) with a second source: names, template sentences, template sentences
+with the preferred name as it is, sentences of a writer (`--written FOLDER`), template sentences matched to these (as many of each
+concept), template sentences about the very mentions of these, or human sentences of other corpora for the concepts that the fit
+does not have, the ceiling.  A cell is a set, an arm and a seed; its predictions lie in OUTPUT/SET/ARM/seed-N, and a cell that is
+there with the same settings is not run again.  The results file is written anew after every cell; `--extend` leaves the sets in it
+that are not asked for.  A small Llama from nothing where no `--model` is given.  OUTPUT/SET/codes.txt has the concepts of the plan,
+for `syncabel generate --codes`.
 """
 
 import argparse

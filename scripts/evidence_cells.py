@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from evidence_sets import Bench, codes_of
 
-from data_gen import NamesWriter, Surroundings, TemplateWriter
+from data_gen import NamesWriter, Surroundings, TemplateWriter, Writer
 from data_gen import run as generate
 from data_gen.folder import DOCUMENTS
 from data_gen.planning import Plan, plan
@@ -40,9 +40,14 @@ from syncabel.types import Document, Mention, SFTExample, to_json
 
 # Arm -> its source beside human documents.
 ARMS = {
-    "human": None, "human+names": "names", "human+template": "template", "human+template_matched": "template_matched",
-    "human+template_mentions": "template_mentions", "human+written": "written", "human+others": "others",
+    "human": None, "human+names": "names", "human+template": "template", "human+template_preferred": "template_preferred",
+    "human+template_matched": "template_matched", "human+template_mentions": "template_mentions", "human+written": "written", "human+others": "others",
 }  # fmt: skip
+WRITERS: Mapping[str, Writer] = {
+    "names": NamesWriter(),
+    "template": TemplateWriter(),
+    "template_preferred": TemplateWriter(short_form_share=0.0, unchanged_share=1.0, defined_share=0.0, names="preferred"),
+}
 PLACES = ("tokenizer", "lexicon", "types", "human_examples", "synthetic_examples", "model_name_or_path")  # of a configuration: digests stand for them
 MODES = ("constrained", "free")
 TOLERANCE = 0.02  # loss tokens of arms may differ by so much: a batch is a whole number of examples, and sources' names differ in length
@@ -232,7 +237,7 @@ class Prepared(Counted):
     def _documents(self) -> dict[str, tuple[Document, ...]]:
         """Documents of each source; concepts held out are in none of them."""
         found = dict(self.sources)
-        for name, writer in (("names", NamesWriter()), ("template", TemplateWriter())):
+        for name, writer in WRITERS.items():
             folder = self.folder / self._stamp() / name
             generate(self.bench.kb, writer, folder, per_concept=self.options.per_concept, seed=0, codes=self.codes)
             found[name] = read_jsonl(folder / "documents.jsonl").documents

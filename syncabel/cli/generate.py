@@ -50,6 +50,7 @@ def generate(
     shots: Annotated[int, typer.Option(help="Style examples per group, from --train.")] = 5,
     shareable: Annotated[bool, typer.Option("--shareable", help="The owner of --train lets its text go to other machines.")] = False,
     confusable: Annotated[int, typer.Option(help="Nearest names of other concepts told to a language model.")] = 5,
+    template: Annotated[list[str] | None, typer.Option(help="Setting of the template writer as name=value, e.g. names=preferred, unchanged_share=1.")] = None,
     language: Annotated[str, typer.Option(help="Language of the sentences: a file of data_gen/prompts.")] = "en",
     prompt: Annotated[list[str] | None, typer.Option(help="Setting of the prompts as name=value, e.g. per_request=3, negated=0.1.")] = None,
     gate: Annotated[list[str] | None, typer.Option(help="Setting of the gates as name=value, e.g. near_duplicate=0.8.")] = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 
-from data_gen import Manifest, Request, Surroundings, Writer, reparse, run, shared_short_forms
+from data_gen import Manifest, Request, Surroundings, TemplateWriter, Writer, reparse, run, shared_short_forms
 from data_gen.gates import GateSettings, Judge, Scorer, template_judge
 from data_gen.gates.overlap import HeldOut
 from data_gen.planning import Budget, Cost, Estimate, Plan, Select, confusability, estimate, expected_use, plan
@@ -60,6 +60,7 @@ class Order:
     shots: int
     shareable: bool
     confusable: int
+    template: list[str] | None
     language: str
     prompt: list[str] | None
     gate: list[str] | None
@@ -130,7 +131,7 @@ class Work:
         """Who writes."""
         name = self._order.writer
         if self._prompts is None:
-            return OFFLINE[name]()
+            return _settings(TemplateWriter, {}, self._order.template, "--template") if name == "template" else OFFLINE[name]()
         return stored_writer(name, self._engine, self._prompts) if self._stored else chat_writer(name, self._engine, self._prompts, self._shareable)
 
     @cached_property
@@ -174,6 +175,8 @@ class Work:
             raise ConfigError("--codes names the concepts; leave --select, --hold-out and the budget out")
         if order.texts and order.select != "budget":
             raise ConfigError("--texts counts how often concepts are named, for --select budget; give that, or leave it out")
+        if order.template and order.writer != "template":
+            raise ConfigError(f"--template is for --writer template, not {order.writer}; leave it out")
         if self._chat:
             self._gates  # noqa: B018 - a dry run shall refuse what a run would
             return
@@ -338,7 +341,7 @@ def _codes_of(path: Path) -> list[str]:
 
 def _settings(kind: type[T], fixed: Mapping[str, Any], given: Sequence[str] | None, option: str) -> T:
     """Settings with what was given as name=value; each value is read as YAML."""
-    known = {field.name: field.default for field in fields(kind) if field.name not in fixed}  # type: ignore[arg-type]
+    known = {field.name: field.default for field in fields(kind) if field.init and field.name not in fixed}  # type: ignore[arg-type]
     values = dict(fixed)
     for pair in given or ():
         name, equals, value = pair.partition("=")

@@ -187,6 +187,27 @@ def test_a_defined_short_form_is_annotated_with_its_long_form(kb):
         assert document.mentions[0].start > document.abbreviations[0].short.end
 
 
+def test_the_preferred_name_alone_is_written_as_it_is_where_that_is_asked_for(kb):
+    plain = TemplateWriter(short_form_share=0, unchanged_share=1, defined_share=0, names="preferred")
+    shared = {"MS": ("T:1", "T:2")}
+    made = _documents(generate_documents(kb, plain, per_concept=60, seed=0, codes=["T:1", "T:2"], short_forms=shared))
+    assert {document.mentions[0].text.lower() for document in made} == {"mitral stenosis", "multiple sclerosis"}
+    assert not any(document.abbreviations for document in made)
+    assert len({document.text for document in made}) > 60
+    held_out = [("T:1", "mitral stenosis")]
+    others = _documents(generate_documents(kb, plain, per_concept=20, seed=0, codes=["T:1"], exclude_names=held_out))
+    assert {document.mentions[0].text.lower() for document in others} == {"mitral valve narrowing", "stenosis of the mitral valve"}
+
+
+def test_options_of_templates_are_checked_and_each_has_a_digest_of_its_own():
+    writers = [TemplateWriter(), TemplateWriter("train"), *(TemplateWriter(**{name: 0.5}) for name in ("short_form_share", "unchanged_share", "defined_share"))]
+    assert len({writer.digest for writer in (*writers, TemplateWriter(names="preferred"))}) == 6
+    with pytest.raises(ConfigError, match=r"unchanged_share is 1\.5; it is a fraction, give 0 to 1"):
+        TemplateWriter(unchanged_share=1.5)
+    with pytest.raises(UnknownNameError, match="unknown names 'prefered'; did you mean 'preferred'"):
+        TemplateWriter(names="prefered")
+
+
 @pytest.mark.parametrize("code", ["T:1", "T:5", "T:6"])  # with parents and branch, with brackets, with neither
 def test_a_sentence_with_a_chosen_mention_has_it_as_it_is_and_no_definition(kb, code):
     writer, concept, surroundings = TemplateWriter(), kb.concept(code), Surroundings(kb)

@@ -331,6 +331,11 @@ def test_a_shipped_config_opens_with_its_command_and_plans(name, kb, tmp_path):
         (("--language", "fr"), "--writer template has none"),
         (("--rounds", "-1"), "give 0 or more"),
         (("--gate", "cap=1"), "--writer template has none"),
+        (("--template", "names=prefered"), "did you mean 'preferred'"),
+        (("--template", "unchanged=1"), "did you mean 'unchanged_share'"),
+        (("--template", "unchanged_share=2"), "give 0 to 1"),
+        (("--template", "model=x"), "unknown setting of --template 'model'"),
+        (("--writer", "names", "--template", "frames=all"), "--template is for --writer template, not names; leave it out"),
         (("--reparse",), "holds no answers"),
         (("--concepts", "7"), "give 1 to 6"),
     ],
@@ -341,6 +346,16 @@ def test_a_wrong_option_is_one_line_that_says_what_to_do(arguments, said, kb, tm
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out" / "documents.jsonl").exists()
+
+
+def test_templates_with_the_preferred_names_as_they_are(kb, tmp_path):
+    plain = [part for setting in ("names=preferred", "unchanged_share=1", "defined_share=0") for part in ("--template", setting)]
+    done = command("generate", kb, "-o", tmp_path / "out", "--per-concept", 4, *plain)
+    assert done.returncode == 0, done.stderr
+    documents = read_jsonl(tmp_path / "out" / "documents.jsonl").documents
+    assert {document.mentions[0].text.lower() for document in documents} == set(NAMES)
+    again = command("generate", kb, "-o", tmp_path / "out", "--per-concept", 4)
+    assert again.returncode == 2, "the settings are part of what a folder was made with"
 
 
 def test_a_key_that_a_config_file_should_not_have_is_named(kb, tmp_path):
