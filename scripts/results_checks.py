@@ -150,7 +150,10 @@ NCBI = "scripts/benchmark_ncbi.py"
 BASELINES = tuple(f"{name}*" for name in ("dictionary", "exact", "normalised", "tfidf", "bm25", "rapidfuzz", "cascade"))
 DENSE = ("dense*",)
 # Sentences of a model are written in an hour, and not by this check.
-REMADE_ARMS = ("baselines/ncbi_disease/*", *(f"ncbi_disease/{arm}/*" for arm in ("human", "human+names", "human+template", "human+others")))
+REMADE_ARMS = (
+    "baselines/ncbi_disease/*",
+    *(f"ncbi_disease/{arm}/*" for arm in ("human", "human+names", "human+template", "human+template_preferred", "human+others")),
+)
 MODEL = ("model_*",)
 
 

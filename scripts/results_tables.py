@@ -94,7 +94,9 @@ ARMS = {
     "human": "human",
     "human+names": "human + names",
     "human+template": "human + template sentences",
+    "human+template_preferred": "human + template sentences, preferred names as they are",
     "human+template_matched": "human + template sentences, as many as by a language model",
+    "human+template_mentions": "human + template sentences with a language model's mentions",
     "human+written": "human + sentences by a language model",
     "human+others": "human + human sentences of other corpora",
 }
@@ -120,14 +122,18 @@ def _evidence(content: Mapping[str, Any], name: str = "ncbi_disease") -> str:
 
 
 SETS = {"ncbi_disease": "NCBI disease", "hpo": "HPO", "bc5cdr_disease": "BC5CDR disease", "bc5cdr_chemical": "BC5CDR chemical"}
-SHORT = {"human": "human", "names": "human+names", "template": "human+template", "matched": "human+template_matched", "written": "human+written"}  # of arms
+# What a column calls an arm.
+SHORT = {
+    "human": "human", "names": "human+names", "template": "human+template", "preferred": "human+template_preferred", "matched": "human+template_matched",
+    "mentions": "human+template_mentions", "written": "human+written",
+}  # fmt: skip
 PARTS = {"all": "all", "synthetic_only": "only in synthetic"}
 
 
-def _gains(content: Mapping[str, Any], arm: str, others: Sequence[str]) -> str:
-    """What an arm has over others, by set: differences with interval and p; nothing where an arm was not run."""
+def _gains(content: Mapping[str, Any], *pairs: tuple[str, str]) -> str:
+    """What one arm has over another, by set: differences with interval and p; nothing where an arm was not run."""
     tests = content["tests"]
-    columns = {f"{arm} - {other}, {title}": f"{SHORT[arm]} - {SHORT[other]}/constrained/{part}" for part, title in PARTS.items() for other in others}
+    columns = {f"{arm} - {other}, {title}": f"{SHORT[arm]} - {SHORT[other]}/constrained/{part}" for part, title in PARTS.items() for arm, other in pairs}
     rows = []
     for name, title in SETS.items():
         gains = [tests.get(f"{name}/{key}") for key in columns.values()]
@@ -228,8 +234,10 @@ TABLES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], str]] = {
     ("quickstart", "recall"): _quickstart,
     ("ncbi_disease_baselines", "recall"): _baselines,
     **{("evidence", f"arms-{name}"): partial(_evidence, name=name) for name in SETS},
-    ("evidence", "gains"): partial(_gains, arm="template", others=("human", "names")),
-    ("evidence", "gains-written"): partial(_gains, arm="written", others=("human", "names", "matched")),
+    ("evidence", "gains"): lambda content: _gains(content, ("template", "human"), ("template", "names")),
+    ("evidence", "gains-written"): lambda content: _gains(content, ("written", "human"), ("written", "names"), ("written", "matched")),
+    ("evidence", "gains-mentions"): lambda content: _gains(content, ("mentions", "matched"), ("written", "mentions"), ("preferred", "template")),
+    ("evidence", "gains-preferred"): lambda content: _gains(content, ("preferred", "human"), ("preferred", "names"), ("written", "preferred")),
     ("published", "recall"): _published,
     ("published", "belb"): _belb,
     ("fusion", "systems"): _fusion,

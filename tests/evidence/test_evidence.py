@@ -116,6 +116,7 @@ def check_form(content: dict[str, Any]) -> None:
     assert content["variant"].startswith("CPU variant")
     assert content["not_run"] == {
         "toy/human+names": "not asked for (--arms)",
+        "toy/human+template_preferred": "not asked for (--arms)",
         "toy/human+template_matched": "no writer was at hand (--written)",
         "toy/human+template_mentions": "no writer was at hand (--written)",
         "toy/human+written": "no writer was at hand (--written)",
