@@ -45,6 +45,11 @@ class KeyValues:
         """Memory of all layers, in bytes."""
         return sum(part.nbytes for layer in self._layers.values() for part in layer)
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What the layers compute in, None before one was called: that of the values, as keys may have been turned in another one."""
+        return next((values.dtype for _, values in self._layers.values()), None)
+
     def reserve(self, rows: int, slots: int) -> None:
         """Make room for so many trees, which may be fewer than before, and slots of each; what is there stays."""
         if rows <= self._rows and slots <= self.slots:

@@ -17,20 +17,35 @@ from torch import Tensor, nn
 from constrained.attention import KeyValues, Reading, attending, lock_of
 from constrained.errors import SearchError
 from constrained.ragged import counted, ranks
+from constrained.scoring import device_of
 
-__all__ = ["Forest", "Tips", "Trace", "check_model", "counted", "distinct_tokens", "group_prompts", "pairs_of"]
+__all__ = ["Forest", "Tips", "Trace", "check_model", "computed_in", "counted", "distinct_tokens", "group_prompts", "pairs_of"]
 
 LEAST_SHARED = 16  # tokens; less is never shared
 MOST_SLOTS = 4096  # of a tree with several prompts: each of its tokens attends over all of it
 # Pairs of tokens, times the model's width, that are held to cost under attention what a token costs apart from it: measured on a
 # CPU, at widths of 32 and 384, over trees of 1 to 24 prompts with 20 to 350 common tokens.
 PAIRS = 16.0
+# Nats that two kernels of attention may differ by on nine tokens, beside 1e-3.  SmolLM2-135M in bfloat16 has 0.39, with a wrong mask 7.9.
+MOST_APART: dict[torch.dtype | None, float] = {torch.float16: 0.25, torch.bfloat16: 1.1}
 Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Prompt = Sequence[int]
 
-# Whether a layer looks back through a window, by model that was checked.
-_checked: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+
+class _Checked(NamedTuple):
+    """What is known of a model that was checked.
+
+    Attributes:
+        windows: most tokens back that a layer looks, see `KeyValues`.
+        dtype: that its layers compute in; under autocast another one than its weights'.
+    """
+
+    windows: dict[int, int]
+    dtype: torch.dtype | None
+
+
+_checked: "WeakKeyDictionary[nn.Module, _Checked]" = WeakKeyDictionary()
 
 
 class Tips(NamedTuple):
@@ -82,9 +97,9 @@ class Forest:
 
     def __init__(self, model: nn.Module, spare: int = 64, trace: Trace | None = None) -> None:
         self._model, self._trace = model, trace
-        self.device = next(model.parameters()).device
+        self.device = device_of(model)
         self._cache, self._spare = KeyValues(), spare
-        self._windowed = _checked.get(model, True)
+        self._windowed = model not in _checked or bool(_checked[model].windows)
         # By tree, for ever: its row, −1 once felled, and the slots in use.  By row: the position of each slot's token.
         self._row = np.zeros(0, np.int64)
         self._used = np.zeros(0, np.int64)
@@ -103,6 +118,11 @@ class Forest:
     def slots(self) -> int:
         """Tokens that the cache has room for in each tree."""
         return self._cache.slots
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """That the model's layers compute in, None before something was read."""
+        return self._cache.dtype
 
     @property
     def windows(self) -> dict[int, int]:
@@ -383,13 +403,23 @@ def check_model(model: nn.Module) -> None:
     """
     with lock_of(model):
         if model not in _checked:
-            _checked[model] = bool(_checked_windows(model))
+            _checked[model] = _check(model)
 
 
-def _checked_windows(model: nn.Module) -> dict[int, int]:
+def computed_in(model: nn.Module) -> torch.dtype:
+    """The floating type that the layers of a model compute in: that of its weights, or autocast's.
+
+    Raises:
+        SearchError: see `check_model`.
+    """
+    check_model(model)
+    return _checked[model].dtype or next(model.parameters()).dtype
+
+
+def _check(model: nn.Module) -> _Checked:
     config: Any = model.config
     ids = [(7 * i + 3) % int(config.get_text_config().vocab_size) for i in range(9)]
-    device = next(model.parameters()).device
+    device = device_of(model)
     try:
         forest = Forest(model)
         tips, first = forest.plant([[ids[:4]]])
@@ -404,11 +434,11 @@ def _checked_windows(model: nn.Module) -> dict[int, int]:
         raise _refused(model, "its logits are not finite; check its weights and its floating type")
     likely = wanted > wanted.max(-1, keepdim=True).values - 10
     far = float((found - wanted).abs()[likely].max())
-    if not far <= (1e-3 if next(model.parameters()).dtype in (torch.float32, torch.float64) else 0.25):
+    if not far <= MOST_APART.get(forest.dtype, 1e-3):
         raise _refused(model, f"over trees its log-probabilities differ by {far:.3g} from its own")
     if (unsaid := _unsaid(config.get_text_config(), forest.windows)) is not None:
         raise _refused(model, f"{unsaid}, and its layers do not tell their attention so")
-    return forest.windows
+    return _Checked(forest.windows, forest.dtype)
 
 
 def _unsaid(config: Any, windows: dict[int, int]) -> str | None:

@@ -19,7 +19,7 @@ from constrained.errors import SearchError
 from constrained.forest import MOST_SLOTS, Forest, Tips, Trace, check_model, distinct_tokens, group_prompts, pairs_of
 from constrained.names import Expander
 from constrained.ragged import counted
-from constrained.scoring import Scores, total_type
+from constrained.scoring import Scores, is_sharded, total_type
 
 __all__ = ["Rows", "Search", "grown", "opened", "run"]
 
@@ -162,7 +162,7 @@ def run(model: nn.Module, prompts: Sequence[Sequence[int]], search: Search, *, m
     """Bring all prompts through a search; threads that search with one model wait for each other.
 
     Prompts of about one length are under way together, as many as the budget allows; when half of them are over, others follow.
-    Where a GPU runs out of memory, the queries under way begin again with half of the budget, and later searches of the model begin
+    Where a GPU runs out of memory (and holds the whole model), the queries under way begin again with half of the budget, and later searches of the model begin
     with what did fit, and with twice as much after `PATIENCE` of them that had room; a tree that does not fit alone is divided.
 
     Args:
@@ -200,6 +200,8 @@ def _run_groups(
             _run_forest(Forest(model, spare, trace), prompts, search, waiting, under_way, budget)
             continue
         except torch.OutOfMemoryError as error:
+            if is_sharded(model):
+                raise  # the other processes wait in the very pass that failed, so no other batch may begin
             search.abandon(np.array(sorted(query for group in under_way for query in group.queries)))
             if len(under_way) > 1:
                 # Of what was under way, which may be less than the budget.

@@ -16,7 +16,7 @@ from constrained.beam import BeamSearch, Ended
 from constrained.concepts import EPSILON, Found, Hypothesis, RankedConcept, rank_concepts
 from constrained.errors import SearchError
 from constrained.exact import ExactSearch
-from constrained.forest import Trace
+from constrained.forest import Trace, computed_in
 from constrained.loop import run
 from constrained.names import Composite, Expander, NamePairs, Names, Vocabulary
 from constrained.scope import EVERYTHING, Scope, ScopeTable, trie_scope
@@ -205,15 +205,15 @@ def free_search(
 
 
 def epsilon_of(model: nn.Module) -> float:
-    """How far log-probabilities of a model may be off, see `EPSILON`.
+    """How far log-probabilities of a model may be off, see `EPSILON`: by its weights' type and by the one that it computes in.
 
     Raises:
         SearchError: a model of another floating type.
     """
-    kind = str(next(model.parameters()).dtype).removeprefix("torch.")
-    if kind not in EPSILON:
-        raise SearchError(f"a model of type {kind} cannot be searched; convert it to one of {', '.join(EPSILON)}")
-    return EPSILON[kind]
+    kinds = [str(dtype).removeprefix("torch.") for dtype in (next(model.parameters()).dtype, computed_in(model))]
+    if strange := next((kind for kind in kinds if kind not in EPSILON), None):
+        raise SearchError(f"a model of type {strange} cannot be searched; convert it to one of {', '.join(EPSILON)}")
+    return max(EPSILON[kind] for kind in kinds)
 
 
 def _names(model: nn.Module, trie: TokenTrie, prompts: Sequence[Sequence[int]], scopes: Sequence[Scope] | None, composite: Composite | None) -> Names:

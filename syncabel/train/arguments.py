@@ -4,6 +4,7 @@ import argparse
 import inspect
 import os
 import re
+import sys
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -21,7 +22,7 @@ from syncabel.config_files import find_config, read_config
 from syncabel.errors import ConfigError, MissingExtraError, SyncabelError, UnknownNameError
 from syncabel.export.folder import check_place
 from syncabel.prompt import PromptFormat, format_named
-from syncabel.train.launch import check_launch, check_world
+from syncabel.train.launch import check_launch, check_world, is_sharded_by
 
 __all__ = ["MOST_SEED", "Settings", "TrainArguments", "parse", "webhook_asked"]
 
@@ -163,7 +164,15 @@ def parse(argv: Sequence[str]) -> Settings:
         raise UnknownNameError("argument", rest[0].lstrip("-").split("=")[0], sorted(known))
     settings = Settings(own, sft, model, {**written, "argv": arguments}, _title(path, sft.output_dir))
     _check(settings)
+    _take_one_gpu(sft)
     return settings
+
+
+def _take_one_gpu(sft: SFTConfig) -> None:
+    """Where nobody launched one process for each of several GPUs, train on the first; the trainer would spread batches over all, which TRL refuses."""
+    if sft.world_size == 1 and sft.n_gpu > 1:
+        print(f"training on one GPU of {sft.n_gpu}; for all of them start it with `accelerate launch`, see docs/training.md", file=sys.stderr)
+        sft._n_gpu = 1
 
 
 def _title(path: Path | None, output: Any) -> str:
@@ -281,6 +290,8 @@ def _check(settings: Settings) -> None:
     if sft.parallelism_config is not None:
         raise ConfigError("parallelism_config: each process trains on examples of its own here; leave it out, configs/accelerate/fsdp2.yaml shards the model")
     _check_quantised(os.environ, sft, model)
+    if own.muon_factor is not None and (sft.fsdp or is_sharded_by(os.environ)):
+        raise ConfigError("muon_factor under FSDP: the two optimizers in one that it makes cannot be saved in shards; launch with ddp.yaml, or leave it out")
     if sft.train_sampling_strategy != "sequential":
         raise ConfigError(f"train_sampling_strategy is {sft.train_sampling_strategy!r}; the mix decides the order, leave it out")
     if sft.packing and (sft.packing_strategy != "bfd" or own.bucket_batches > 1):
@@ -350,7 +361,7 @@ def _check_quantised(environment: Mapping[str, str], sft: SFTConfig, model: Mode
         return
     if not model.use_peft:
         raise ConfigError("quantised weights cannot be trained themselves: set use_peft: true")
-    if sft.fsdp or environment.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+    if sft.fsdp or is_sharded_by(environment):
         name = "load_in_4bit" if model.load_in_4bit else "load_in_8bit"
         raise ConfigError(f"{name} under FSDP: bitsandbytes stores such weights in a type that is not sharded; launch with ddp.yaml, or leave {name} out")
 

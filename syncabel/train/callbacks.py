@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
@@ -17,17 +19,34 @@ from syncabel.errors import IncompleteFolderError
 from syncabel.train.checkpoints import flaw
 from syncabel.train.signals import PREEMPTION, taken
 
-__all__ = ["BestPlace", "Budget", "Interrupt", "Patience", "RunMark", "StepLog", "largest"]
+__all__ = ["BestPlace", "Budget", "Interrupt", "Patience", "RunMark", "StepLog", "largest", "of_the_first"]
 
 
 def largest(value: float) -> float:
     """The largest of all processes' values: what one of them has seen all of them act on, at the same step."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not _are_several():
         return value
-    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-    values = torch.tensor([value], device=device)
+    values = torch.tensor([value], device=_exchange())
     torch.distributed.all_reduce(values, op=torch.distributed.ReduceOp.MAX)
     return float(values.item())
+
+
+def of_the_first(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The first process' flags in all processes, so that what follows from them is the same everywhere. Shape: any, equal in all."""
+    if not _are_several():
+        return flags
+    values = torch.from_numpy(flags.astype(np.uint8)).to(_exchange())
+    torch.distributed.broadcast(values, src=0)
+    return values.cpu().numpy().astype(np.bool_)
+
+
+def _are_several() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _exchange() -> str:
+    """The kind of device whose tensors processes exchange."""
+    return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
 
 
 class Budget(TrainerCallback, ExportableState):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from syncabel.errors import ConfigError
 
-__all__ = ["check_launch", "check_world"]
+__all__ = ["check_launch", "check_world", "is_sharded_by"]
 
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # of torchrun and of the MPIs that accelerate knows
 _PARTS = {"TP": "tensor", "CP": "context", "SP": "sequence"}  # accelerate's short names, of what several processes compute of one example
@@ -42,7 +42,7 @@ def check_launch(environment: Mapping[str, str], devices: int, on_cpu: bool) -> 
         raise ConfigError(
             f"{local} processes were started on a machine with {devices} GPUs; give --num_processes {max(devices, 1)} to the launcher, or for CPUs {_ON_CPU}"
         )
-    if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true" and (on_cpu or not devices):
+    if is_sharded_by(environment) and (on_cpu or not devices):
         raise ConfigError("FSDP without a GPU: accelerate shards nothing on CPUs and says nothing; use no FSDP configuration there")
 
 
@@ -56,6 +56,11 @@ def _check_parts(environment: Mapping[str, str]) -> None:
             raise ConfigError(
                 f"{name} parallelism over {size} processes: each process trains on examples of its own here; leave {key} out, FSDP shards the model"
             )
+
+
+def is_sharded_by(environment: Mapping[str, str]) -> bool:
+    """Whether accelerate was told to shard the model over the processes (FSDP)."""
+    return environment.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
 def check_world(environment: Mapping[str, str], processes: int) -> None:

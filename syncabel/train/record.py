@@ -208,8 +208,9 @@ def plan_of(settings: Settings, data: RunData, lexicon: Lexicon, tokenizer: Any,
         "sources": [dataclasses.asdict(side) for side in data.mixture.report.sides],
         "model": {
             "base": settings.model.model_name_or_path or "random",
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            # transformers', for weights in 4 bits lie two in a byte.
+            "parameters": model.num_parameters(),
+            "trained_parameters": model.num_parameters(only_trainable=True),
         },
         "schedule": {
             "steps": data.steps,

@@ -390,7 +390,7 @@ def _changed(checkpoint: Path, mark: RunMark) -> str:
 
 def _finish(settings: Settings, trainer: LinkingTrainer, data: RunData) -> Result:
     """Judge, merge, export, and write down what was measured; one process writes."""
-    judged = None if trainer.dev is None else trainer.dev.judged(trainer.model)
+    judged = trainer.judged()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     steps = trainer.state.global_step
     chosen = int(trainer.state.best_global_step or steps) if settings.selects else steps
@@ -400,6 +400,7 @@ def _finish(settings: Settings, trainer: LinkingTrainer, data: RunData) -> Resul
     model = _whole_model(trainer, settings)
     if trainer.is_world_process_zero():
         _export(settings, trainer, model, result, run)
+        shutil.rmtree(settings.output / SCRATCH, ignore_errors=True)
         draw_curves(trainer.state.log_history, settings.output / CURVES, result.folder.resolve().name, chosen if settings.selects else None)
         write_run(settings.output, run)
         print(f"{result.folder}: {steps:,} steps, {_loss(loss)}, {result.seconds:.0f} s{_chosen(result)}", file=sys.stderr)

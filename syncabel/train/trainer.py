@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from trl import SFTTrainer  # type: ignore[attr-defined]
 
 from syncabel.errors import CheckpointError, ConfigError, LossError
 from syncabel.progress import on_a_terminal
-from syncabel.train.callbacks import Budget, RunMark, largest
+from syncabel.train.callbacks import Budget, RunMark, largest, of_the_first
 from syncabel.train.checkpoints import last_complete
 from syncabel.train.contrast import contrast, siblings
 from syncabel.train.data import IGNORED
-from syncabel.train.dev import DevSample
+from syncabel.train.dev import DevSample, Judged
 
 __all__ = ["LESS_MEMORY", "RECALL", "LinkingTrainer", "good_checkpoint", "in_one_line", "is_of_writing", "is_out_of_memory", "refused"]
 
@@ -34,7 +35,7 @@ def _by_clock(name: str, warmup_steps: int, steps: int, budget: Budget) -> Calla
     warmup = warmup_steps / steps
 
     def factor(step: int) -> float:
-        progress = min(max(step / steps, budget.spent), 1.0)
+        progress = min(max(step / steps, largest(budget.spent)), 1.0)  # one clock for all processes: weights are never compared again
         if step < warmup_steps and progress < warmup:
             return progress / warmup
         return (1 - progress) / (1 - warmup) if name == "linear" else 1.0
@@ -75,6 +76,13 @@ class LinkingTrainer(SFTTrainer):
             self.remove_callback(ProgressCallback)
             self.remove_callback(PrinterCallback)
         self._complete_tied_head()
+        self._keep_loss_whole()
+
+    def _keep_loss_whole(self) -> None:
+        """FSDP2 under bf16, as accelerate sets it up, turns what the model returns into bfloat16, and the loss is among it."""
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if plugin is not None and plugin.fsdp_version == 2 and plugin.mixed_precision_policy is not None:
+            plugin.mixed_precision_policy = replace(plugin.mixed_precision_policy, output_dtype=None)
 
     def _complete_tied_head(self) -> None:
         """TRL reads the output layer's bias; the wrapper that peft puts around a tied one, to show the separator's trained row
@@ -84,11 +92,19 @@ class LinkingTrainer(SFTTrainer):
         if not hasattr(head, "bias"):
             head.bias = None
 
+    def judged(self) -> Judged | None:
+        """The dev sample under the weights there are, None without one.  All processes link it, and the first one's answers count:
+        in 16 bits, or after one GPU was short of memory, those of another may differ, and it would stop or choose otherwise."""
+        if self.dev is None:
+            return None
+        found = self.dev.judged(self.model)
+        return replace(found, right=of_the_first(found.right))
+
     def evaluate(self, *_rest: object, metric_key_prefix: str = "eval", **_named: object) -> dict[str, float]:
         """Link the sample; every process does, for with sharded weights all must run the model."""
-        assert self.dev is not None
         begun = time.monotonic()
-        judged = self.dev.judged(self.model)
+        judged = self.judged()
+        assert judged is not None
         low, high = judged.ci95
         metrics = {"recall_at_1": judged.recall_at_1, "recall_at_1_low": low, "recall_at_1_high": high, "seconds": round(time.monotonic() - begun, 1)}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}

@@ -40,6 +40,8 @@ from transformers import (
 )
 
 from constrained import TokenTrie
+from constrained.attention import Reading
+from constrained.forest import check_model, computed_in
 from constrained.search import EPSILON, SearchError, beam_search, exact_search, greedy_search
 
 VOCABULARY = 60
@@ -129,6 +131,38 @@ def test_log_probabilities_are_off_by_less_than_the_stated_epsilon(
     for found, prompt in zip(beam_search(model, few_trie, documents, num_beams=5), documents, strict=True):
         check_names(found, scores_of(model, prompt, few), np.ones(len(few), np.bool_), few, tolerance=EPSILON[kind])
         assert found.epsilon == EPSILON[kind]
+
+
+def wide_under_autocast() -> Any:
+    """A Llama of float32 whose layers compute in bfloat16, as training in bf16 does; its own kernel and that over trees round otherwise."""
+    kind, config, given = MODELS["llama, grouped"]
+    torch.manual_seed(5)
+    model = kind._from_config(config(vocab_size=VOCABULARY, eos_token_id=0, **given), attn_implementation="eager").eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(12 if parameter.ndim > 1 else 1)
+    model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)
+    return model
+
+
+def test_float32_weights_under_autocast_are_judged_by_what_is_computed_in(few_trie: TokenTrie, documents: list[list[int]]) -> None:
+    model = wide_under_autocast()
+    check_model(model)
+    assert computed_in(model) == torch.bfloat16
+    assert {found.epsilon for found in beam_search(model, few_trie, documents, num_beams=2)} == {EPSILON["bfloat16"]}
+
+
+def test_it_would_be_refused_as_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("constrained.forest.MOST_APART", {})
+    with pytest.raises(SearchError, match=r"over trees its log-probabilities differ by 0\.\d+ from its own"):
+        check_model(wide_under_autocast())
+
+
+def test_a_wrong_mask_is_refused_in_bfloat16_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tokens of a tree seen by each, those of other branches and later ones as well."""
+    seen = Reading._seen
+    monkeypatch.setattr(Reading, "_seen", lambda reading, *rest: torch.ones_like(seen(reading, *rest)))
+    with pytest.raises(SearchError, match="over trees its log-probabilities differ"):
+        check_model(wide_under_autocast())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from transformers import LlamaForCausalLM
 from constrained import TokenTrie
 from constrained.attention import Reading
 from constrained.loop import PATIENCE
+from constrained.scoring import check_arguments, device_of, is_sharded
 from constrained.search import Found, Scope, SearchError, beam_search, exact_search, free_search, greedy_search, score_entries
 
 SEARCHES: list[tuple[Callable[..., list[Found]], dict[str, Any]]] = [
@@ -130,6 +132,31 @@ def test_out_of_memory_halves_the_batch_and_changes_no_answer(
         assert_same(search(cramped, trie, prompts, **given_), roomy)
     (line,) = caplog.messages
     assert line.startswith("out of memory on the device: going on with at most")
+
+
+@searches
+def test_a_process_that_shares_the_weights_with_others_does_not_begin_again_alone(
+    cramped: Any, trie: TokenTrie, mixed: list[list[int]], search: Any, given_: dict[str, Any]
+) -> None:
+    """The others wait in the pass that failed: a batch of another size would be paired with theirs, or wait for ever."""
+    search(cramped, trie, mixed[:1], **given_)
+    next(cramped.parameters()).device_mesh = SimpleNamespace(device_type="cpu")
+    cramped.most = 10
+    with pytest.raises(torch.OutOfMemoryError):
+        search(cramped, trie, mixed, **given_)
+
+
+def test_shares_that_lie_in_the_machine_s_memory_are_computed_with_on_the_mesh(cramped: Any) -> None:
+    assert device_of(cramped) == torch.device("cpu")
+    assert not is_sharded(cramped)
+    for parameter in cramped.parameters():
+        parameter.device_mesh = SimpleNamespace(device_type="meta")
+    assert device_of(cramped) == torch.device("meta")
+    assert is_sharded(cramped)
+    check_arguments(cramped, [[1]])
+    del parameter.device_mesh
+    with pytest.raises(SearchError, match=r"the model lies on several devices \(cpu, meta\)"):
+        check_arguments(cramped, [[1]])
 
 
 def test_out_of_memory_in_free_generation_changes_no_answer(cramped: Any, mixed: list[list[int]]) -> None:

@@ -215,6 +215,23 @@ def test_quantised_weights_are_refused_under_fsdp(bits: str, flags: Callable[...
     _check_quantised({"ACCELERATE_USE_FSDP": "true"}, sft, ModelConfig(use_peft=True))
 
 
+def test_two_optimizers_in_one_are_refused_under_fsdp(flags: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    parse(flags("--muon_factor", "5"))
+    monkeypatch.setattr("syncabel.train.arguments.check_launch", lambda *_: None)  # it says first that there is no GPU
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match="muon_factor under FSDP"):
+        parse(flags("--muon_factor", "5"))
+
+
+def test_one_gpu_of_several_is_taken_where_nobody_launched_more(
+    flags: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(SFTConfig, "n_gpu", property(lambda sft: sft.__dict__.get("_n_gpu") or 4))
+    sft = parse(flags("--use_cpu", "true")).sft
+    assert capsys.readouterr().err.startswith("training on one GPU of 4; for all of them start it with `accelerate launch`")
+    assert sft.n_gpu == sft._n_gpu == 1
+
+
 def test_an_example_divided_among_processes_is_refused(flags: Callable[..., list[str]], tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("parallelism_config: {cp_size: 2}\n")

@@ -72,6 +72,38 @@ with open(f"{os.environ['SHARDS']}-{os.environ['RANK']}.json", "w") as out:
 """
 
 
+# Each process judges dev for itself and finds something else, and their clocks differ by half a minute.
+DISAGREEING = """
+import dataclasses, json, os, sys
+import numpy as np
+from syncabel.train import run
+from syncabel.train.arguments import parse
+from syncabel.train.callbacks import Budget
+from syncabel.train.dev import DevSample
+
+rank = int(os.environ["RANK"])
+seconds, judged, asked = Budget.seconds.fget, DevSample.judged, []
+Budget.seconds = property(lambda budget: seconds(budget) + 30 * rank)
+
+def differing(sample, model):
+    found = judged(sample, model)
+    asked.append(rank)
+    right = np.arange(len(found.right)) < (len(asked) if rank else len(found.right) - len(asked))
+    return dataclasses.replace(found, right=right)
+
+DevSample.judged = differing
+made = []
+run.make_trainer = lambda settings, make=run.make_trainer: made.append(make(settings)) or made[0]
+run.train(parse(sys.argv[1:]))
+trainer = made[0][0]
+rows = trainer.state.log_history
+found = {"step": trainer.state.global_step, "rates": [row["learning_rate"] for row in rows if "loss" in row],
+         "recalls": [row["eval_recall_at_1"] for row in rows if "eval_recall_at_1" in row]}
+with open(f"{os.environ['FOUND']}-{rank}.json", "w") as out:
+    json.dump(found, out)
+"""
+
+
 class Data(NamedTuple):
     """A prepared folder and which source every example is of, by its token ids."""
 
@@ -274,6 +306,20 @@ def test_both_processes_link_the_dev_sample_and_one_exports(runs: Runs) -> None:
 
 
 @pytest.mark.slow
+def test_processes_that_find_something_else_on_dev_or_clock_act_alike(data: Data, tmp_path: Path) -> None:
+    script = tmp_path / "disagreeing.py"
+    script.write_text(DISAGREEING)
+    dev = ["--dev_documents", str(data.folder / "dev.jsonl"), "--eval_strategy", "steps", "--eval_steps", "2", "--early_stopping", "2"]
+    more = ["--max_steps", "40", "--save_strategy", "steps", "--save_steps", "2", "--max_minutes", "2", *dev, "--ddp_backend", "gloo"]
+    done = run([*torchrun(2), script, *settings(data, tmp_path / "run", 2, *more)], FOUND=str(tmp_path / "found"))
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in (0, 1))
+    assert one == two
+    assert one["step"] == 6, "the first process' figures fall, those of the other rise"
+    assert one["rates"][-1] < 0.003 * 0.8, "a quarter of the time is over by the second clock"
+
+
+@pytest.mark.slow
 def test_two_processes_go_on_from_their_checkpoint(runs: Runs) -> None:
     before = weights(runs.two)
     for left in ("checkpoint-12", "model"):
@@ -310,12 +356,25 @@ def test_sharded_weights_are_trained_gathered_exported_and_resumed_as_in_one_pro
     assert (tmp_path / "run" / "checkpoint-6" / "pytorch_model_fsdp_0" / "__1_0.distcp").exists()
     assert losses(tmp_path / "run") == pytest.approx(losses(runs.one), abs=1e-5)
     assert furthest(weights(runs.one), weights(tmp_path / "run")) < 1e-5
+    assert not (tmp_path / "run" / "last").exists(), "the whole weights on their way to the export"
     for left in ("checkpoint-12", "model"):
         shutil.rmtree(tmp_path / "run" / left)
     again = sharded(data, tmp_path / "run", launched, "fsdp2", *dev)
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("going on from") == 1
     assert furthest(weights(runs.one), weights(tmp_path / "run")) < 1e-5
+
+
+@pytest.mark.slow
+def test_sharded_weights_in_bfloat16_are_judged_and_their_loss_is_not_rounded(data: Data, tmp_path: Path, launched: Callable[..., dict[str, str]]) -> None:
+    dev = ["--dev_documents", str(data.folder / "dev.jsonl"), "--eval_strategy", "steps", "--eval_steps", "6", "--bf16", "true"]
+    two = sharded(data, tmp_path / "two", launched, "fsdp2", *dev)
+    one = run([sys.executable, "-m", "syncabel.train", *settings(data, tmp_path / "one", 4, *PACKED, *dev)])
+    for done in (one, two):
+        assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-2)
+    rounded = [float(np.float32(loss).view(np.uint32) & 0xFFFF) for loss in losses(tmp_path / "two")]  # bfloat16 has none of these bits
+    assert sum(bits > 0 for bits in rounded) > STEPS // 2
 
 
 @pytest.mark.slow
