@@ -291,7 +291,7 @@ class Memory:
         activations: kept from the forward to the backward pass.
         loss: the pieces of logits, and the output layer's gradient in float32 while it is summed.
         margin: CUDA context, scratch space and gaps: 2 GiB and a twentieth of the rest, an assumption.
-        host: of the machine's memory, over all processes; what is offloaded.
+        host: of a node's own memory, over its processes, under FSDP: while the model is loaded or, of what is offloaded, later.
     """
 
     weights: int
@@ -335,20 +335,32 @@ def _kinds(recipe: Recipe, sharding: Sharding) -> _Kinds:
 def activations(shape: Shape, recipe: Recipe, sharding: Sharding) -> int:
     """Bytes that autograd keeps of a forward pass through the layers, for the rows of one process.
 
-    Operation by operation of transformers' layers with torch's scaled_dot_product_attention; packs have a mask, which that
-    function keeps as numbers and for which it repeats keys and values.  With recomputation every layer keeps its input, and one
+    Operation by operation of transformers' layers with torch's scaled_dot_product_attention; packs and padded rows have a mask, which
+    that function keeps as numbers and for which it repeats keys and values.  With recomputation every layer keeps its input, and one
     layer at a time all of it.
     """
     kinds, tokens = _kinds(recipe, sharding), recipe.row_tokens
-    layer = _layer_activations(shape, recipe, kinds) * tokens + (_mask(recipe, kinds) if recipe.packing else 0)
-    ends = (_norm(shape.hidden, shape, recipe, kinds.stream) + 2 * shape.head_dim * kinds.stream + 8) * tokens
+    layer = _layer_activations(shape, recipe, kinds) * tokens + (_mask(recipe) * kinds.compute if _masked(recipe) else 0)
+    positions = 2 * shape.head_dim * kinds.stream * _row_length(recipe)  # rows of equal length share them
+    ends = (_norm(shape.hidden, shape, recipe, kinds.stream) + 8) * tokens + positions
     if not recipe.recompute:
         return shape.layers * layer + ends
     return shape.layers * shape.hidden * kinds.stream * tokens + layer + ends
 
 
-def _mask(recipe: Recipe, kinds: _Kinds) -> int:
-    return recipe.batch * recipe.max_length**2 * kinds.compute
+def _masked(recipe: Recipe) -> bool:
+    """Whether attention has a mask of its own: a single row without padding has none, and rows of a batch differ in length."""
+    return recipe.packing or recipe.batch > 1
+
+
+def _mask(recipe: Recipe) -> int:
+    """Numbers of a layer's mask."""
+    return recipe.row_tokens * _row_length(recipe)
+
+
+def _row_length(recipe: Recipe) -> int:
+    """Tokens of a row that the model reads: TRL's collator lays the packs of a process end to end in one."""
+    return recipe.row_tokens if recipe.packing else recipe.max_length
 
 
 def _norm(size: int, shape: Shape, recipe: Recipe, number: int, heads: int = 1) -> int:
@@ -363,7 +375,7 @@ def _layer_activations(shape: Shape, recipe: Recipe, kinds: _Kinds) -> int:
     norms = shape.norms * _norm(shape.hidden, shape, recipe, kinds.stream)
     if shape.head_norms:
         norms += sum(_norm(heads * shape.head_dim, shape, recipe, kinds.compute, heads) for heads in (shape.heads, shape.kv_heads))
-    attention = (2 * query + 2 * (query if recipe.packing else key)) * kinds.compute + 4 * shape.heads
+    attention = (2 * query + 2 * (query if _masked(recipe) else key)) * kinds.compute + 4 * shape.heads
     return norms + attention + 3 * shape.intermediate * kinds.compute + _inputs(shape, recipe, kinds)
 
 
@@ -389,21 +401,22 @@ def _loss(shape: Shape, recipe: Recipe, loss_share: float) -> int:
     return scored * shape.hidden * 8 + tile + (4 * shape.table if recipe.adapter is None else 0)
 
 
-def memory(shape: Shape, recipe: Recipe, sharding: Sharding, loss_share: float = 1.0) -> Memory:
-    """Memory of one GPU.
+def memory(shape: Shape, recipe: Recipe, sharding: Sharding, loss_share: float = 1.0, nodes: int = 1) -> Memory:
+    """Memory of one GPU, and of the node it is in.
 
     Args:
         shape: of the model.
         recipe: of the training.
         sharding: over the processes.
         loss_share: tokens with loss, a fraction of all.
+        nodes: machines that the processes are on.
     """
     held = _held(shape, recipe, sharding)
     spread = sharding.processes if sharding.kind == "fsdp" else 1
     parts = {name: -(-value // spread) for name, value in held.items()}
     if recipe.bits and spread > 1:  # 4-bit blocks cannot be cut: every process keeps them whole
         parts["weights"] = held["weights"]
-    host = sum(parts.values()) * sharding.processes if sharding.offload else 0
+    host = _host(held, parts, sharding, nodes) if sharding.kind == "fsdp" else 0
     if sharding.offload:
         parts = dict.fromkeys(parts, 0)
     parts |= {
@@ -413,6 +426,25 @@ def memory(shape: Shape, recipe: Recipe, sharding: Sharding, loss_share: float =
         "loss": _loss(shape, recipe, loss_share),
     }
     return Memory(**parts, margin=2 * GIB + sum(parts.values()) // 20, host=host)
+
+
+def _host(held: Mapping[str, int], parts: Mapping[str, int], sharding: Sharding, nodes: int) -> int:
+    """Bytes of a node's memory: what loading takes or, offloaded, what training does.
+
+    Every process reads all weights (transformers 5.23 leaves nothing to the first), and before any is sharded accelerate makes float32
+    of those that are trained.  Shares that are offloaded lie beside them until all are handed out; gradients and states come after.
+
+    Args:
+        held: of the whole model, by part.
+        parts: the same of one process.
+        sharding: over the processes.
+        nodes: machines that they are on.
+    """
+    local, weights = -(-sharding.processes // nodes), ("weights", "adapter")
+    loading = local * sum(held[name] for name in weights)
+    if not sharding.offload:
+        return loading
+    return max(loading + local * sum(parts[name] for name in weights), local * sum(parts.values()))
 
 
 def _held(shape: Shape, recipe: Recipe, sharding: Sharding) -> dict[str, int]:
@@ -445,17 +477,27 @@ def _exchange(shape: Shape, recipe: Recipe, sharding: Sharding, held: Mapping[st
     return 2 * layer + tables + (layer + tables if recipe.adapter is None else 0)
 
 
-def flops_per_token(shape: Shape, recipe: Recipe) -> float:
+def flops_per_token(shape: Shape, recipe: Recipe, loss_share: float = 1.0) -> float:
     """Operations that training takes per token, without what is computed twice.
 
-    Forward two per weight, backward four; of frozen weights, only the two that lead back to the inputs.  Attention looks back over
-    half a row on average, an upper bound for packs.
+    Forward two per weight, backward four; of frozen weights, only the two that lead back to the inputs.  The output layer is run over
+    tokens with loss only, as TRL does on GPUs.
+
+    Args:
+        shape: of the model.
+        recipe: of the training.
+        loss_share: tokens with loss, a fraction of all.
     """
-    weights = shape.linear + shape.table
-    attention = 6 * shape.layers * shape.heads * shape.head_dim * recipe.max_length
+    weights, attention = shape.linear + loss_share * shape.table, 3 * _attention(shape, recipe)
     if recipe.adapter is None:
         return 6 * weights + attention
     return 4 * weights + 6 * adapter_parameters(shape, recipe.adapter) + attention
+
+
+def _attention(shape: Shape, recipe: Recipe) -> float:
+    """Operations of the forward pass: queries with keys and weights with values, two each; half of a row is skipped, under a mask nothing."""
+    seen = _row_length(recipe) if _masked(recipe) else recipe.max_length / 2
+    return 4 * shape.layers * shape.heads * shape.head_dim * seen
 
 
 # Shares of peak: what open recipes for 8B models were measured at on H100s (5,800 to 6,700 tokens/s a GPU), and this project's goal.
@@ -556,10 +598,10 @@ def make_plan(
         loss_share: tokens with loss, a fraction of all.
         accelerate: name of the configuration that says how they share.
     """
-    need, flops = memory(shape, recipe, sharding, loss_share), flops_per_token(shape, recipe)
+    need, flops = memory(shape, recipe, sharding, loss_share, nodes), flops_per_token(shape, recipe, loss_share)
     per_step = recipe.row_tokens * recipe.accumulation * sharding.processes
     # What is computed twice is one more forward pass, two operations a weight.
-    done = flops + (2 * (shape.linear + shape.table) if recipe.recompute else 0)
+    done = flops + (2 * (shape.linear + loss_share * shape.table) + _attention(shape, recipe) if recipe.recompute else 0)
     speed = {name: share * gpu.peak * sharding.processes / done for name, share in SHARES.items()}
     if steps is None and tokens is not None:
         steps = -(-tokens // per_step)

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -153,17 +156,25 @@ class Kept:
         return sum(storage.nbytes() for storage in self.storages.values())
 
 
+def collated(recipe: Recipe) -> dict[str, Any]:
+    """What TRL's own collator makes of a process' rows: full packs of examples of 32 tokens, or rows of which all but one are full."""
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    lengths = [recipe.max_length] * recipe.batch if recipe.packing else [recipe.max_length - (row > 0) for row in range(recipe.batch)]
+    packs = {"seq_lengths": [32] * (recipe.max_length // 32)} if recipe.packing else {}
+    rows = [{"input_ids": torch.randint(1, 300, (length,)).tolist(), **packs} for length in lengths]
+    return {name: value for name, value in DataCollatorForLanguageModeling(0, padding_free=recipe.packing)(rows).items() if name != "labels"}
+
+
 def kept_by(model: Any, recipe: Recipe) -> int:
     """Of a real forward pass through the layers."""
     if recipe.recompute:
         with warnings.catch_warnings():  # the name that all supported versions know
             warnings.simplefilter("ignore", FutureWarning)
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    ids = torch.randint(1, 300, (recipe.batch, recipe.max_length))
-    rows = {"position_ids": (torch.arange(recipe.max_length) % 32)[None].expand(recipe.batch, -1)} if recipe.packing else {}
     kept = Kept(model)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.half), saved_tensors_hooks(kept.note, lambda tensor: tensor):
-        hidden = model.train().model(input_ids=ids, use_cache=False, **rows).last_hidden_state
+        hidden = model.train().model(use_cache=False, **collated(recipe)).last_hidden_state
     assert hidden.requires_grad
     return kept.nbytes
 
@@ -182,6 +193,35 @@ def test_activations_are_what_autograd_keeps(kind: str, weights: int, half: bool
     copies = 2 * shape.linear if half and weights == 4 else 0  # autocast's copies of the weights, a part of their own
     assert memory(shape, recipe, ONE).casts == copies
     assert activations(shape, recipe, ONE) == pytest.approx(kept - copies, rel=0.002)
+
+
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("batch", [2, 8])
+def test_activations_of_several_rows_are_what_autograd_keeps_of_what_the_collator_makes(batch: int, packing: bool) -> None:
+    model, shape = tiny("llama")
+    recipe = dataclasses.replace(PLAIN, packing=packing, batch=batch)
+    assert collated(recipe)["input_ids"].shape == ((1, batch * 128) if packing else (batch, 128))
+    assert activations(shape, recipe, ONE) == pytest.approx(kept_by(model, recipe), rel=0.002)
+
+
+def test_packs_of_one_pass_are_compared_with_each_other_and_packs_of_several_are_not() -> None:
+    shape = SHAPES["HuggingFaceTB/SmolLM2-135M"]
+    at_once = dataclasses.replace(PLAIN, packing=True, max_length=512, batch=8)
+    in_turn = dataclasses.replace(at_once, batch=1, accumulation=8)
+    width = shape.layers * shape.heads * shape.head_dim
+    # Forward and backward: three passes of two products, two operations each, with every token of the row.
+    assert flops_per_token(shape, at_once) - flops_per_token(shape, in_turn) == 12 * width * (8 * 512 - 512)
+    assert flops_per_token(shape, in_turn) - flops_per_token(shape, dataclasses.replace(in_turn, packing=False)) == 12 * width * 256
+    masks = 4 * shape.layers * ((8 * 512) ** 2 - 8 * 512**2)
+    assert activations(shape, at_once, ONE) - 8 * activations(shape, in_turn, ONE) == masks
+
+
+def test_the_output_layer_is_work_for_tokens_with_loss_only() -> None:
+    shape = SHAPES["HuggingFaceTB/SmolLM2-135M"]
+    lora = dataclasses.replace(PLAIN, adapter=Adapter(32, tuple(shape.matrices)))
+    assert flops_per_token(shape, PLAIN) - flops_per_token(shape, PLAIN, 0.1) == pytest.approx(0.9 * 6 * shape.table)
+    assert flops_per_token(shape, lora) - flops_per_token(shape, lora, 0.1) == pytest.approx(0.9 * 4 * shape.table)
+    assert make_plan(shape, PLAIN, ONE, GPUS["l4"], loss_share=0.1).flops == flops_per_token(shape, PLAIN, 0.1)
 
 
 @pytest.mark.parametrize(("weights", "half"), PRECISIONS)
@@ -231,7 +271,68 @@ def test_fsdp_divides_what_is_kept_and_ddp_nothing() -> None:
     assert (ddp.weights, ddp.optimizer, ddp.exchange) == (2 * parameters(shape), 4 * parameters(shape), ddp.gradients)
     offloaded = memory(shape, recipe, Sharding("fsdp", 8, offload=True))
     assert offloaded.weights == offloaded.gradients == offloaded.optimizer == 0
-    assert offloaded.host == pytest.approx(16 * parameters(shape), rel=1e-6)
+
+
+def test_the_node_s_memory_holds_a_float32_model_of_each_process_at_loading_and_all_of_training_where_it_is_offloaded() -> None:
+    shape = SHAPES["meta-llama/Meta-Llama-3-8B-Instruct"]
+    recipe = dataclasses.replace(PLAIN, weights=2, half=True)
+
+    def host(processes: int, nodes: int = 1, offload: bool = False, **changed: Any) -> Any:
+        """Bytes per parameter."""
+        need = memory(shape, dataclasses.replace(recipe, **changed), Sharding("fsdp", processes, offload), nodes=nodes)
+        return pytest.approx(need.host / parameters(shape), rel=1e-6)
+
+    assert host(8) == host(16, nodes=2) == 4 * 8
+    assert host(8, half=False) == 2 * 8  # nothing is made float32
+    assert host(8, offload=True) == 4 * 8 + 4  # the shares beside what was read
+    assert host(2, offload=True) == 16  # weights, gradients and two states
+    assert host(16, nodes=2, offload=True) == 4 * 8 + 2
+    adapter = Adapter(32, tuple(shape.matrices))
+    assert memory(shape, dataclasses.replace(recipe, adapter=adapter), Sharding("fsdp", 8)).host == 8 * (
+        2 * parameters(shape) + 4 * adapter_parameters(shape, adapter)
+    )
+    assert memory(shape, recipe, Sharding("ddp", 8)).host == memory(shape, recipe, ONE).host == 0
+    assert make_plan(shape, recipe, Sharding("fsdp", 16), GPUS["h100"], nodes=2).memory.host == pytest.approx(32 * parameters(shape))
+
+
+# What the second process of a node does, alone over gloo: it reads the model, and accelerate is about to hand out the shares.
+LOADING = """
+import json, sys
+import torch
+from accelerate import Accelerator
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, fsdp_utils
+from transformers import AutoModelForCausalLM
+
+torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=0, world_size=1)
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.bfloat16)
+read = sum(p.float().abs().sum().item() for p in model.parameters())
+
+def handed_out(accelerator, model, full, **_):
+    tensors = {tensor.data_ptr(): tensor for tensor in full.values()}.values()
+    found = {"read": read, "devices": sorted({t.device.type for t in tensors}), "bytes": sum(t.numel() * t.element_size() for t in tensors)}
+    print(json.dumps(found), flush=True)
+    sys.exit()
+
+fsdp_utils.fsdp2_load_full_state_dict = handed_out
+PartialState(cpu=True)._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+accelerator = Accelerator(mixed_precision="bf16", cpu=True, fsdp_plugin=FullyShardedDataParallelPlugin())
+accelerator.prepare(model, torch.optim.AdamW(model.parameters()))
+"""
+
+
+def test_a_process_that_is_not_the_first_reads_all_weights_and_makes_them_float32(launched: Callable[..., dict[str, str]], tmp_path: Path) -> None:
+    model, shape = tiny("llama")
+    model.bfloat16().save_pretrained(tmp_path / "model")
+    chosen = {key: value for key, value in launched("fsdp2").items() if key.startswith(("FSDP_", "ACCELERATE_"))}
+    assert chosen["FSDP_CPU_RAM_EFFICIENT_LOADING"].lower() == "true"
+    given = {**os.environ, **chosen, "LOCAL_RANK": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    ran = subprocess.run([sys.executable, "-c", LOADING, tmp_path / "model", tmp_path / "store"], env=given, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert found["read"] == pytest.approx(sum(p.float().abs().sum().item() for p in model.parameters()), rel=1e-5)
+    recipe = dataclasses.replace(PLAIN, weights=2, half=True)
+    assert (found["devices"], found["bytes"]) == (["cpu"], memory(shape, recipe, Sharding("fsdp", 1)).host)
 
 
 def test_the_work_for_8b_is_forty_five_gigaflop_a_token() -> None:
@@ -279,6 +380,12 @@ def test_the_shipped_recipes_fit_what_their_first_lines_say() -> None:
     assert shipped("smollm2-135m", 1, gpu="l4").fits
     assert shipped("qwen3-0.6b", 1, gpu="rtx4090").fits
     assert shipped("gemma3-270m", 1, gpu="l4").memory.total < 16 * 2**30
+
+
+def test_shipped_packs_go_through_the_model_one_at_a_time() -> None:
+    packing = {name: written for name, path in shipped_configs("sft").items() if (written := yaml.safe_load(path.read_text())).get("packing")}
+    assert packing.keys() >= {"smollm2-135m", "qwen3-0.6b", "gemma3-270m", "llama3-8b-full"}
+    assert {name: written["per_device_train_batch_size"] for name, written in packing.items()} == dict.fromkeys(packing, 1)
 
 
 def test_what_does_not_fit_is_said_with_what_would() -> None:
