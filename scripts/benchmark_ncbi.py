@@ -167,8 +167,9 @@ def pretrained_config(args: argparse.Namespace) -> str:
     own = ("dev_documents", "eval_strategy", "eval_steps", "dev_sample", "packing", "report_to")
     config = {key: value for key, value in read_config(find_config("smollm2-135m", "sft")).items() if key not in own}
     config |= {
-        "packing": False, "bucket_batches": 16, "per_device_train_batch_size": args.batch, "learning_rate": args.learning_rate, "max_length": args.max_length,
-        "bf16": args.bf16, "max_repeats": 1000, "eval_strategy": "no", "report_to": "none", "save_steps": 100,
+        "packing": False, "bucket_batches": 16, "per_device_train_batch_size": args.batch, "gradient_accumulation_steps": 1,
+        "learning_rate": args.learning_rate, "max_length": args.max_length, "bf16": args.bf16, "max_repeats": 1000,
+        "eval_strategy": "no", "report_to": "none", "save_steps": 100,
     }  # fmt: skip
     path = args.output / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -150,7 +150,7 @@ def _pairs(made: Plan, *, chosen: bool) -> dict[str, str]:
     pairs |= {WHAT[name]: f"{value / GB:.2f} GB" for name, value in memory.parts.items() if value}
     pairs["sum"] = f"{memory.total / GB:.2f} GB of {gpu.memory / GB:.2f} GB a GPU: {'fits' if made.fits else 'does not fit'}"
     if memory.host:
-        pairs["machine memory"] = f"{memory.host / GB:.2f} GB, over all processes"
+        pairs["machine memory"] = f"{memory.host / GB:.2f} GB of a node, over its processes"
     if not made.fits:
         pairs["would fit, each by itself"] = "; ".join(made.advice) or "nothing that is tried here: take more or larger GPUs"
     pairs["work"] = f"{made.flops / 1e9:.2f} GFLOP a token, at most {made.tokens_per_step:,} tokens a step"

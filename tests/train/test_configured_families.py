@@ -53,6 +53,7 @@ def test_a_configured_family_learns_and_its_folder_links(
         "learning_rate": 0.003,
         "max_length": 160,
         "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
     }
     flags = [text for name, value in (where | files | small | quiet).items() for text in (f"--{name}", str(value))]
     result = train(parse(["--config", str(CONFIGS / f"{config}.yaml"), *flags]))
