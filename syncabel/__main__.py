@@ -1,5 +1,5 @@
 """`python -m syncabel`."""
 
-from syncabel.cli.app import main
+from syncabel.cli import main
 
 main()

@@ -42,6 +42,7 @@ def fetched(place: str | Path, files: Sequence[str] = MODEL_FILES, revision: str
 def _hub() -> Any:
     try:
         import huggingface_hub
+        import huggingface_hub.constants
         import huggingface_hub.errors
         import huggingface_hub.utils
     except ModuleNotFoundError:

@@ -46,7 +46,7 @@ class TypeMap:
             return (kind,)
         if "|" in kind:
             return tuple(dict.fromkeys(group for part in kind.split("|") for group in self.of(part)))
-        raise UnknownNameError("group or mention type", kind, (*self.groups, *self.table))
+        raise UnknownNameError("group or mention type", kind, tuple(dict.fromkeys((*self.groups, *self.table))))
 
     @classmethod
     def counted(cls, documents: Iterable[Document], groups_of: Callable[[str], Sequence[str]], groups: Sequence[str], least: float = 0.01) -> "TypeMap":

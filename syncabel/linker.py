@@ -126,7 +126,7 @@ class Linker:
             MissingExtraError: torch or transformers is not installed.
         """
         try:
-            import torch
+            import torch  # noqa: F401 - asked for by what follows
             from safetensors import SafetensorError
             from transformers import AutoConfig, AutoModelForCausalLM
         except ImportError as error:
@@ -142,7 +142,7 @@ class Linker:
         wanted = {"min_confidence": min_confidence, "target_precision": target_precision, "coverage": coverage}
         answering = load_answering(folder, names, settings, **wanted) if calibrated else None
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        where = _device(device)
         try:
             weights: Any = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False)
         except SafetensorError as error:
@@ -259,6 +259,24 @@ class Linker:
                     results[i] = row
                 break
         return results
+
+
+def _device(name: str | None) -> str:
+    """The device asked for, or the one there is.
+
+    Raises:
+        ConfigError: this torch has none of that name.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ConfigError(f"device {name!r} cannot be used: {reason}; give cpu, or leave it out") from None
+    return name
 
 
 def place_of(query: Query) -> str:

@@ -51,6 +51,7 @@ FILES = {"tokenizer": "", "lexicon": "", "human_examples": ".jsonl", "synthetic_
 MARKER = ".syncabel-quickstart"  # only folders that hold it are ever emptied
 CONTEXT_CHARS = 80  # on either side of a mention: enough to tell namesakes apart, and half of the tokens of whole sentences
 CONTEXT_DROPOUT = 0.6  # a prompt without its sentence teaches a name at half the tokens
+FEWEST = 20  # concepts: with fewer there is nothing to tell apart
 LONGEST_NAME = 32  # code points; longer names only make the demonstration slower
 
 
@@ -221,9 +222,8 @@ def choose_concepts(
             f"{settings.concepts} concepts are too few: the demo sentences and the short forms need {len(chosen)}; give --concepts {len(chosen)} or more"
         )
     if len(codes) < settings.concepts:
-        raise ConfigError(
-            f"{settings.kb} has {len(codes)} concepts fit for the quickstart, {settings.concepts} are asked for; give --concepts {len(codes)} or fewer"
-        )
+        what = f"give --concepts {len(codes)} or fewer" if len(codes) >= FEWEST else f"take a larger one, for fewer than {FEWEST} show nothing"
+        raise ConfigError(f"{settings.kb} has {len(codes)} concepts fit for the quickstart, {settings.concepts} are asked for; {what}")
     return *_held_out(whole, sorted(codes), settings.held_out, rng), short_forms
 
 

@@ -1,6 +1,7 @@
 """`syncabel corpus convert|check|split|stats|sources`: read a corpus, say what could not be taken, what is in it, and deal it out."""
 
 import dataclasses
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from syncabel.cli.console import err, out, print_json
+from syncabel.cli.outputs import refuse_foreign, refuse_inputs
 from syncabel.corpora import (
     DIALECTS,
     FORMATS,
@@ -344,6 +346,9 @@ def _groups(table: TypeMap, kind: str) -> tuple[str, ...]:
         return ()
 
 
+_SPLIT_MARK = "split.json"  # says that the folder's train, dev and test are an earlier split's
+
+
 @app.command("split")
 def split_(
     sources: list[Path] = _SOURCES,
@@ -359,13 +364,19 @@ def split_(
 ) -> None:
     """Deal documents out to DIR/train.jsonl, dev.jsonl and test.jsonl, each with its share of every type; documents of equal text stay together."""
     shares = _fractions(fractions)
+    files = [f"{name}.jsonl" for name in ("train", "dev", "test")]
+    refuse_inputs([output / name for name in files], sources)
+    refuse_foreign(output, [_SPLIT_MARK], files, "syncabel corpus split")
     strata = _strata(read_type_table(types)) if types else None
     corpus = Reading(format_, language, several, texts).read(sources, None)
     parts = split_by_fractions(corpus.documents, shares, seed, group_by, strata)
     _report_rejections(corpus)
-    for name in ("train", "dev", "test"):
-        if name not in parts:
-            (output / f"{name}.jsonl").unlink(missing_ok=True)  # an earlier run's would be part of no split of this one
+    output.mkdir(parents=True, exist_ok=True)
+    made = {"sources": [path.name for path in sources], "fractions": shares, "seed": seed, "documents": {name: len(part) for name, part in parts.items()}}
+    (output / _SPLIT_MARK).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    for name in files:
+        if name.removesuffix(".jsonl") not in parts:
+            (output / name).unlink(missing_ok=True)  # an earlier run's would be part of no split of this one
     for name, documents in parts.items():
         write_jsonl(documents, output / f"{name}.jsonl")
         kinds = Counter(mention.type or "no type" for document in documents for mention in document.mentions)

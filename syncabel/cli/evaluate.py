@@ -9,6 +9,7 @@ import typer
 from syncabel.cli.evaluate_documents import DocumentsOptions, score_documents
 from syncabel.cli.evaluate_spans import SpansOptions, score_spans
 from syncabel.cli.evaluate_tables import score_tsv, show_belb
+from syncabel.cli.outputs import refuse_inputs
 from syncabel.errors import ConfigError
 from syncabel.evaluate import PROTOCOLS, evaluate_belb
 
@@ -46,6 +47,7 @@ def evaluate(
 ) -> None:
     """Recall@1 with its interval, by stratum, and a cause for every miss."""
     _refuse_combinations(locals())
+    refuse_inputs([misses, output], [documents, *(predictions or ()), *(train or ()), *(synthetic or ())])
     if end_to_end:
         if documents is None or not predictions or len(predictions) != 1:
             raise ConfigError("--end-to-end scores one system; give DOCUMENTS and one file of PREDICTIONS")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from syncabel.cli.console import err, tracked
+from syncabel.cli.outputs import refuse_foreign, refuse_inputs
 from syncabel.cli.training_documents import TrainingDocuments, with_current_codes
 from syncabel.corpora import write_jsonl, write_rejections
 from syncabel.errors import DigestMismatchError, UnknownNameError
@@ -25,6 +26,10 @@ __all__ = ["examples"]
 
 _OF_TRAIN = {"human": "human", "synthetic": "synthetic"}  # source of an example → the file it goes into
 _OF_DEV = {"human": "dev_examples"}
+_UNFINISHED = ".unfinished"  # as long as examples are being written, and after a run that was killed
+_WRITTEN = (
+    "dev.jsonl", "types.json", "rejected.jsonl", *(f"{name}{suffix}" for name in (*_OF_TRAIN.values(), *_OF_DEV.values()) for suffix in (".jsonl", ".parquet")),
+)  # fmt: skip
 
 
 def examples(
@@ -63,6 +68,8 @@ def examples(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Turn documents into training examples; dev is split off by document, its own examples are for a refit; test documents are refused."""
+    refuse_inputs([output / name for name in _WRITTEN], [*corpus, types])
+    refuse_foreign(output, [FORMAT, _UNFINISHED], _WRITTEN, "syncabel examples")
     fmt = format_named(prompt_format, language, context_chars, document_chars)
     settings = ExampleSettings(
         target=target, target_temperature=target_temperature, type_dropout=type_dropout, context_dropout=context_dropout,
@@ -78,6 +85,8 @@ def examples(
     annotations = train.annotations()
     type_map = _type_map(types, annotations, base)
     rows = tracked(make_examples(chain(learnt, train), words, base.canonical, type_map, fmt, settings), "examples")
+    output.mkdir(parents=True, exist_ok=True)
+    (output / _UNFINISHED).touch()
     (output / FORMAT).unlink(missing_ok=True)  # comes back last: it speaks for a folder that is whole
     suffix, of_dev = ".parquet" if parquet else ".jsonl", islice(rows, sum(len(document.mentions) for document in learnt))
     bad = [*documents.rejections, *documents.fallen, *_write_examples(output, of_dev, suffix, _OF_DEV), *_write_examples(output, rows, suffix, _OF_TRAIN)]
@@ -85,6 +94,7 @@ def examples(
     _write_json(output / "types.json", dict(type_map.table))
     write_rejections(bad, output / "rejected.jsonl")
     write_format(output, fmt, words, base.digest if documents.rechecked else None, _nil(annotations, annotation_counts(learnt), base, settings))
+    (output / _UNFINISHED).unlink()
     err.print(f"dev: {len(dev):,} documents, {len(learnt):,} of them human; types: {dict(type_map.table)}", markup=False)
     err.print(f"rejected: {len(bad):,} {dict(Counter(row.reason for row in bad))} → {output / 'rejected.jsonl'}", markup=False)
 

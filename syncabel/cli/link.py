@@ -18,6 +18,7 @@ from syncabel.calibration.store import CALIBRATION
 from syncabel.cli.console import err, out, print_json, tracked
 from syncabel.cli.link_record import record_path, write_record
 from syncabel.cli.option_groups import with_option_groups
+from syncabel.cli.outputs import refuse_inputs
 from syncabel.cli.reading import say_unread
 from syncabel.cli.search_options import SearchOptions
 from syncabel.corpora import Corpus, read_corpus, read_jsonl
@@ -72,6 +73,8 @@ def link(
         raise UnknownNameError("--format", layout, ("jsonl", "table"))
     if output and layout != "jsonl":
         raise ConfigError(f"--format {layout} goes to standard output; leave -o out, or write jsonl")
+    if output:
+        refuse_inputs([output, record_path(output)], [source])
     rows, rejections = _read(source)
     folder = fetched(model, revision=revision)
     settings = decoding.settings(folder, constrained=not free)
@@ -95,6 +98,8 @@ def _read(source: Path | None) -> tuple[Sequence[Document | LinkedMention], Sequ
 
     The first line that is not blank tells the kind.
     """
+    if source is not None and source.is_dir():
+        raise FormatError("it is a folder", source, hint="give one file; `syncabel corpus convert` makes one of a BRAT folder")
     place = source or Path("standard input")
     lines = [(number, line) for number, line in text_lines(place, None if source else sys.stdin.buffer) if line.strip()]
     if not lines:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from syncabel.cli.console import err, out, print_json
 from syncabel.errors import MissingExtraError
-from syncabel.quickstart import SYSTEMS, QuickstartSettings, run
+from syncabel.quickstart import FEWEST, SYSTEMS, QuickstartSettings, run
 
 __all__ = ["quickstart"]
 
@@ -17,7 +17,7 @@ DEFAULTS = QuickstartSettings()
 
 def quickstart(
     kb: Annotated[str, typer.Option(help="Knowledge base: a folder, or `doid`.")] = DEFAULTS.kb,
-    concepts: Annotated[int, typer.Option(min=20, help="Concepts to link to.")] = DEFAULTS.concepts,
+    concepts: Annotated[int, typer.Option(min=FEWEST, help="Concepts to link to.")] = DEFAULTS.concepts,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of batch 24.")] = DEFAULTS.steps,
     per_concept: Annotated[int, typer.Option(min=1, help="Synthetic sentences asked for per concept.")] = DEFAULTS.per_concept,
     seed: Annotated[int, typer.Option(help="Random seed.")] = DEFAULTS.seed,
@@ -25,7 +25,7 @@ def quickstart(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = DEFAULTS.output,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Knowledge base, synthetic data, fine-tuning, lexicon, linking, evaluation: about five minutes on two cores."""
+    """Knowledge base, synthetic data, fine-tuning, lexicon, linking, evaluation: some six minutes on two cores."""
     try:
         import transformers
         import trl

@@ -69,7 +69,12 @@ def _nothing(path: Path, first: Rejection | None, rejected: int) -> FormatError:
         return FormatError("the file holds blank lines only", path, hint="write one document a line")
     # The row itself stays out of the message: it may be a patient's.
     number = int(first.where.rsplit(":", 1)[1])
-    return FormatError(f"not one of {rejected} rows is a document; the first fails on: {first.reason}", path, number, "see --format for other formats")
+    return FormatError(
+        f"not one of {rejected} rows is a document; the first fails on: {first.reason}",
+        path,
+        number,
+        "other formats are read with --format, or made documents by `syncabel corpus convert`",
+    )
 
 
 def _document(line: str, where: str, split: Split | None, ids: Seen) -> Document | Rejection:

@@ -145,6 +145,8 @@ def export_model(
     part.mkdir(parents=True)
     try:
         model.save_pretrained(part)
+        for weights in part.glob("*.safetensors"):
+            shutil.copymode(part / "config.json", weights)  # safetensors leaves files that nobody else may read
         tokenizer.save_pretrained(part)
         (part / "generation_config.json").unlink(missing_ok=True)
         shutil.copytree(lexicon_folder, part / LEXICON_FOLDER)

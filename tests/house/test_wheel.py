@@ -143,4 +143,4 @@ def test_the_core_install_asks_for_no_torch(wheel: Path) -> None:
 def test_the_entry_point_is_the_command_line(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         entries = next(archive.read(name).decode() for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
-    assert "syncabel = syncabel.cli.app:main" in entries
+    assert "syncabel = syncabel.cli:main" in entries
