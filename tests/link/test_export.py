@@ -128,6 +128,11 @@ def load(folder: Path) -> Any:
     return SyncabelForCausalLM.from_pretrained(folder).eval()
 
 
+def test_whoever_may_read_the_configuration_may_read_the_weights(folder: Path) -> None:
+    """safetensors leaves its files to their owner alone."""
+    assert {path.stat().st_mode for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".py")} == {(folder / "config.json").stat().st_mode}
+
+
 def test_constrained_decoding_without_a_lexicon_raises_and_free_decoding_says_no_code(folder: Path, tmp_path: Path) -> None:
     import shutil
 

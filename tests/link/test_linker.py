@@ -131,6 +131,13 @@ def test_a_linker_without_lexicon_refuses_constrained_decoding(linker: Linker) -
         replace(linker, lexicon=None).rank([Query(doc, doc.mentions[0])])
 
 
+@pytest.mark.parametrize("device", ["cdua", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there_is_one_line(folder: Path, device: str) -> None:
+    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used: .*; give cpu, or leave it out") as refused:
+        Linker.from_pretrained(folder, device=device)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_half_written_model_folder_is_named(folder: Path, missing: str, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "m")
