@@ -14,7 +14,7 @@ from syncabel.report.tables import write_tables
 
 __all__ = ["Written", "write_report"]
 
-_TABLES = "tables"
+_TABLES = "_tables"  # after the page's name: reports beside one another keep their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Written:
 
 
 def write_report(folders: Sequence[Path | str], output: Path | str, *, text: bool = True) -> Written:
-    """Write the page, and beside it the same figures as Markdown and, in `tables/`, as CSV.
+    """Write the page, and beside it the same figures as Markdown and, in a folder of its name (`report_tables/` for report.html), as CSV.
 
     Args:
         folders: of `syncabel evaluate -o`; systems are compared with the first.
@@ -52,10 +52,10 @@ def write_report(folders: Sequence[Path | str], output: Path | str, *, text: boo
     if output.suffix != ".html":
         raise ConfigError(f"{output} does not end in .html; the Markdown and the tables are written beside a page of that ending")
     material = read_material(folders)
-    beside, tables = output.with_suffix(".md"), output.parent / _TABLES
+    beside, tables = output.with_suffix(".md"), output.with_name(f"{output.stem}{_TABLES}")
     paired = paired_with_first(material)
     content = page(
-        payload(material, paired, text=text, markdown=beside.name, tables=_TABLES), f"Evaluation of {', '.join(system.name for system in material.runs)}"
+        payload(material, paired, text=text, markdown=beside.name, tables=tables.name), f"Evaluation of {', '.join(system.name for system in material.runs)}"
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(content)

@@ -40,7 +40,7 @@ def written(runs: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def rows(page: Path, name: str) -> list[dict[str, str]]:
-    with (page.parent / "tables" / f"{name}.csv").open(encoding="utf-8", newline="") as handle:
+    with (page.with_name(f"{page.stem}_tables") / f"{name}.csv").open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
 
 
@@ -96,10 +96,10 @@ def test_changes_of_every_pair_of_runs_are_counted_from_the_earlier_to_the_later
 
 
 def test_every_table_has_its_header_and_the_help_names_it(written: Path) -> None:
-    for path in (written.parent / "tables").iterdir():
+    for path in (written.with_name(f"{written.stem}_tables")).iterdir():
         with path.open(encoding="utf-8", newline="") as handle:
             assert tuple(next(csv.reader(handle))) == TABLES[path.stem]
-    assert {path.stem for path in (written.parent / "tables").iterdir()} == set(TABLES)
+    assert {path.stem for path in (written.with_name(f"{written.stem}_tables")).iterdir()} == set(TABLES)
 
 
 def test_markdown_has_the_figures_and_no_text_of_the_corpus(written: Path, runs: tuple[Any, Any]) -> None:
@@ -123,7 +123,7 @@ def test_without_text_a_training_mention_that_retrieval_named_is_left_out(make_r
         path.write_text(re.sub(r'"name": "disorder number', '"name": "Mrs Doe\'s gout, disorder number', path.read_text(encoding="utf-8")), encoding="utf-8")
     for text, holds in ((True, True), (False, False)):
         page = write_report([made.folder], tmp_path / str(text) / "report.html", text=text).page
-        assert ["Mrs Doe" in path.read_text(encoding="utf-8") for path in (page, page.parent / "tables" / "misses.csv")] == [holds, holds]
+        assert ["Mrs Doe" in path.read_text(encoding="utf-8") for path in (page, page.with_name(f"{page.stem}_tables") / "misses.csv")] == [holds, holds]
     assert all(row["answered_name"].startswith("disorder number") for row in rows(page, "misses") if row["answered"])
 
 
@@ -162,7 +162,7 @@ def test_no_text_becomes_a_formula_in_a_spreadsheet(make_run: Callable[..., Any]
     assert texts["T6"] == "=1+1|pipe"
     assert found["T6"] == "'=1+1|pipe"
     assert all(found[key] == texts[key] for key in found if texts[key][0] not in "=@")
-    for path in (page.parent / "tables").iterdir():
+    for path in (page.with_name(f"{page.stem}_tables")).iterdir():
         cells = [cell for row in rows(page, path.stem) for cell in row.values() if cell.startswith(tuple("=+-@\t\r"))]
         assert all(re.fullmatch(r"-[0-9.e-]+", cell) for cell in cells)  # numbers below 0 stay numbers
 
@@ -286,10 +286,18 @@ def test_no_evaluation_and_no_page_are_refused(runs: tuple[Any, Any], tmp_path: 
         write_report([runs[0].folder], tmp_path / "report.pdf")
 
 
+def test_reports_beside_one_another_keep_their_own_tables(runs: tuple[Any, Any], tmp_path: Path) -> None:
+    one = write_report([made.folder for made in runs], tmp_path / "both.html")
+    before = {path: path.read_bytes() for path in one.tables}
+    two = write_report([runs[0].folder], tmp_path / "first.html")
+    assert {path: path.read_bytes() for path in one.tables} == before
+    assert not set(one.tables) & set(two.tables)
+
+
 def test_a_stale_table_does_not_outlive_its_figures(make_run: Callable[..., Any], runs: tuple[Any, Any], tmp_path: Path) -> None:
     write_report([made.folder for made in runs], tmp_path / "report.html")
     write_report([make_run("unsure", mentions=40, surely=False).folder], tmp_path / "report.html")
-    assert not {"changes.csv", "reliability.csv", "confidence.csv"} & {path.name for path in (tmp_path / "tables").iterdir()}
+    assert not {"changes.csv", "reliability.csv", "confidence.csv"} & {path.name for path in (tmp_path / "report_tables").iterdir()}
 
 
 def test_the_command_says_what_it_wrote(runs: tuple[Any, Any], tmp_path: Path) -> None:

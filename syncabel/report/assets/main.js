@@ -128,6 +128,6 @@ function follow(main) {
 try {
   start();
 } catch (error) {
-  document.getElementById("page").replaceChildren(h("main", {}, missing("This page could not be drawn. The same figures are in the .md file and in tables/ beside it.")));
+  document.getElementById("page").replaceChildren(h("main", {}, missing("This page could not be drawn. The same figures are in the .md file and in the CSV tables beside it.")));
   throw error;
 }
