@@ -38,9 +38,10 @@ from syncabel.corpora import (
     write_rejections,
     write_stats,
 )
+from syncabel.corpora.brat import ANNOTATIONS, DOCUMENTS, TYPES, foreign_files
 from syncabel.corpora.places import Seen
 from syncabel.corpora.sources import source_of
-from syncabel.errors import ConfigError, UnknownNameError
+from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.groups import TypeMap
 from syncabel.kb import KnowledgeBase
 from syncabel.sft import read_type_table
@@ -52,6 +53,7 @@ app = typer.Typer(no_args_is_help=True, help="Annotated texts: convert them, che
 
 TARGETS = ("jsonl", "brat", "bigbio", "pubtator")
 _DIALECT_OF = {"pubtator-ncbi": "ncbi_disease", "pubtator-bc5cdr": "bc5cdr", "pubtator-medmentions": "medmentions"}
+_IN_FOLDERS = (".txt", ".tsv", *ANNOTATIONS)  # what is read of a folder
 _FIELDS = ("text", "language", "split", "source", "provenance", "abbreviations")
 _GROUP_BY = "Regular expression for ids; documents with the same first group, as in '^([0-9]+)_', stay together."
 
@@ -66,6 +68,7 @@ _JSON = typer.Option(False, "--json", help="One JSON object instead of the table
 _LANGUAGE = typer.Option(None, "--language", help="ISO 639-1 code, for formats and documents that do not state it.")
 _SEVERAL = typer.Option(None, "--several", help="What several codes of a mention are, alternatives or together, in formats that leave it open.")
 _TEXTS = typer.Option(None, "--texts", help="Folder or archive with the texts of the tables; with spaccc.")
+_NOTE_CODES = typer.Option(None, "--note-codes", metavar="REGEX", help="What a code in a note looks like, as '[0-9][A-Z][0-9]{2}'; with brat and quaero.")
 
 _OUTPUT = typer.Option(..., "-o", "--output", metavar="DOCS", help="What to write: a file, for brat a folder.", show_default=False)
 _FOLDER = typer.Option(..., "-o", "--output", metavar="DIR", help="Folder to write.", show_default=False)
@@ -79,12 +82,14 @@ class Reading:
         format: a key of `FORMATS`, or `auto`.
         language, several: as `read_corpus` takes them.
         texts: folder or archive with the texts of tables; None leaves what the reader looks for.
+        codes: regular expression of a whole code in a note of BRAT; None leaves what the reader knows.
     """
 
     format: str = "auto"
     language: str | None = None
     several: str | None = None
     texts: Path | None = None
+    codes: str | None = None
 
     def read(self, paths: Sequence[Path], split: str | None) -> Corpus:
         """What `read_corpus` does, with these options.
@@ -94,15 +99,21 @@ class Reading:
         """
         if self.language is not None and not re.fullmatch("[a-z]{2}", self.language):
             raise ConfigError(f"--language: {self.language!r} is no ISO 639-1 code, e.g. fr")
+        if self.codes is not None:
+            self._only_for(("brat", "quaero"), "--note-codes", paths)
         if self.texts is not None:
             return self._tables(paths, self.texts, split)
-        return read_corpus(paths, self.format, split, language=self.language, several=self.several)
+        return read_corpus(paths, self.format, split, language=self.language, several=self.several, codes=self.codes)
+
+    def _only_for(self, formats: Sequence[str], option: str, paths: Sequence[Path]) -> None:
+        for path in paths:
+            if (name := format_of(path) if self.format == "auto" else self.format) not in formats:
+                raise ConfigError(f"{option}: {path} is {name}, which has no such option; leave it out")
 
     def _tables(self, paths: Sequence[Path], texts: Path, split: str | None) -> Corpus:
-        for path in paths:
-            if (name := format_of(path) if self.format == "auto" else self.format) != "spaccc" or self.several is not None:
-                option = "--texts" if name != "spaccc" else "--several"
-                raise ConfigError(f"{option}: {path} is {name}, which has no such option; leave it out")
+        self._only_for(("spaccc",), "--texts", paths)
+        if self.several is not None:
+            raise ConfigError(f"--several: {paths[0]} is spaccc, which has no such option; leave it out")
         seen: Seen = {}
         parts = []
         for path in paths:
@@ -126,14 +137,17 @@ def convert(
     language: str | None = _LANGUAGE,
     several: str | None = _SEVERAL,
     texts: Path | None = _TEXTS,
+    note_codes: str | None = _NOTE_CODES,
     dialect: str | None = typer.Option(None, "--dialect", help=f"Of pubtator, {', '.join(DIALECTS)}; by default the source's, else generic."),
 ) -> None:
     """Write a corpus as JSON Lines or in another format; what is left out goes to a .rejected.jsonl file beside it with the reason."""
     _refuse_target(to, output, dialect)
-    corpus = Reading(format_, language, several, texts).read(sources, split)
+    rejected = _rejected_beside(output)
+    _refuse_overwriting(sources, texts, output, rejected, to)
+    corpus = Reading(format_, language, several, texts, note_codes).read(sources, split)
+    _refuse_empty(corpus, output, rejected)
     spoken = dialect or (_dialect_of(sources, format_) if to == "pubtator" else "")
     unsaid = _write(corpus.documents, output, to, spoken)
-    rejected = output.with_name(output.name.removesuffix(".jsonl") + ".rejected.jsonl")
     if corpus.rejections or unsaid:
         write_rejections([*corpus.rejections, *unsaid], rejected)
     else:
@@ -158,6 +172,41 @@ def _refuse_target(to: str, output: Path, dialect: str | None) -> None:
         raise ConfigError(f"--output: {output} is a folder; name the {to} file to write, e.g. {output / 'corpus.jsonl'}")
     if to == "brat" and output.exists() and not output.is_dir():
         raise ConfigError(f"--output: {output} is a file; brat takes a folder")
+
+
+def _rejected_beside(output: Path) -> Path:
+    named = output if output.name else output.resolve()  # the folder one stands in has no name as it is written
+    return named.with_name(named.name.removesuffix(".jsonl") + ".rejected.jsonl")
+
+
+def _refuse_overwriting(sources: Sequence[Path], texts: Path | None, output: Path, rejected: Path, to: str) -> None:
+    """Annotations are hours of somebody's work, and not all of a source is in what is read of it: neither it nor anybody's else is written over."""
+    read = [file for source in (*sources, *([texts] if texts else [])) for file in _read_of(source)]
+    if to != "brat":
+        refuse_inputs([output, rejected], read)
+        return
+    # A document's files are called by its id, so that any source inside of the folder may be one of them.
+    around = [folder for source in sources if source.is_dir() or source.suffix in _IN_FOLDERS for folder in source.resolve().parents]
+    refuse_inputs([output, rejected, output / DOCUMENTS, output / TYPES], [*read, *(folder for folder in around if (folder / DOCUMENTS).exists())])
+    refuse_foreign(output, (), foreign_files(output), "syncabel corpus convert --to brat")
+
+
+def _read_of(source: Path) -> Iterator[Path]:
+    yield source
+    if source.is_dir():
+        yield from (file for file in source.rglob("*") if file.suffix in _IN_FOLDERS)
+    elif source.suffix in _IN_FOLDERS:
+        yield from (source.with_suffix(suffix) for suffix in (".txt", *ANNOTATIONS))
+
+
+def _refuse_empty(corpus: Corpus, output: Path, rejected: Path) -> None:
+    """Nothing that could be read is no corpus: why is written, and an earlier output stays as it is."""
+    if corpus.documents or not corpus.rejections:
+        return
+    write_rejections(corpus.rejections, rejected)
+    first = corpus.rejections[0]
+    problem = f"{first.where}: {first.reason}: first of {len(corpus.rejections)} rows, all rejected"
+    raise FormatError(f"{problem}; {rejected} says why, and {output} is not written")
 
 
 def _dialect_of(sources: Sequence[Path], format_: str) -> str:

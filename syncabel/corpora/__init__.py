@@ -92,6 +92,7 @@ def read_corpus(
     language: str | None = None,
     several: str | None = None,
     dialect: str | Dialect | None = None,
+    codes: str | None = None,
 ) -> Corpus:
     """Read one or more files into one corpus.
 
@@ -105,13 +106,14 @@ def read_corpus(
             reader's.
         several: what several codes of one mention mean, `alternatives` or `together`; None is as the reader says.
         dialect: what the characters in a column of codes mean: a key of `DIALECTS`, or one's own; None is as the format says.
+        codes: regular expression of a whole code in a note of BRAT; None is as the reader says.
 
     Raises:
         UnknownNameError: no such format, split, dialect or `several`.
         FormatError: a file is empty, not UTF-8, of no known format, or nothing in it is readable.
         ConfigError: no file is given, or an option that a file's reader does not have.
     """
-    options = {"language": language, "several": several, "dialect": dialect}
+    options = {"language": language, "several": several, "dialect": dialect, "codes": codes}
     seen: Seen = {}
     parts = [FORMATS[kind](path, **_arguments(path, kind, given, options, seen)) for path, kind, given in _files(paths, format, split)]
     return Corpus(

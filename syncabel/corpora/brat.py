@@ -22,14 +22,16 @@ from syncabel.corpora.places import NIL, Locator, Seen, Several, answers_from, a
 from syncabel.errors import ConfigError, FormatError, UnknownNameError
 from syncabel.types import NO_CODE, Document, Mention, Rejection, Split, as_split
 
-__all__ = ["read_brat", "write_brat"]
+__all__ = ["foreign_files", "read_brat", "write_brat"]
 
 _MENTION = re.compile(r"(T[^\s]+)\t(\S+) ([0-9]{1,18} [0-9]{1,18}(?:;[0-9]{1,18} [0-9]{1,18})*)\t(.*)", re.DOTALL)
 _REFERENCE = re.compile(r"N\S+\t\S+ (T\S+) ([^\s:]+):(\S+)(?:\t.*)?", re.DOTALL)
 _NOTE = re.compile(r"#\S*\t\S+ (T\S+)\t(.*)", re.DOTALL)
 _SKIPPED = re.compile(r"(?:[ERAM]\S*|\*|#.*)\t.*|#.*", re.DOTALL)  # events, relations, attributes, equivalences, other notes
-# A number or a word with a few digits may be anything in a note: a year and month, a gene, a dose.
-_CODE = r"[A-Za-z]\w+:[A-Za-z]{0,4}[0-9][\w.-]+|[A-Za-z]{1,4}[0-9]{4}[\w.-]*|[0-9]{5}[\w.-]*"
+# A number or a word with a few digits may be anything among other words: a year and month, a gene, a dose.  ICD-10 has its point there.
+_AMONG = r"[A-Za-z][\w-]+:[A-Za-z]{0,4}[0-9][\w.-]+|[A-Za-z]{1,4}[0-9]{4}[\w.-]*|[0-9]{5}[\w.-]*|[A-Z][0-9][0-9A-Z]\.[0-9A-Z]{1,4}"
+# A note that is nothing else may have ICD-10 without a point (R05, J450, S061X0A), and the first concepts of a vocabulary (DOID:4).
+_CODE = rf"{_AMONG}|[A-Z][0-9]{{2}}[0-9X]{{0,4}}[A-Z]?|[A-Z][A-Z]+:[0-9]"
 _SAID = frozenset(NIL - {"-1"})  # of the words for no code those that no comment holds by chance
 _LEGAL = re.compile(r"(?:readme|licen[cs]e|copying|changelog)\b.*", re.IGNORECASE)
 ANNOTATIONS = (".ann", ".a1", ".a2")
@@ -38,6 +40,7 @@ _DOCUMENT_COLUMNS = ("file", "id", "language", "split")
 _TYPE_COLUMNS = ("written", "type")
 _ESCAPES = MappingProxyType({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _UNESCAPES = MappingProxyType({escaped: character for character, escaped in _ESCAPES.items()})
+_LONGEST_HEADER = 1_000  # bytes of a table's first line that are looked at
 _LONGEST_NAME = 200  # bytes of a file's name; file systems end at 255
 _ID = re.compile(r"T[0-9]+")
 _CONTROL = str.maketrans("\n\r\t", "   ")
@@ -65,7 +68,7 @@ class _Rows:
     Attributes:
         mentions: T rows.
         codes: rows that state codes: (place, row, id of the mention, one sequence of codes per normalisation).
-        unclear: notes with a code among other words.
+        unclear: notes with a code among other words, or of one word that may be a code of an unknown form.
         other: rows of no known kind.
     """
 
@@ -109,6 +112,7 @@ class _Options:
     several: Several
     notes: bool
     code: re.Pattern[str]
+    among: re.Pattern[str]
     prefixed: bool
     language: str
     split: Split | None
@@ -123,7 +127,7 @@ def read_brat(
     annotations: Sequence[str] = ANNOTATIONS,
     several: str = "alternatives",
     notes: bool = True,
-    codes: str = _CODE,
+    codes: str | None = None,
     prefixed: bool = False,
     ids: str = "name",
 ) -> Corpus:
@@ -136,15 +140,15 @@ def read_brat(
 
     A mention's text is what stands at its offsets: where its row has a space the text may have a line end, and fragments in another
     order are put into text order.  Codes come from N rows (`N1 Reference T1 MeSH:D010051`) and from notes on a mention all of whose words look
-    like codes (`#1 AnnotatorNotes T1 C0008100 C0008059`): letters and four digits or more, five digits or more, or a vocabulary before a colon.
-    Notes without such a word are comments; of one that has other words too (`C0008100 (sure)`) nobody knows what is meant.  `+` joins codes
-    that are right together.  Codes are kept as written but for punctuation around those in notes.  Events, relations, attributes and equivalences
-    are no rows here.
+    like codes (`#1 AnnotatorNotes T1 C0008100 C0008059`): letters and four digits or more, five digits or more, ICD-10 (`J45.0`, `R05`), or a
+    vocabulary before a colon.  Of a note that has other words too (`C0008100 (sure)`), and of a single word with a digit that is no such code
+    (`5A11`), nobody knows what is meant.  All other notes are comments.  `+` joins codes that are right together.  Codes are kept as written
+    but for punctuation around those in notes.  Events, relations, attributes and equivalences are no rows here.
 
     A row is a text file, a T row or a row that states codes.  Rejections have the reasons `row` (of no known kind; also rows of `documents.tsv`
-    and `types.tsv` that cannot be read), `offset`, `note` (a note with a code and other words), `orphan` (codes of a mention that is not there),
-    `no_text` (annotations without their text), `encoding` (a document that is not UTF-8, with all its rows), `duplicate` (a T number, or a
-    document id, met before) and `duplicate_across_splits` (a document id, in another split).
+    and `types.tsv` that cannot be read), `offset`, `note` (a note with a code and other words, or of one word with a digit), `orphan` (codes of a
+    mention that is not there), `no_text` (annotations without their text), `encoding` (a document that is not UTF-8, with all its rows),
+    `duplicate` (a T number, or a document id, met before) and `duplicate_across_splits` (a document id, in another split).
 
     Args:
         path: folder, archive, `.txt` or annotation file.
@@ -155,7 +159,7 @@ def read_brat(
         annotations: suffixes of the annotation files of one text, as many of them as it has.
         several: what several normalisations of one mention mean, `alternatives` or `together`.
         notes: whether codes are looked for in notes.
-        codes: regular expression of a whole code in a note.
+        codes: regular expression of a whole code in a note, in place of those forms.
         prefixed: whether codes of N rows keep their resource, "MeSH:D010051".
         ids: `name`, or `path` for the path inside the corpus in any case.
 
@@ -169,7 +173,8 @@ def read_brat(
         raise UnknownNameError("kind of document id", ids, ("name", "path"))
     if not annotations or not all(annotations):
         raise ConfigError("no suffix of annotation files is given; give at least one, e.g. .ann")
-    options = _Options(tuple(annotations), as_several(several), notes, _pattern(codes), prefixed, language, as_split(split))
+    code, among = (_pattern(_CODE if codes is None else codes), _pattern(_AMONG if codes is None else codes))
+    options = _Options(tuple(annotations), as_several(several), notes, code, among, prefixed, language, as_split(split))
     with _folder(path, options.annotations) as folder:
         entries = _entries(folder, path, options.annotations)
         if not entries:
@@ -314,15 +319,18 @@ def _stated(row: str, options: _Options) -> tuple[str, list[list[str]]] | None:
 
 
 def _is_unclear(row: str, options: _Options) -> bool:
-    """Whether a row, which states no codes, is a note on a mention that holds one among other words."""
-    found = _NOTE.fullmatch(row) if options.notes else None
-    words = (word.strip(".:-") for word in re.split(r"[^\w.:-]+", found.group(2))) if found else ()
-    return any(word in _SAID or options.code.fullmatch(word) for word in words)
+    """Whether a row, which states no codes, is a note on a mention that holds one among other words, or is one word that may be a code."""
+    if not options.notes or not (found := _NOTE.fullmatch(row)):
+        return False
+    if len(alone := found.group(2).split()) == 1 and re.search("[0-9]", alone[0]):
+        return True
+    words = (word.strip(".:-") for word in re.split(r"[^\w.:-]+", found.group(2)))
+    return any(word in _SAID or options.among.fullmatch(word) for word in words)
 
 
 def _mentions(text: str, rows: _Rows, options: _Options, types: Mapping[str, str]) -> tuple[tuple[Mention, ...], list[Rejection]]:
     rejections = [Rejection(where, "", "row", f"{row} (no row of BRAT)") for where, row in rows.other]
-    rejections += [Rejection(where, "", "note", f"{row} (a code and other words; leave only the codes)") for where, row in rows.unclear]
+    rejections += [Rejection(where, "", "note", f"{row} ({_unclear_because(row)})") for where, row in rows.unclear]
     place = Locator(text)
     stated: dict[str, list[list[str]]] = {}
     for _, _, mention_id, codes in rows.codes:
@@ -352,6 +360,12 @@ def _mentions(text: str, rows: _Rows, options: _Options, types: Mapping[str, str
             problem = "its mention was left out" if mention_id in known else f"there is no mention {mention_id}"
             rejections.append(Rejection(where, "+".join(code for part in codes for code in part), "orphan", f"{row} ({problem})"))
     return tuple(kept.values()), rejections
+
+
+def _unclear_because(row: str) -> str:
+    if len(row.rpartition("\t")[2].split()) == 1:
+        return "no code of a known form; write its vocabulary before a colon, or give a pattern of the codes"
+    return "a code and other words; leave only the codes"
 
 
 def _offsets(written: str) -> Iterator[tuple[int, int]]:
@@ -468,6 +482,20 @@ def write_brat(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     return len(stems)
+
+
+def foreign_files(folder: Path) -> Iterator[str]:
+    """The files in a folder that look like those of `write_brat`; none where its table of documents says that they are its own."""
+    tables = {name: columns for name, columns in ((DOCUMENTS, _DOCUMENT_COLUMNS), (TYPES, _TYPE_COLUMNS)) if (folder / name).is_file()}
+    strange = [name for name, columns in tables.items() if not _opens_with(folder / name, columns)]
+    yield from strange
+    if DOCUMENTS not in tables or DOCUMENTS in strange:
+        yield from (str(file.relative_to(folder)) for file in folder.rglob("*") if file.name.endswith((".txt", *ANNOTATIONS)))
+
+
+def _opens_with(table: Path, columns: Sequence[str]) -> bool:
+    with table.open("rb") as file:
+        return file.readline(_LONGEST_HEADER).decode("utf-8-sig", "replace").rstrip("\r\n") == "\t".join(columns)
 
 
 def _written_types(kinds: Collection[str]) -> dict[str, str]:

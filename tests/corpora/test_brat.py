@@ -272,7 +272,7 @@ def test_a_name_that_two_folders_share_makes_paths_of_all_ids_so_that_none_depen
     assert [document.id for document in read_brat(tmp_path / "test")] == ["1", "2"]
 
 
-@pytest.mark.parametrize("note", ["2019-03", "T4", "p53", "5mg", "see page 12", "10:30", "E11.9", ""])
+@pytest.mark.parametrize("note", ["see page 12", "vitamin B12 is low", "on 2019-03, T4 5mg", "metastasis?", "p53 at 10:30", ""])
 def test_what_a_note_says_is_no_code_unless_it_looks_like_one(note: str, tmp_path: Path) -> None:
     corpus = read_brat(corpus_folder(tmp_path, f"T1\tDisease 0 6\tCancer\n#1\tAnnotatorNotes T1\t{note}\n"))
     assert (corpus.documents[0].mentions[0].answers, corpus.rejections, corpus.rows_read) == (None, (), 2)
@@ -286,6 +286,17 @@ def test_what_a_note_says_is_no_code_unless_it_looks_like_one(note: str, tmp_pat
         ("HP:0001250 80281008", (("HP:0001250",), ("80281008",))),
         ("ICD10:E11.9", (("ICD10:E11.9",),)),
         ("CUI-less", ()),
+        ("J45.0", (("J45.0",),)),
+        ("R05", (("R05",),)),
+        ("C50.911, J45", (("C50.911",), ("J45",))),
+        ("C4A.0", (("C4A.0",),)),
+        ("J450 S061X0A", (("J450",), ("S061X0A",))),
+        ("E11.9+I79.2", (("E11.9", "I79.2"),)),
+        ("ICD-10:J45.0", (("ICD-10:J45.0",),)),
+        ("DOID:4", (("DOID:4",),)),
+        ("DOID:1612", (("DOID:1612",),)),
+        ("D003924", (("D003924",),)),
+        ("114480", (("114480",),)),
     ],
 )
 def test_codes_in_notes_are_letters_with_digits_or_have_their_vocabulary(note: str, answers: object, tmp_path: Path) -> None:
@@ -293,16 +304,23 @@ def test_codes_in_notes_are_letters_with_digits_or_have_their_vocabulary(note: s
     assert (corpus.documents[0].mentions[0].answers, corpus.rejections, corpus.rows_read) == (answers, (), 3)
 
 
-@pytest.mark.parametrize("note", ["C0008100?", "C0008100 (sure)", "or C0008100", "CUI-less, I think"])
+@pytest.mark.parametrize("note", ["C0008100?", "C0008100 (sure)", "or C0008100", "CUI-less, I think", "J45.0 or so"])
 def test_a_note_with_a_code_among_other_words_is_rejected_and_counted(note: str, tmp_path: Path) -> None:
     corpus = read_brat(corpus_folder(tmp_path, f"T1\tDisease 0 6\tCancer\n#1\tAnnotatorNotes T1\t{note}\n"))
     assert (reasons(corpus), corpus.rows_read, corpus.documents[0].mentions[0].answers) == ({"note": 1}, 3, None)
     assert read_brat(tmp_path, notes=False).rejections == ()
 
 
+@pytest.mark.parametrize("note", ["5A11", "2019-03", "T4", "p53", "5mg", "10:30", "8500/3", "j45.0"])
+def test_a_note_of_one_word_with_a_digit_is_never_lost_in_silence(note: str, tmp_path: Path) -> None:
+    corpus = read_brat(corpus_folder(tmp_path, f"T1\tDisease 0 6\tCancer\n#1\tAnnotatorNotes T1\t{note}\n"))
+    assert (reasons(corpus), corpus.rows_read, corpus.documents[0].mentions[0].answers) == ({"note": 1}, 3, None)
+    assert "no code of a known form" in corpus.rejections[0].text
+
+
 def test_whoever_knows_the_codes_of_notes_gives_their_pattern(tmp_path: Path) -> None:
-    folder = corpus_folder(tmp_path, "T1\tDisease 0 6\tCancer\n#1\tAnnotatorNotes T1\tE11.9\n")
-    assert read_brat(folder, codes=r"[A-Z]\d\d(\.\d)?").documents[0].mentions[0].answers == (("E11.9",),)
+    folder = corpus_folder(tmp_path, "T1\tDisease 0 6\tCancer\n#1\tAnnotatorNotes T1\t5A11\n")
+    assert read_corpus(folder, codes=r"\d[A-Z]\d\d(\.\d)?").documents[0].mentions[0].answers == (("5A11",),)
     with pytest.raises(ConfigError, match="regular expression"):
         read_brat(folder, codes="(")
 

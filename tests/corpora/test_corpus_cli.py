@@ -357,3 +357,65 @@ def test_other_commands_say_the_first_row_that_they_cannot_read_and_how_many_the
     assert documents_of([source_file(tmp_path)])
     assert documents_of([]) == []
     assert capsys.readouterr().err == ""
+
+
+def brat_folder(folder: Path, annotations: str = BRAT, text: bytes = b"Colon") -> Path:
+    folder.mkdir()
+    (folder / "1.txt").write_bytes(text)
+    (folder / "1.ann").write_text(annotations, encoding="utf-8")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "to"),
+    [
+        ("brat", "brat", "brat"),
+        ("brat", "brat/../brat", "brat"),
+        ("brat", ".", "brat"),
+        ("brat/1.txt", "brat", "brat"),
+        ("brat/1.ann", "brat/1.txt", "pubtator"),
+        ("brat", "brat/1.txt", "pubtator"),
+        ("rows.jsonl", "brat", "brat"),
+        ("rows.jsonl", "rows.jsonl", "jsonl"),
+        ("rows.rejected.jsonl", "rows.jsonl", "jsonl"),
+    ],
+)
+def test_no_source_and_no_foreign_annotations_are_written_over(source: str, output: str, to: str, tmp_path: Path) -> None:
+    brat_folder(tmp_path / "brat", BRAT + "T2\tX 0 9\tbad\n#1\tAnnotatorNotes T1\tlook again\nE1\tX:T1\n")
+    for name in ("rows.jsonl", "rows.rejected.jsonl"):
+        (tmp_path / name).write_text('{"id": "1", "text": "Colon"}\n{"id": 2}\n', encoding="utf-8")
+    before = contents(tmp_path)
+    refused(ConfigError, "convert", tmp_path / source, "-o", tmp_path / output, "--to", to)
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_that_convert_wrote_is_written_again_but_never_from_itself(tmp_path: Path) -> None:
+    source, target = brat_folder(tmp_path / "brat"), tmp_path / "out"
+    done("convert", source, "-o", target, "--to", "brat")
+    done("convert", source, "-o", target, "--to", "brat")
+    assert "is read" in refused(ConfigError, "convert", target, "-o", target, "--to", "brat")
+    assert "is read" in refused(ConfigError, "convert", target / "1.ann", "-o", target, "--to", "brat")
+    (target / "documents.tsv").write_text("my\ttable\n", encoding="utf-8")
+    assert "documents.tsv is there" in refused(ConfigError, "convert", source, "-o", target, "--to", "brat")
+
+
+def test_a_corpus_of_which_nothing_is_left_is_an_error_that_names_the_rejections(tmp_path: Path) -> None:
+    source, target = brat_folder(tmp_path / "brat", text="Ödem".encode("latin-1")), tmp_path / "made" / "out.jsonl"
+    said = refused(FormatError, "convert", source, "-o", target)
+    assert said.startswith(f"{source / '1.txt'}: encoding: first of 4 rows, all rejected")
+    assert str(target.with_name("out.rejected.jsonl")) in said
+    assert len(target.with_name("out.rejected.jsonl").read_text("utf-8").splitlines()) == 4
+    assert not target.exists()
+
+
+def test_the_form_of_codes_in_notes_can_be_given(tmp_path: Path) -> None:
+    source, target = brat_folder(tmp_path / "brat", "T1\tX 0 5\tColon\n#1\tAnnotatorNotes T1\t5A11\n"), tmp_path / "out.jsonl"
+    assert "2 rows kept + 1 rejected = 3 read" in done("convert", source, "-o", target).stdout
+    done("convert", source, "-o", target, "--note-codes", "[0-9][A-Z][0-9]{2}")
+    assert read_jsonl(target).documents[0].mentions[0].answers == (("5A11",),)
+    assert "regular expression" in refused(ConfigError, "convert", source, "-o", target, "--note-codes", "(")
+    assert "--note-codes" in refused(ConfigError, "convert", source_file(tmp_path), "-o", target, "--note-codes", "x")
