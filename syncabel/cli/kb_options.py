@@ -54,7 +54,7 @@ class ReaderOptions:
     alt_codes_column: Annotated[str | None, typer.Option(help="Column of alternative codes.")] = None
     xrefs_column: Annotated[str | None, typer.Option(help="Column of codes in other vocabularies.")] = None
     synonyms_column: Annotated[str | None, typer.Option(help="Column of more names.")] = None
-    separator: Annotated[str | None, typer.Option(help="Between several values of one cell; | where not given.")] = None
+    separator: Annotated[str | None, typer.Option(help="Between several values of one cell, not between columns; | where not given.")] = None
 
     def given(self) -> dict[str, Any]:
         """What differs from the defaults, by the names of the readers' arguments.

@@ -99,7 +99,8 @@ def test_one_column_can_be_text_and_list_at_once(kind: str, tmp_path: Path) -> N
     path = table(tmp_path, kind, ["code", "term"], [["A|B", "a"], ["C", "c"]])
     content = frames(read_table(path, code_column="code", name_column="term", group_column="code", xrefs_column="code", synonyms_column="term"))
     assert content.concepts.select("code", "groups", "xrefs").rows() == [("A|B", ["A", "B"], ["A", "B"]), ("C", ["C"], ["C"])]
-    assert content.names["text"].to_list() == ["a", "a", "c", "c"]
+    assert content.names["text"].to_list() == ["a", "c"]
+    assert [rejection.reason for rejection in content.rejections] == ["duplicate_name", "duplicate_name"]
 
 
 def test_a_json_list_in_a_column_that_is_also_text_is_an_error(tmp_path: Path) -> None:
@@ -221,7 +222,8 @@ def test_a_gazetteer_gives_main_terms_first_and_tags_as_groups(tmp_path: Path) -
     text = "code\tlanguage\tterm\tsemantic_tag\tmainterm\n1\ten\theart attack\tdisorder\t0\n1\tes\tinfarto\tdisorder\t1\n1\tes\tinfarto\tfinding\t1\n"
     content = frames(read_gazetteer(written(tmp_path, text, "spaccc.tsv")))
     assert content.concepts["groups"].to_list() == [["disorder", "finding"]]
-    assert content.names.select("text", "language", "preferred").rows() == [("infarto", "es", True), ("infarto", "es", True), ("heart attack", "en", False)]
+    assert content.names.select("text", "language", "preferred").rows() == [("infarto", "es", True), ("heart attack", "en", False)]
+    assert [(rejection.where.rpartition(":")[2], rejection.reason) for rejection in content.rejections] == [("4", "duplicate_name")]
 
 
 def test_the_published_gazetteer_has_cuis(tmp_path: Path) -> None:
@@ -275,3 +277,53 @@ def test_a_damaged_parquet_ends_in_a_vocabulary_or_in_our_error(tmp_path_factory
     except SyncabelError as error:
         said = str(error)
     assert "\n" not in said
+
+
+GERMAN = 'Code;Bezeichnung;"Gruppe; Art"\nJ45.0;"Asthma; allergisch, extrinsisch";Diagnose\nR05;Husten;Symptom\n'
+
+
+@pytest.mark.parametrize("name", ["voc.csv", "voc.csv.gz"])
+def test_columns_of_csv_may_be_apart_by_semicolons(name: str, tmp_path: Path) -> None:
+    content = GERMAN.encode("utf-8-sig")
+    path = written(tmp_path, gzip.compress(content) if name.endswith(".gz") else content, name)
+    read = frames(read_table(path, code_column="Code", name_column="Bezeichnung", group_column="Gruppe; Art"))
+    assert read.concepts.select("code", "groups").rows() == [("J45.0", ["Diagnose"]), ("R05", ["Symptom"])]
+    assert read.names["text"].to_list() == ["Asthma; allergisch, extrinsisch", "Husten"]
+    with pytest.raises(FormatError, match="4 columns instead of 3") as caught:
+        read_table(written(tmp_path, GERMAN + "J46;a;b;c\n", "bad.csv"), code_column="Code", name_column="Bezeichnung", group="G")
+    assert caught.value.line == 4
+
+
+def test_a_semicolon_in_a_header_with_commas_is_text(tmp_path: Path) -> None:
+    path = written(tmp_path, "code,term;x\n1,a\n", "t.csv")
+    assert frames(read_table(path, code_column="code", name_column="term;x", group="G")).names["text"].to_list() == ["a"]
+
+
+@pytest.mark.parametrize("text", ["code,name,group\n1,a,G\n", "code\tname\tgroup\n1\ta\tG\n"])
+def test_a_table_with_a_header_read_without_columns_is_told_how_to_name_them(text: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="--code-column, --name-column"):
+        read_names(written(tmp_path, text, "voc.tsv"), group="G")
+
+
+@pytest.mark.parametrize("kind", [".tsv", ".csv", ".jsonl", ".parquet"])
+def test_names_that_are_left_out_are_said_with_their_line(kind: str, tmp_path: Path) -> None:
+    rows = [["1", "a"], ["1", " a "], ["2", " "], ["3", ""], ["3", "c"], ["1", "b\x07"], ["1", "b\x07"]]
+    path = table(tmp_path, kind, ["code", "term"], rows)
+    vocabulary = read_table(path, **PLAIN)
+    kb = KnowledgeBase.build(vocabulary.content, vocabulary.about)
+    first = 1 if kind in (".jsonl", ".parquet") else 2
+    assert kb.codes == ("1", "3")
+    assert [(r.where, r.code, r.reason) for r in kb.rejections if r.reason != "control_character"] == [
+        (f"{path}:{first + 1}", "1", "duplicate_name"),
+        (f"{path}:{first + 2}", "2", "empty_name"),
+        (f"{path}:{first + 3}", "3", "empty_name"),
+        (f"{path}:{first + 2}", "2", "no_name"),
+    ]
+    assert sum(r.reason == "control_character" for r in kb.rejections) == 2
+
+
+def test_a_name_said_again_under_another_scope_is_once_and_of_the_closest(tmp_path: Path) -> None:
+    path = table(tmp_path, ".tsv", ["code", "term", "scope"], [["1", "a", "exact"], ["1", "b", "broad"], ["1", "b", "exact"]])
+    vocabulary = read_table(path, **PLAIN, scope_column="scope")
+    names = KnowledgeBase.build(vocabulary.content, vocabulary.about).concept("1").names
+    assert [(name.text, name.scope) for name in names] == [("a", "exact"), ("b", "exact")]

@@ -1,15 +1,17 @@
 """Rows of tables as columns of text: TSV, CSV, JSON Lines and Parquet, with each row's number.
 
 A cell is what stands there: no empty cell, "NA" or "null" is turned into anything, no code into a number.  TSV has no quoting; CSV has
-RFC 4180's.  Only a file whose rows all have their columns comes through.
+RFC 4180's, with semicolons for commas where the header has semicolons alone.  Only a file whose rows all have their columns comes through.
 """
 
 import csv
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -158,14 +160,19 @@ def _decoded(block: bytes, path: Path) -> str:
 
 
 def _comma_separated(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
+    lines = (line for _, line in text_lines(path))
+    first = next(lines)
+    # Spreadsheets write semicolons where the comma is the decimal mark.
+    unquoted = re.sub('"[^"]*"', "", first)
+    delimiter = ";" if ";" in unquoted and "," not in unquoted else ","
     # strict: a quote that is not closed must not swallow the rest of the file as one cell.
-    reader = csv.reader((f"{line}\n" for _, line in text_lines(path)), strict=True)
+    reader = csv.reader((f"{line}\n" for line in chain([first], lines)), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
         _check_columns(header, wanted, path)
         return _batched(_cells(reader, len(header), [header.index(name) for name in wanted], path), wanted, ())
     except csv.Error as error:
-        raise FormatError(f"not CSV ({error})", path, reader.line_num, "quote cells with commas, double the quotes inside") from None
+        raise FormatError(f"not CSV ({error})", path, reader.line_num, f"quote cells with {delimiter!r}, double the quotes inside") from None
 
 
 def _cells(reader: Any, width: int, chosen: Sequence[int], path: Path) -> Iterator[list[Any]]:

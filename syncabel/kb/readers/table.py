@@ -19,7 +19,8 @@ __all__ = ["read_gazetteer", "read_names", "read_table"]
 
 _FLAGS = {"p": True, "1": True, "true": True, "yes": True, "s": False, "0": False, "false": False, "no": False}
 _LISTS = ("groups", "types", "parents", "alt_codes", "xrefs")  # fields of Concept gathered over a code's rows
-_HINT = "write code<TAB>name<TAB>P or S"
+_HEADER = "of a table with a header name the columns (--code-column, --name-column)"
+_HINT = f"write code<TAB>name<TAB>P or S; {_HEADER}"
 # What programs make of long digits: 1.0E+17, 1,2E17, 1E+17, 64572001.0.  Three digits before .0 are ICD-9's (250.0).  Without mark and sign
 # only the form of one digit, a small e and the exponent of 11 to 20 digits is one (1e17): 1E50 is ICD-11's, 12E5 somebody else's.
 _FLOAT = r"^\d+[.,]\d+[eE]\+?\d+$|^\d+[eE]\+\d+$|^\de1\d$|^\d{5,}\.0+$"
@@ -41,7 +42,7 @@ def read_names(path: str | Path, *, group: str, language: str = "en") -> Vocabul
     rows = pl.concat(list(tab_separated(path, ("code", "name", "preferred"), header=False, hint=_HINT)))
     _refuse(rows.filter(pl.col("code").str.strip_chars() == ""), "the code is empty", "code", path, _HINT)
     unknown = ~pl.col("preferred").is_in(["P", "S"])
-    _refuse(rows.filter(unknown), "the third column is {!r}", "preferred", path, "write P for the preferred name, S for the others")
+    _refuse(rows.filter(unknown), "the third column is {!r}", "preferred", path, f"write P for the preferred name, S for the others; {_HEADER}")
     return Vocabulary(About(_stem(path)), _frames(rows, path, group, language))
 
 
@@ -67,7 +68,7 @@ def read_table(
     """A table with named columns, one name of a code a row; one column can serve several purposes.
 
     Args:
-        path: `.tsv`, `.csv`, `.jsonl` (plain or `.gz`) or `.parquet`.
+        path: `.tsv`, `.csv` (commas, or semicolons where the header has no comma), `.jsonl` (plain or `.gz`) or `.parquet`.
         code_column, name_column: of the code and of one of its names; rows without code are rejected (`no_code`).
         preferred_column: P/S, 1/0, true/false or yes/no; without it a code's first name in each language is its preferred one.
         language_column, language: ISO 639-1 codes a row, or one for all.
@@ -142,9 +143,27 @@ def _frames(rows: pl.DataFrame, path: Path, group: str | None, language: str) ->
     rejections += [Rejection(f"{path}:{line}", code, "no_group", name or "") for line, code, name in groupless.select("first", "code", "name").iter_rows()]
     rows = rows.join(groupless.select("code"), on="code", how="anti", maintain_order="left")
     rejections += [Rejection(f"{path}:{line}", code, "other_definition", text) for line, code, text in _other_definitions(rows, concepts).iter_rows()]
-    names = _names(rows, language)
-    kept = concepts.filter(pl.col("groups").list.len() > 0).select(pl.col(name).cast(kind) for name, kind in CONCEPTS.items())
-    return Frames(kept, names, rejections=tuple(rejections))
+    names, faults = _without_faults(_names(rows, language))
+    nameless = concepts.join(groupless, on="code", how="anti", maintain_order="left").join(names, on="code", how="anti", maintain_order="left")
+    rejections += [Rejection(f"{path}:{line}", code, reason, text) for line, code, reason, text in faults.iter_rows()]
+    rejections += [Rejection(f"{path}:{line}", code, "no_name", "") for line, code in nameless.select("first", "code").iter_rows()]
+    kept = concepts.filter(pl.col("groups").list.len() > 0).join(nameless, on="code", how="anti", maintain_order="left")
+    concept_columns, name_columns = ([pl.col(name).cast(kind) for name, kind in schema.items()] for schema in (CONCEPTS, NAMES))
+    return Frames(kept.select(concept_columns), names.select(name_columns), rejections=tuple(rejections))
+
+
+def _without_faults(names: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The names that are neither empty nor said twice, and line, code, reason and text of the others: a knowledge base would reject them without a line.
+
+    What it rejects for control characters, and what only its tidied form or another scope makes the same, is left to it.
+    """
+    text = pl.col("text").str.strip_chars()
+    repeated = ~pl.struct("code", text, "language", "scope").is_first_distinct()
+    fault = pl.when(text == "").then(pl.lit("empty_name")).when(repeated).then(pl.lit("duplicate_name"))
+    reason = pl.when(~pl.col("text").str.contains(r"[\p{Cc}\p{Co}\p{Cn}]")).then(fault)
+    names = names.with_columns(reason=reason)
+    faults = names.filter(pl.col("reason").is_not_null()).select(LINE, "code", "reason", "text")
+    return names.filter(pl.col("reason").is_null()), faults
 
 
 def _checked(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -200,7 +219,7 @@ def _distinct(name: str) -> pl.Expr:
 
 
 def _names(rows: pl.DataFrame, language: str) -> pl.DataFrame:
-    """Columns NAMES, the names of a code together, in order of the codes' first appearance, preferred ones first."""
+    """Columns LINE and NAMES, the names of a code together, in order of the codes' first appearance, preferred ones first."""
     defaults = {"language": pl.lit(language), "scope": pl.lit("exact")}
     rows = rows.with_columns([value.alias(name) for name, value in defaults.items() if name not in rows.columns])
     if "preferred" not in rows.columns:
@@ -208,8 +227,7 @@ def _names(rows: pl.DataFrame, language: str) -> pl.DataFrame:
     named = rows.select("first", LINE, "code", pl.col("name").fill_null("").alias("text"), "language", "scope", "preferred", synonym=pl.lit(False))
     if "synonyms" in rows.columns:
         named = pl.concat([named, _synonyms(rows)])
-    ordered = named.sort("first", ~pl.col("preferred"), LINE, "synonym", maintain_order=True)
-    return ordered.select(pl.col(name).cast(kind) for name, kind in NAMES.items())
+    return named.sort("first", ~pl.col("preferred"), LINE, "synonym", maintain_order=True)
 
 
 def _synonyms(rows: pl.DataFrame) -> pl.DataFrame:
