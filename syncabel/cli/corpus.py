@@ -175,7 +175,7 @@ def _refuse_target(to: str, output: Path, dialect: str | None) -> None:
 
 
 def _rejected_beside(output: Path) -> Path:
-    named = output if output.name else output.resolve()  # the folder one stands in has no name as it is written
+    named = output.resolve() if output.name in ("", "..") else output  # those folders have no name as they are written
     return named.with_name(named.name.removesuffix(".jsonl") + ".rejected.jsonl")
 
 
