@@ -116,6 +116,8 @@ def _models_needed() -> Iterator[None]:
 def _check(folder: Path, as_json: bool) -> None:
     with _models_needed():
         from syncabel.export.figures import check_folder
+    if (folder / "README.md").is_file() and not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder} is no model: there is no config.json in it; --check is for the card of a model, a data set is checked as it is published")
     figures = check_folder(folder)
     if as_json:
         print_json({"figures": figures, "untraced": 0})

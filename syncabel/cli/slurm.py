@@ -25,7 +25,7 @@ def train(
     config: Annotated[str, typer.Option(help=f"Training configuration: a file, or one of {', '.join(shipped_configs('sft'))}.", show_default=False)],
     flags: Annotated[list[str] | None, typer.Argument(help="Further arguments of the training, after `--`; it is asked whether it takes them.")] = None,
     nodes: Annotated[int, typer.Option(help="Nodes.")] = 1,
-    gpus_per_node: Annotated[int, typer.Option(help="GPUs of each node; 0 for a job on CPUs.")] = 8,
+    gpus_per_node: Annotated[int, typer.Option("--gpus-per-node", "--gpus", help="GPUs of each node; 0 for a job on CPUs.")] = 8,
     processes_per_node: Annotated[int | None, typer.Option(help="Processes of each node; one a GPU where not given.", show_default=False)] = None,
     accelerate: Annotated[
         str | None,

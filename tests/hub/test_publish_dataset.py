@@ -232,6 +232,9 @@ def test_a_dry_run_makes_the_dataset_and_sends_nothing(generated, tmp_path):
     assert "data/part-00000.parquet" in done.stdout
     assert "nothing was sent" in done.stdout
     assert (tmp_path / "kept" / "data" / "part-00000.parquet").is_file()
+    checked = command("--check", tmp_path / "kept", token=None, home=tmp_path / "home", HF_HUB_OFFLINE="1")
+    assert checked.returncode == 2
+    assert "is no model: there is no config.json in it; --check is for the card of a model" in checked.stderr
 
 
 def test_a_terminology_under_licence_needs_a_reason(hub, generated, tmp_path, monkeypatch):
