@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-__all__ = ["KeyValues", "Reading", "attending", "lock_of", "tree_attention"]
+__all__ = ["KeyValues", "Reading", "attending", "device_of", "is_sharded", "lock_of", "place_of", "tree_attention"]
 
 NAME = "constrained_tree"
 
@@ -181,6 +181,22 @@ class Reading:
         if self.position is None or self.slot_position is None:
             raise ValueError("a layer looks back through a window, which none did when the model was checked")
         return self.visible & (self.position[:, :, None] - window < self.slot_position[:, None])
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model computes."""
+    return place_of(next(model.parameters()))
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether processes share the weights (FSDP2), so that a forward pass of one is one of all."""
+    return any(hasattr(parameter, "device_mesh") for parameter in model.parameters())
+
+
+def place_of(parameter: Tensor) -> torch.device:
+    """Where a parameter is computed with: its own device, of one that processes share the mesh's, though its shares may lie in the machine's memory."""
+    mesh = getattr(parameter, "device_mesh", None)
+    return parameter.device if mesh is None else torch.empty(0, device=mesh.device_type).device
 
 
 def lock_of(model: nn.Module) -> RLock:

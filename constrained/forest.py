@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from constrained.attention import KeyValues, Reading, attending, lock_of
+from constrained.attention import KeyValues, Reading, attending, device_of, lock_of
 from constrained.errors import SearchError
 from constrained.ragged import counted, ranks
-from constrained.scoring import device_of
 
 __all__ = ["Forest", "Tips", "Trace", "check_model", "computed_in", "counted", "distinct_tokens", "group_prompts", "pairs_of"]
 

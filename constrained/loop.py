@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from constrained.attention import attending, lock_of
+from constrained.attention import attending, is_sharded, lock_of
 from constrained.errors import SearchError
 from constrained.forest import MOST_SLOTS, Forest, Tips, Trace, check_model, distinct_tokens, group_prompts, pairs_of
 from constrained.names import Expander
 from constrained.ragged import counted
-from constrained.scoring import Scores, is_sharded, total_type
+from constrained.scoring import Scores, total_type
 
 __all__ = ["Rows", "Search", "grown", "opened", "run"]
 

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from constrained.attention import lock_of
+from constrained.attention import device_of, lock_of, place_of
 from constrained.errors import SearchError
 
-__all__ = ["Scores", "device_of", "is_sharded", "normaliser", "score_entries", "total_type"]
+__all__ = ["Scores", "normaliser", "score_entries", "total_type"]
 
 MOST_LOGITS = 1 << 27  # turned to single precision at once
 MOST_CACHED = 1 << 19  # the same on a CPU: what stays in its cache is read once from memory, not three times
@@ -125,7 +125,7 @@ def check_arguments(model: nn.Module, prompts: Sequence[Sequence[int]]) -> None:
     """
     if model.training:
         raise SearchError("the model is in training mode, where dropout makes scores random: call model.eval() first")
-    devices = sorted({str(_place(parameter)) for parameter in model.parameters()})
+    devices = sorted({str(place_of(parameter)) for parameter in model.parameters()})
     if len(devices) > 1:
         raise SearchError(f"the model lies on several devices ({', '.join(devices)}): load all of it on one")
     known = vocabulary_of(model)
@@ -138,22 +138,6 @@ def check_arguments(model: nn.Module, prompts: Sequence[Sequence[int]]) -> None:
             raise SearchError(f"its prompt has token id {least}; token ids are at least 0", [query])
         if most >= known:
             raise SearchError(f"its prompt has token id {most}, the model knows {known} tokens: its tokenizer belongs to another model", [query])
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a model computes."""
-    return _place(next(model.parameters()))
-
-
-def is_sharded(model: nn.Module) -> bool:
-    """Whether processes share the weights (FSDP2), so that a forward pass of one is one of all."""
-    return any(hasattr(parameter, "device_mesh") for parameter in model.parameters())
-
-
-def _place(parameter: Tensor) -> torch.device:
-    # Shares of processes may be kept in the machine's memory; what is computed with them is on the mesh's devices.
-    mesh = getattr(parameter, "device_mesh", None)
-    return parameter.device if mesh is None else torch.empty(0, device=mesh.device_type).device
 
 
 def vocabulary_of(model: nn.Module) -> int:

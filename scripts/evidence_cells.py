@@ -65,7 +65,7 @@ class Options:
         plan_seed: decides which.
         prompt_format, context_chars, document_chars: of the prompts.
         vocabulary, hidden_size, intermediate_size, num_layers, num_heads: of the Llama and its tokenizer.
-        learning_rate: of all arms.
+        learning_rate: of all arms; not of a pretrained model, which takes its configuration's.
         model: a pretrained model folder instead, or None.
         beams: width of the constrained search.
         free_beams: of the free one; 1 writes greedily.

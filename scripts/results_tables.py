@@ -237,7 +237,6 @@ TABLES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], str]] = {
     ("evidence", "gains"): lambda content: _gains(content, ("template", "human"), ("template", "names")),
     ("evidence", "gains-written"): lambda content: _gains(content, ("written", "human"), ("written", "names"), ("written", "matched")),
     ("evidence", "gains-mentions"): lambda content: _gains(content, ("mentions", "matched"), ("written", "mentions"), ("preferred", "template")),
-    ("evidence", "gains-preferred"): lambda content: _gains(content, ("preferred", "human"), ("preferred", "names"), ("written", "preferred")),
     ("published", "recall"): _published,
     ("published", "belb"): _belb,
     ("fusion", "systems"): _fusion,

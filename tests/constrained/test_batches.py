@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from transformers import LlamaForCausalLM
 
 from constrained import TokenTrie
-from constrained.attention import Reading
+from constrained.attention import Reading, device_of, is_sharded
 from constrained.loop import PATIENCE
-from constrained.scoring import check_arguments, device_of, is_sharded
+from constrained.scoring import check_arguments
 from constrained.search import Found, Scope, SearchError, beam_search, exact_search, free_search, greedy_search, score_entries
 
 SEARCHES: list[tuple[Callable[..., list[Found]], dict[str, Any]]] = [
