@@ -137,7 +137,7 @@ def test_split_writes_every_document_into_one_file(tmp_path: Path) -> None:
     assert "train: 16 documents, 48 mentions (SpecificDisease 48)" in ran.stdout
     again = CliRunner().invoke(app, ["split", str(many_texts(tmp_path)), "-o", str(tmp_path / "parts"), "--fractions", "train=0.5,test=0.5"])
     assert again.exit_code == 0, again.output
-    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["test.jsonl", "train.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["split.json", "test.jsonl", "train.jsonl"]
 
 
 @pytest.mark.parametrize("fractions", ["train", "train=x", "train=0.5,test=0.6", "train=1.2,test=-0.2", ""])
